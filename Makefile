@@ -1,0 +1,115 @@
+# Every target builds the virtual environment that it needs, so all of them work in a fresh clone.
+#
+#   make demo          train and compare factorization machines on real data
+#   make test          the test suite             make test ARGS="-k probit -x"
+#   make test-oldest   the same on the oldest scikit-learn that skfm supports
+#   make doctest       the examples in the docstrings
+#   make lint types imports                       style, type and import checks
+#   make docs          the documentation, into docs/_build/html
+#   make examples      all examples that need no download
+#   make bench         the benchmarks             make bench BENCH=benchmarks/one.py ARGS="--quick"
+#   make clean         remove all that was built, the environments included
+#
+# Another interpreter or place:  make test PYTHON=python3.12 VENV=.venv312
+# Options for pip (an index with CPU builds of torch, for example):  PIP_FLAGS="--index-url ..."
+
+PYTHON ?= python3
+VENV ?= .venv
+VENV_OLDEST ?= .venv-oldest
+VENV_BENCH ?= .venv-bench
+CONSTRAINTS ?= constraints.txt
+PIP_FLAGS ?=
+ARGS ?=
+# MovieLens has to be downloaded, so its example runs by `make examples EXAMPLES=examples/movielens.py`.
+EXAMPLES ?= $(filter-out examples/movielens.py,$(sort $(wildcard examples/*.py)))
+BENCH ?= $(sort $(wildcard benchmarks/[a-z]*.py))
+
+# The modules that define the public classes and functions, whose docstrings have to be complete.
+PUBLIC_MODULES = $(wildcard $(addprefix skfm/,_base.py _regressor.py _classifier.py inspection.py nn.py \
+	datasets/_factorization.py datasets/_movielens.py))
+
+BIN = $(VENV)/bin
+PIP_INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) -c $(CONSTRAINTS)
+
+# One thread: the tests are many small fits, which threads only slow down, and results repeat exactly.
+TEST_ENV = OMP_NUM_THREADS=1 SCIPY_ARRAY_API=1 MPLBACKEND=Agg
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# Two targets must not install into one environment at the same time.
+.NOTPARALLEL:
+.PHONY: help demo test test-oldest doctest lint lint-style lint-format lint-spelling lint-docstrings
+.PHONY: format types imports docs examples bench clean
+
+help:
+	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
+
+# A stamp for each extra of pyproject.toml: made when it is installed, stale when the versions change.
+$(VENV)/.installed-%: pyproject.toml $(CONSTRAINTS)
+	@echo "Installing skfm[$*] into $(VENV), which can take a few minutes the first time"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP_INSTALL) -e ".[$*]"
+	@touch $@
+
+demo: $(VENV)/.installed-examples
+	MPLBACKEND=Agg $(BIN)/python examples/quickstart.py $(ARGS)
+
+test: $(VENV)/.installed-test
+	$(TEST_ENV) $(BIN)/python -m pytest $(ARGS)
+
+test-oldest:
+	@$(MAKE) --no-print-directory test VENV=$(VENV_OLDEST) CONSTRAINTS=constraints-oldest.txt
+
+doctest: $(VENV)/.installed-test
+	$(TEST_ENV) $(BIN)/python -m pytest --doctest-modules skfm $(ARGS)
+
+# Targets of their own, so that `make -k lint` shows what each of them finds.
+lint: lint-style lint-format lint-spelling lint-docstrings
+
+lint-style: $(VENV)/.installed-lint
+	$(BIN)/ruff check .
+
+lint-format: $(VENV)/.installed-lint
+	$(BIN)/ruff format --check .
+
+lint-spelling: $(VENV)/.installed-lint
+	$(BIN)/codespell .
+
+lint-docstrings: $(VENV)/.installed-lint
+	$(BIN)/numpydoc lint $(PUBLIC_MODULES)
+
+format: $(VENV)/.installed-lint
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.installed-lint
+	$(BIN)/mypy
+
+imports: $(VENV)/.installed-lint
+	$(BIN)/lint-imports
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	@echo "The documentation is in docs/_build/html/index.html"
+
+examples: $(VENV)/.installed-examples
+	@set -e; for script in $(EXAMPLES); do \
+	    echo "$$script"; MPLBACKEND=Agg $(BIN)/python $$script $(ARGS); \
+	done
+
+# Other libraries are installed for the benchmarks alone, away from the environment of the tests.
+bench:
+	@$(MAKE) --no-print-directory bench-run VENV=$(VENV_BENCH)
+
+.PHONY: bench-run
+bench-run: $(VENV)/.installed-bench
+	@set -e; for script in $(BENCH); do echo "$$script"; $(BIN)/python $$script $(ARGS); done
+
+$(VENV)/.installed-bench: benchmarks/requirements.txt $(VENV)/.installed-examples
+	@$(PIP_INSTALL) -r benchmarks/requirements.txt
+	@touch $@
+
+clean:
+	rm -rf .venv .venv-oldest .venv-bench build dist docs/_build docs/generated
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find skfm tests examples benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +

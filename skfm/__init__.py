@@ -1,0 +1,8 @@
+"""Factorization machines for scikit-learn, on PyTorch."""
+
+from ._classifier import FMClassifier
+from ._regressor import FMRegressor
+
+__version__ = "0.1.0.dev0"
+
+__all__ = ["FMClassifier", "FMRegressor", "__version__"]

@@ -1,0 +1,366 @@
+"""Factorization machines for classification."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sklearn.base import ClassifierMixin
+from sklearn.utils import compute_class_weight
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+
+from ._base import BaseFM
+from ._input import Rows
+from ._state import predict_raw, predict_variance
+from ._task import Coding
+from .core.likelihoods import LIKELIHOODS
+
+
+class FMClassifier(ClassifierMixin, BaseFM):
+    """Factorization machine for classification.
+
+    A linear model with an interaction of every pair of columns, whose strength is the inner
+    product of two vectors of `n_factors` numbers, one a column::
+
+        raw(x) = intercept + <coef, x> + sum_{i<j} <factors_i, factors_j> x_i x_j
+        P(y = classes_[1]) = 1 / (1 + exp(-raw(x)))        # loss="log_loss"
+
+    So interactions can be learned that the training data hardly show, such as those of a user
+    and an advertisement. The time it takes grows with the number of non-zeros in X, not with the
+    number of pairs. More than two classes are one such model each against the rest.
+
+    Columns may be in any units: they are standardized inside, and the fitted attributes are in
+    the units of X. Read more in the user guide.
+
+    Parameters
+    ----------
+    n_factors : int, default=8
+        Length of the vectors of the interactions. 0 is a linear model. With `solver="vb"` more
+        cost time but rarely accuracy.
+
+    solver : {"vb", "als"}, default="vb"
+        - "vb" approximates the posterior of a Bayesian model by variational inference. It learns
+          how strongly to regularize and needs no tuning; predictions have a standard deviation.
+        - "als" minimizes the penalized loss by alternating least squares, with the penalties
+          `l2_linear` and `l2_factors`. Less memory and time a sweep.
+
+    loss : {"log_loss", "probit"}, default="log_loss"
+        - "log_loss" takes the raw prediction for log odds, as logistic regression does.
+        - "probit" takes it for a quantile of the normal distribution.
+
+    l2_linear : float or "auto", default="auto"
+        Penalty of the linear term, ``l2_linear / 2 * sum(coef ** 2)`` beside the sum of the
+        losses. On numeric columns (values other than 0 and 1) it is the penalty of the
+        coefficients of the standardized columns. "auto" is learned by "vb", which takes no
+        number, and 1 for "als".
+
+    l2_factors : float or "auto", default="auto"
+        Penalty of the interactions, ``l2_factors / 2 * sum(factors ** 2)``, in the same way.
+        "auto" is learned by "vb", which takes no number, and 10 for "als".
+
+    fit_intercept : bool, default=True
+        Whether the model has an intercept.
+
+    fit_linear : bool, default=True
+        Whether the model has a linear term.
+
+    max_iter : int, default=100
+        Sweeps over all columns, at most.
+
+    tol : float, default=3e-4
+        Training stops when a sweep changes the objective by less than this times the sum of the
+        sample weights. 0 never stops.
+
+    init_scale : float, default=0.1
+        Standard deviation of the initial factors.
+
+    fields : "auto" or array-like of shape (n_features,), default="auto"
+        The field of each column, as numbers or strings. Columns of a field share a prior in "vb".
+        "auto" finds the columns that one-hot encode one category, and takes all numeric
+        columns together.
+
+    covariance_type : {"auto", "full", "diag"}, default="auto"
+        Posterior covariances of "vb": of all parameters of a column, or variances only, which
+        takes less memory and time for large `n_factors` and many non-zeros a row. "auto" takes
+        "full" where it is not much more expensive.
+
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes, by which the weights of their samples are multiplied. "balanced"
+        gives all classes the same total weight.
+
+    early_stopping : bool, default=False
+        Whether to set a part of the training data aside, the same of each class, and stop when the
+        loss on it does not fall any more. Passing `X_val` and `y_val` to `fit` does the same on
+        data of your own.
+
+    validation_fraction : float, default=0.1
+        Share of the training data to set aside for early stopping.
+
+    n_iter_no_change : int, default=5
+        Stop after so many sweeps without a lower loss on the validation data. The parameters
+        of the lowest loss are kept.
+
+    warm_start : bool, default=False
+        Whether `fit` continues from the parameters of the fit before.
+
+    device : str or torch.device, default="auto"
+        Where to compute: "cpu", "cuda", "cuda:1", "mps", or "auto" for a CUDA device where there is one.
+
+    random_state : int, RandomState instance or None, default=None
+        Draws the initial factors and the validation data. Pass an int for the same result every time.
+
+    verbose : int or bool, default=0
+        Whether to show a progress bar, with the objective and the loss on the validation data.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The class labels, sorted.
+
+    intercept_ : float or ndarray of shape (n_classes,)
+        The intercept. This and the next three have a leading axis of classes if there are more
+        than two.
+
+    coef_ : ndarray of shape (n_features,) or (n_classes, n_features)
+        The linear term.
+
+    factors_ : ndarray of shape (n_features, n_factors) or (n_classes, n_features, n_factors)
+        The vectors of the interactions, one a column.
+
+    covariances_ : ndarray of shape ([n_classes,] n_features, 1 + n_factors[, 1 + n_factors])
+        Posterior covariances (or variances) of the linear and the interaction parameters of each
+        column, for standardized columns. Only with "vb".
+
+    fields_ : ndarray of shape (n_features,)
+        The field of each column, counted from 0.
+
+    n_iter_ : int
+        Number of sweeps of the last fit.
+
+    history_ : dict of list
+        One entry a sweep of the last fit: "bound" ("vb", the lower bound on the log evidence,
+        rises) or "objective" ("als", falls); and "validation_loss" with validation data, the
+        mean loss a sample, summed over the classes if there are more than two.
+
+    device_ : str
+        Where the model was fitted. Predictions are made there too if the machine has such a device.
+
+    n_features_in_ : int
+        Number of features seen during `fit`.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of features seen during `fit`, if X had names that are all strings.
+
+    See Also
+    --------
+    FMRegressor : Factorization machine for regression.
+
+    References
+    ----------
+    .. [1] S. Rendle, "Factorization Machines", IEEE International Conference on Data Mining, 2010.
+
+    Examples
+    --------
+    A class that no linear model can tell, since it depends on whether two categories agree.
+
+    >>> import numpy as np
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import OneHotEncoder
+    >>> from skfm import FMClassifier
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.choice(["red", "green", "blue"], size=(300, 2))
+    >>> y = np.where(X[:, 0] == X[:, 1], "same", "different")
+    >>> model = make_pipeline(OneHotEncoder(), FMClassifier(n_factors=2, random_state=0))
+    >>> model.fit(X, y).predict([["red", "red"], ["red", "blue"]])
+    array(['same', 'different'], dtype='<U9')
+    """
+
+    _parameter_constraints: dict = {
+        **BaseFM._parameter_constraints,
+        "loss": [StrOptions({"log_loss", "probit"})],
+        "class_weight": [StrOptions({"balanced"}), dict, None],
+    }
+    _y_are_labels = True
+    classes_: np.ndarray
+
+    def __init__(
+        self,
+        n_factors=8,
+        *,
+        solver="vb",
+        loss="log_loss",
+        l2_linear="auto",
+        l2_factors="auto",
+        fit_intercept=True,
+        fit_linear=True,
+        max_iter=100,
+        tol=3e-4,
+        init_scale=0.1,
+        fields="auto",
+        covariance_type="auto",
+        class_weight=None,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=5,
+        warm_start=False,
+        device="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        self.n_factors = n_factors
+        self.solver = solver
+        self.loss = loss
+        self.l2_linear = l2_linear
+        self.l2_factors = l2_factors
+        self.fit_intercept = fit_intercept
+        self.fit_linear = fit_linear
+        self.max_iter = max_iter
+        self.tol = tol
+        self.init_scale = init_scale
+        self.fields = fields
+        self.covariance_type = covariance_type
+        self.class_weight = class_weight
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def decision_function(self, X):
+        """Return the raw predictions, before they are turned into probabilities.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
+            Log odds ("log_loss") or standard scores ("probit"): of ``classes_[1]`` for two classes,
+            else of each class against the rest.
+        """
+        raw = predict_raw(self, self._checked(X)).numpy()
+        return raw[0] if len(raw) == 1 else np.ascontiguousarray(raw.T)
+
+    def predict(self, X):
+        """Predict the class.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+            Predicted class labels.
+        """
+        scores = self.decision_function(X)
+        return self.classes_[(scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(1)]
+
+    def predict_proba(self, X):
+        """Predict the probability of each class.
+
+        With a posterior ("vb") probabilities are expected values over it, closer to 1/2 the less
+        is known about the columns of a sample. Those of more than two classes are
+        the probabilities of each against the rest, normalized.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        p : ndarray of shape (n_samples, n_classes)
+            Probabilities, in the order of `classes_`.
+        """
+        X = self._checked(X)
+        raw, variance = predict_raw(self, X), predict_variance(self, X)
+        expectation = LIKELIHOODS[self._loss].expectation
+        if len(raw) == 1:
+            # Both from the raw prediction: 1 - p has no digits left where p is close to one.
+            return torch.cat([expectation(-raw, variance), expectation(raw, variance)]).T.contiguous().numpy()
+        if variance is not None:
+            # One variance for all classes of a sample, so that the order of the classes stays.
+            variance = variance.mean(0)
+        p = expectation(raw, variance)
+        total = p.sum(0)
+        # Where every class is all but impossible, what is left of the ratios is that of the tails.
+        p = torch.where(total > torch.finfo(p.dtype).tiny * len(p), p / total, torch.softmax(raw, 0))
+        return p.T.contiguous().numpy()
+
+    def predict_log_proba(self, X):
+        """Predict the logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        log_p : ndarray of shape (n_samples, n_classes)
+            Log probabilities, in the order of `classes_`.
+        """
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
+
+    def _encode(self, y: np.ndarray, *, learn: bool) -> np.ndarray:
+        check_classification_targets(y)
+        if learn:
+            classes, codes = np.unique(y, return_inverse=True)
+            if len(classes) < 2:
+                raise ValueError(
+                    f"{type(self).__name__} needs samples of at least two classes, but the samples with "
+                    f"positive weight are all of one class: {classes.tolist()[0]!r}."
+                )
+            if self._continues() and not np.array_equal(classes, self.classes_):
+                raise ValueError(
+                    f"warm_start=True continues a fit to the classes {self.classes_.tolist()}, but y holds "
+                    f"{classes.tolist()}. Fit anew with warm_start=False."
+                )
+            self.classes_ = classes
+            return codes
+        unknown = np.setdiff1d(y, self.classes_)
+        if len(unknown):
+            raise ValueError(
+                f"y_val holds classes that y does not: {unknown.tolist()}. Remove these samples from "
+                "the validation data, or add samples of these classes to the training data."
+            )
+        return np.searchsorted(self.classes_, y)
+
+    def _decode(self, y: np.ndarray) -> np.ndarray:
+        return self.classes_[y]
+
+    def _coding(self, rows: Rows) -> Coding:
+        n_classes = len(self.classes_)
+        class_weight = self._class_weight(rows)
+        totals = np.bincount(rows.y, weights=class_weight[rows.y] * rows.sample_weight, minlength=n_classes)
+        # Two classes are one output, more of them one each against the rest.
+        outputs = np.arange(n_classes) if n_classes > 2 else np.array([1])
+        return Coding(
+            shift=np.zeros(len(outputs)),
+            scale=np.ones(len(outputs)),
+            # Half a sample of either kind, lest a class of no samples starts at minus infinity.
+            mean=(totals[outputs] + 0.5) / (totals.sum() + 1),
+            target=lambda y: (y == outputs[:, None]).astype(np.float64),
+            weight=lambda y, sample_weight: class_weight[y] * sample_weight,
+        )
+
+    def _class_weight(self, rows: Rows) -> np.ndarray:
+        """Return the weight of each class."""
+        if isinstance(self.class_weight, str):
+            # As scikit-learn does it, but with sample weights as repeats.
+            totals = np.bincount(rows.y, weights=rows.sample_weight, minlength=len(self.classes_))
+            return totals.sum() / (len(totals) * totals)
+        weight = compute_class_weight(self.class_weight, classes=self.classes_, y=self._decode(rows.y))
+        if not (np.isfinite(weight).all() and (weight > 0).all()):
+            raise ValueError(
+                f"class_weight must hold positive numbers, got {self.class_weight!r}. To leave a class out, "
+                "remove its samples."
+            )
+        return weight

@@ -1,0 +1,85 @@
+"""What the user passes to ``fit``: checked, rows of weight zero removed, validation rows set apart."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+#: How X is taken, in ``fit`` and in ``predict``: float32 stays, all else becomes float64.
+X_OPTIONS: dict[str, Any] = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
+
+
+class Rows(NamedTuple):
+    """Samples with positive weights.
+
+    Attributes
+    ----------
+    X : ndarray or csr of shape (n_samples, n_features)
+    y : ndarray of shape (n_samples,)
+    sample_weight : ndarray of shape (n_samples,)
+    """
+
+    X: Any
+    y: np.ndarray
+    sample_weight: np.ndarray
+
+    def take(self, which: np.ndarray) -> Rows:
+        """Return some of the rows."""
+        return Rows(*(part[which] for part in self))
+
+
+def check_rows(estimator: Any, X: Any, y: Any, sample_weight: Any, *, reset: bool, y_numeric: bool) -> Rows:
+    """Check samples as scikit-learn does, and drop those of weight zero, since weights mean repeats."""
+    X, y = validate_data(estimator, X, y, reset=reset, y_numeric=y_numeric, **X_OPTIONS)
+    weight = _check_sample_weight(sample_weight, X, dtype=X.dtype)
+    if (weight < 0).any():
+        first = int(np.argmax(weight < 0))
+        raise ValueError(
+            f"sample_weight must not be negative, but sample_weight[{first}] = {weight[first]}. "
+            "Give the samples that should not count a weight of 0."
+        )
+    rows = Rows(X, y, weight)
+    if weight.all():
+        return rows
+    if not weight.any():
+        raise ValueError("Sample weights are all zero: they must contain at least one positive number.")
+    return rows.take(np.flatnonzero(weight))
+
+
+def check_validation_rows(
+    estimator: Any, X_val: Any, y_val: Any, sample_weight_val: Any, *, y_numeric: bool
+) -> Rows | None:
+    """Check the validation data that were passed to ``fit``, None if there were none."""
+    given = {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
+    passed = [name for name, value in given.items() if value is not None]
+    for name in ("X_val", "y_val"):
+        if passed and name not in passed:
+            raise ValueError(f"{passed[0]} is provided, but {name} was not provided.")
+    if not passed:
+        return None
+    try:
+        return check_rows(estimator, X_val, y_val, sample_weight_val, reset=False, y_numeric=y_numeric)
+    except ValueError as error:
+        raise ValueError(f"Invalid validation data ({', '.join(passed)}): {error}") from error
+
+
+def split_rows(rows: Rows, validation_fraction: float, *, stratify: bool, seed: int) -> tuple[Rows, Rows]:
+    """Return training and validation rows."""
+    n_samples = len(rows.y)
+    try:
+        parts = train_test_split(
+            np.arange(n_samples),
+            test_size=validation_fraction,
+            stratify=rows.y if stratify else None,
+            random_state=seed,
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"early_stopping=True cannot set validation_fraction={validation_fraction} of {n_samples} "
+            f"samples aside: {error} Choose another validation_fraction, or pass X_val and y_val to fit."
+        ) from error
+    training, validation = (rows.take(np.sort(part)) for part in parts)
+    return training, validation

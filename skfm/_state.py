@@ -1,0 +1,124 @@
+"""The fitted state: numpy arrays on the estimator, which travel between machines and devices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ._task import Task
+from ._training import Record
+from ._units import Units, as_tensor, user_design
+from .core.device import compute_dtype, prediction_device
+from .core.parameters import FMParameters, Posterior, raw_prediction
+from .core.solvers import SOLVERS
+from .core.solvers.base import Iterate
+from .core.variance import prediction_variance
+
+#: Fitted attributes that not every solver leaves behind.
+OPTIONAL = ("covariances_",)
+
+
+def fitted_attributes(task: Task, iterate: Iterate, record: Record) -> dict[str, Any]:
+    """Return what a fitted estimator holds: numpy arrays and plain Python objects."""
+    dtype = np.float32 if task.dtype == np.float32 else np.float64
+    # With centered columns, predictions in the user's units are small differences of large numbers.
+    exact = np.float64 if task.units.conditioning.centers else dtype
+    intercept, coef, factors = (_finite(t.numpy(), exact) for t in task.units.to_user(iterate.parameters))
+    # Several classes are a leading axis; a single output has none.
+    single = len(intercept) == 1
+    shown = 0 if single else slice(None)
+    attributes = {
+        "intercept_": float(intercept[0]) if single else intercept,
+        "coef_": coef[shown],
+        "factors_": factors[shown],
+        "fields_": task.problem.fields.numpy(force=True),
+        "n_iter_": record.n_iter,
+        "history_": {name: list(values) for name, values in record.history.items()},
+        "device_": str(task.problem.design.device),
+        "_loss": task.problem.loss,
+        "_posterior": None,
+        **task.units.attributes(),
+    }
+    if iterate.posterior is not None:
+        covariances, *rest = (t.numpy(force=True).astype(dtype) for t in iterate.posterior)
+        attributes["covariances_"] = covariances[shown]
+        attributes["_posterior"] = dict(zip(("intercept_variance", "noise_precision"), rest, strict=True))
+    return attributes
+
+
+def fitted_parameters(
+    estimator: Any, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
+) -> FMParameters:
+    """Return the parameters of a fitted estimator as tensors, in the user's units."""
+    n_outputs = np.size(estimator.intercept_)
+    n_features, n_factors = estimator.factors_.shape[-2:]
+    return FMParameters(
+        as_tensor(np.reshape(estimator.intercept_, n_outputs), dtype, device),
+        as_tensor(estimator.coef_, dtype, device).reshape(n_outputs, n_features),
+        as_tensor(estimator.factors_, dtype, device).reshape(n_outputs, n_features, n_factors),
+    )
+
+
+def predict_raw(estimator: Any, X: Any) -> Tensor:
+    """Return the raw prediction, of shape (n_outputs, n_samples), in the dtype of X on the CPU."""
+    dtype, device = _where(estimator, X)
+    design = user_design(X, estimator._conditioning["center"], dtype, device)
+    raw = raw_prediction(design, fitted_parameters(estimator, dtype, device))
+    return raw.to("cpu").to(_dtype_of(X))
+
+
+def predict_variance(estimator: Any, X: Any) -> Tensor | None:
+    """Return the variance of the raw prediction, noise excluded, None without a posterior.
+
+    It is worked out in the solver's units, where the posterior lives, and returned in the
+    user's, of shape (n_outputs, n_samples) in the dtype of X on the CPU.
+    """
+    if estimator._posterior is None:
+        return None
+    dtype, device = _where(estimator, X)
+    units = Units.of(estimator)
+    means = FMParameters(*(t.to(dtype).to(device) for t in units.to_solver(fitted_parameters(estimator))))
+    covariances = as_tensor(estimator.covariances_, dtype, device)
+    posterior = Posterior(
+        covariances if len(means.intercept) > 1 else covariances[None],
+        *(as_tensor(estimator._posterior[name], dtype, device) for name in Posterior._fields[1:]),
+    )
+    variance = prediction_variance(units.design(X, dtype, device), means, posterior).to("cpu")
+    return (variance * units.scale.to(variance.dtype)[:, None].square()).to(_dtype_of(X))
+
+
+def noise_variance(estimator: Any) -> float:
+    """Return the variance of the noise in the user's units."""
+    return float(estimator._target["scale"][0] ** 2 / estimator._posterior["noise_precision"][0])
+
+
+def no_posterior(purpose: str) -> ValueError:
+    """Return the error for a model that was fitted without a posterior."""
+    names = " or ".join(f"solver={name!r}" for name, solver in SOLVERS.items() if solver.has_posterior)
+    return ValueError(
+        f"{purpose} needs a posterior, and this model was fitted without one. Fit it with {names}."
+    )
+
+
+def _where(estimator: Any, X: Any) -> tuple[torch.dtype, torch.device]:
+    precision = np.result_type(X.dtype, estimator.factors_.dtype)
+    device = prediction_device(estimator.device_, precision)
+    return compute_dtype(precision, device), device
+
+
+def _dtype_of(X: Any) -> torch.dtype:
+    return compute_dtype(X.dtype, torch.device("cpu"))
+
+
+def _finite(array: np.ndarray, dtype: Any) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        array = array.astype(dtype)
+    if not np.isfinite(array).all():
+        raise ValueError(
+            f"The fitted parameters do not fit into {array.dtype} in the units of X and y. Look for extreme "
+            "values in both, or scale them (for example with sklearn.preprocessing.StandardScaler)."
+        )
+    return array

@@ -1,0 +1,209 @@
+"""The loop over sweeps: when to stop, what to report, which state to keep."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from torch import Tensor
+
+from ._callbacks import NoCallbacks
+from .core.design import DesignMatrix
+from .core.parameters import FMParameters, raw_prediction
+from .core.solvers.base import Iterate, Problem, Settings, Solver
+
+
+class DivergenceError(ArithmeticError):
+    """A sweep ended without finite parameters."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Held-out rows, in the units of the solver.
+
+    Attributes
+    ----------
+    design : DesignMatrix of shape (n_samples, n_features)
+    target : Tensor of shape (n_outputs, n_samples)
+    sample_weight : Tensor of shape (n_samples,)
+    likelihood : object
+        A value of ``LIKELIHOODS``.
+    unit : float
+        What a loss of one is in the user's units.
+    """
+
+    design: DesignMatrix
+    target: Tensor
+    sample_weight: Tensor
+    likelihood: Any
+    unit: float = 1.0
+
+    def loss(self, parameters: FMParameters) -> float:
+        """Return the weighted mean over the rows, summed over the outputs."""
+        losses = self.likelihood.loss(self.target, raw_prediction(self.design, parameters)).sum(0)
+        return self.unit * float(losses @ self.sample_weight / self.sample_weight.sum())
+
+
+class Record:
+    """What a run leaves behind: the numbers of every sweep and the state worth keeping.
+
+    The state is that of the lowest validation loss, or the last one where there is no
+    validation. It is a copy, since solvers change their tensors in place.
+
+    Attributes
+    ----------
+    history : dict of list
+        One entry a sweep.
+    """
+
+    def __init__(self, objective_name: str, *, validated: bool) -> None:
+        self.objective: list[float] = []
+        self.validation: list[float] = []
+        self.history = {objective_name: self.objective}
+        if validated:
+            self.history["validation_loss"] = self.validation
+        self._kept: Iterate | None = None
+        self._best = 0
+
+    @property
+    def n_iter(self) -> int:
+        """Number of sweeps that came to an end."""
+        return len(self.objective)
+
+    @property
+    def kept(self) -> Iterate:
+        """The state worth keeping."""
+        if self._kept is None:
+            raise LookupError("No sweep has come to an end.")
+        return self._kept
+
+    def add(self, iterate: Iterate, validation_loss: float | None) -> None:
+        """Take down a sweep."""
+        if validation_loss is not None:
+            self.validation.append(validation_loss)
+        self.objective.append(iterate.objective)
+        if self._kept is None or validation_loss is None or validation_loss < self.validation[self._best]:
+            self._best = self.n_iter - 1
+            posterior = None if iterate.posterior is None else iterate.posterior.clone()
+            self._kept = iterate._replace(parameters=iterate.parameters.clone(), posterior=posterior)
+
+    def converged(self, tol: float) -> bool:
+        """Whether the last two sweeps each changed the objective by less than its ``tol``-th part.
+
+        Two, because a fit may rest for a sweep before its factors find their direction.
+        """
+        if self.n_iter < 3:
+            return False
+        before_last, last, current = self.objective[-3:]
+        return max(abs(current - last), abs(last - before_last)) < tol * abs(current)
+
+    def stale(self, n_iter_no_change: int) -> bool:
+        """Whether the validation loss has not fallen for so many sweeps."""
+        return bool(self.validation) and self.n_iter - 1 - self._best >= n_iter_no_change
+
+    def latest(self) -> dict[str, str]:
+        """Return the numbers of the last sweep, for a progress bar."""
+        return {name: f"{values[-1]:.6g}" for name, values in self.history.items()}
+
+
+@torch.no_grad()
+def train(
+    problem: Problem,
+    solver: Solver,
+    start: FMParameters,
+    settings: Settings,
+    *,
+    max_iter: int,
+    tol: float,
+    validation: Validation | None = None,
+    n_iter_no_change: int = 5,
+    callbacks: NoCallbacks | None = None,
+    verbose: int | bool = 0,
+) -> Record:
+    """Sweep until the objective settles, the validation loss stops falling or somebody says stop.
+
+    Parameters
+    ----------
+    problem, solver, start, settings
+        What to solve, how and from where.
+    max_iter : int
+        Sweeps at most.
+    tol : float
+        Stop when two sweeps in a row change the objective by less than this share of it.
+    validation : Validation, optional
+        Rows that decide which state is kept.
+    n_iter_no_change : int
+        Stop after so many sweeps without a lower validation loss.
+    callbacks : NoCallbacks, optional
+        Told of every sweep.
+    verbose : int or bool
+        Whether to draw a progress bar.
+
+    Returns
+    -------
+    Record
+        With a state to keep, always: without one there is an error.
+    """
+    callbacks = callbacks or NoCallbacks()
+    record = Record(solver.objective_name, validated=validation is not None)
+    sweeps = solver.sweeps(problem, start, settings)
+    try:
+        with _progress_bar(verbose, max_iter) as bar:
+            while record.n_iter < max_iter:
+                callbacks.begin_sweep()
+                iterate = _next_finite(sweeps)
+                record.add(iterate, None if validation is None else validation.loss(iterate.parameters))
+                if bar is not None:
+                    bar.set_postfix(record.latest(), refresh=False)
+                    bar.update()
+                stop = callbacks.end_sweep(iterate, record)
+                if stop or record.converged(tol) or record.stale(n_iter_no_change):
+                    break
+    except KeyboardInterrupt:
+        if record.n_iter == 0:
+            raise
+        warnings.warn(
+            f"Training was interrupted after {record.n_iter} sweeps. The model is the best so far.",
+            stacklevel=2,
+        )
+    except DivergenceError as trouble:
+        if record.n_iter == 0:
+            raise ValueError(
+                f"The fit failed in its first sweep: {trouble}. Look for extreme values in X, y and "
+                "sample_weight, or scale them (for example with sklearn.preprocessing.StandardScaler)."
+            ) from trouble
+        warnings.warn(
+            f"Training stopped after {record.n_iter} sweeps, because in the next one {trouble}. The model is "
+            "the last good one. Look for extreme values in X, y and sample_weight, or penalize more.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    return record
+
+
+def _next_finite(sweeps: Iterator[Iterate]) -> Iterate:
+    try:
+        iterate = next(sweeps)
+    except torch.linalg.LinAlgError as error:
+        raise DivergenceError("a matrix could not be factorized") from error
+    state = (*iterate.parameters, *(iterate.posterior or ()))
+    if not all(bool(torch.isfinite(t).all()) for t in state):
+        raise DivergenceError("parameters became infinite or not a number")
+    if not math.isfinite(iterate.objective):
+        raise DivergenceError(f"the objective became {iterate.objective}")
+    return iterate
+
+
+def _progress_bar(verbose: int | bool, max_iter: int) -> Any:
+    if not verbose:
+        return nullcontext()
+    # Here, because importing it takes time that only those who want a bar should spend.
+    from tqdm.auto import tqdm
+
+    return tqdm(total=max_iter, desc="fit", unit="sweep")

@@ -1,0 +1,1 @@
+"""The numerical core: torch only, unaware of scikit-learn."""

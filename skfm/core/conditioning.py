@@ -1,0 +1,145 @@
+"""Numeric columns on a common scale, and the parameters back in the user's units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .design import DesignMatrix
+from .parameters import FMParameters
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """The map x' = (x - center) / scale of each column.
+
+    Columns of 0/1 values are left alone, other columns get unit root mean square over their
+    non-zeros, and the dense ones among these are centered first. An FM in x' is exactly an FM
+    in x, see `fold`.
+
+    Attributes
+    ----------
+    center, scale : Tensor of shape (n_features,)
+        float64.
+    """
+
+    center: Tensor
+    scale: Tensor
+
+    @classmethod
+    def measure(cls, design: DesignMatrix, sample_weight: Tensor) -> Conditioning:
+        """Measure the columns of a design, with weights that mean repeats."""
+        n_features = design.shape[1]
+        # MPS has no float64, so the sums are made on the CPU there.
+        home = design.device if design.device.type != "mps" else torch.device("cpu")
+        weight = sample_weight.to(home, torch.float64)
+        center = torch.zeros(n_features, dtype=torch.float64, device=home)
+        scale = torch.ones(n_features, dtype=torch.float64, device=home)
+        if design.values is not None:
+            values, columns = design.values.to(home, torch.float64), design.indices.to(home).long()
+            numeric = torch.zeros(n_features, dtype=torch.bool, device=home)
+            numeric[columns[values != 1]] = True
+            row_weight = weight.repeat_interleave(design.indptr.to(home).long().diff())
+            # Dividing by the largest value first keeps squares of very small or large numbers finite.
+            largest = torch.zeros_like(scale).scatter_reduce_(0, columns, values.abs(), "amax")
+            relative = (values / largest[columns]).square_().mul_(row_weight)
+            squares = torch.zeros_like(scale).index_add_(0, columns, relative)
+            total = torch.zeros_like(scale).index_add_(0, columns, row_weight)
+            scale = torch.where(numeric & (squares > 0), largest * (squares / total).sqrt(), scale)
+        for place, column in zip(design.dense_columns.tolist(), design.dense, strict=True):
+            x = column.to(home, torch.float64)
+            largest_value = x.abs().max()
+            x = x / largest_value
+            mean = (weight @ x) / weight.sum()
+            spread = ((weight @ (x - mean).square()) / weight.sum()).sqrt()
+            # A constant column stays as it is: centered, it would tell nothing at all.
+            varies = spread > 1e-12
+            center[place] = mean * largest_value if varies else 0.0
+            scale[place] = largest_value * (spread if varies else (weight @ x.square() / weight.sum()).sqrt())
+        return cls(center, scale)
+
+    @property
+    def centers(self) -> bool:
+        """Whether any column is centered."""
+        return bool((self.center != 0).any())
+
+    def apply(self, design: DesignMatrix) -> DesignMatrix:
+        """Return the design in x'; centered columns must be dense in it."""
+        values = design.values
+        scale = self.scale.to(design.device, design.dtype)
+        center = self.center.to(design.device, design.dtype)
+        if bool((self.scale != 1).any()) and len(design.indices):
+            ones = torch.ones(1, dtype=design.dtype, device=design.device)
+            entries = ones.expand(len(design.indices)) if values is None else values
+            columns_scale = scale.index_select(0, design.indices)
+            if values is not None or bool((columns_scale != 1).any()):
+                values = entries / columns_scale
+        columns = design.dense_columns
+        dense = (design.dense - center[columns, None]) / scale[columns, None]
+        return design.replace(values, dense)
+
+    def fold(self, parameters: FMParameters, shift: Tensor, target_scale: Tensor) -> FMParameters:
+        """Turn parameters on x' and (y - shift) / target_scale into parameters on x and y.
+
+        With M = sum_l m_l V_l::
+
+            V_j = v'_j / s_j,  a_j = w'_j / s_j,  w_j = a_j - <V_j, M> + m_j |V_j|^2,
+            w0 = w0' - sum_j a_j m_j + 1/2 (|M|^2 - sum_j m_j^2 |V_j|^2)
+
+        Parameters
+        ----------
+        parameters : FMParameters
+        shift, target_scale : Tensor of shape (n_outputs,)
+
+        Returns
+        -------
+        FMParameters
+            In float64 on the CPU.
+        """
+        intercept, linear, factors = (t.to("cpu", torch.float64) for t in parameters)
+        center, scale = self.center.cpu(), self.scale.cpu()
+        shift, target_scale = shift.to("cpu", torch.float64), target_scale.to("cpu", torch.float64)
+        a = linear / scale
+        V = factors / scale[:, None]
+        if self.centers:
+            intercept, linear = self._shift_origin(intercept, a, V, -center)
+        else:
+            linear = a
+        return FMParameters(
+            intercept * target_scale + shift,
+            linear * target_scale[:, None],
+            V * target_scale.sqrt()[:, None, None],
+        )
+
+    def unfold(self, parameters: FMParameters, shift: Tensor, target_scale: Tensor) -> FMParameters:
+        """Undo `fold`."""
+        intercept, linear, factors = (t.to("cpu", torch.float64) for t in parameters)
+        center, scale = self.center.cpu(), self.scale.cpu()
+        shift, target_scale = shift.to("cpu", torch.float64), target_scale.to("cpu", torch.float64)
+        intercept = (intercept - shift) / target_scale
+        linear = linear / target_scale[:, None]
+        V = factors / target_scale.sqrt()[:, None, None]
+        if self.centers:
+            intercept, linear = self._shift_origin(intercept, linear, V, center)
+        return FMParameters(intercept, linear * scale, V * scale[:, None])
+
+    @staticmethod
+    def _shift_origin(intercept: Tensor, linear: Tensor, V: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (w0, w) of the same FM as a function of x - by."""
+        squares = V.square().sum(2)
+        M = by @ V
+        new_linear = linear + torch.einsum("bpk,bk->bp", V, M) - by * squares
+        new_intercept = intercept + linear @ by + (M.square().sum(1) - squares @ by.square()) / 2
+        return new_intercept, new_linear
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the state as numpy arrays, which travel between machines."""
+        return {"center": self.center.numpy(force=True), "scale": self.scale.numpy(force=True)}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Conditioning:
+        """Rebuild from `arrays`."""
+        return cls(*(torch.from_numpy(np.array(arrays[k], np.float64)) for k in ("center", "scale")))

@@ -1,0 +1,68 @@
+"""Which device and floating point type to compute with."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """Return the device that was asked for, or say why it cannot be had.
+
+    Parameters
+    ----------
+    device : str or torch.device
+        "auto" takes the GPU where torch sees a CUDA device, else the CPU. MPS has no float64,
+        so it is used only when asked for by name.
+    """
+    if isinstance(device, str) and device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    advice = "Use device='auto' for the best device there is, or device='cpu'."
+    try:
+        resolved = torch.device(device)
+    except RuntimeError:
+        resolved = None
+    if resolved is None or resolved.type not in ("cpu", "cuda", "mps"):
+        raise ValueError(
+            f"device={device!r} is none of 'auto', 'cpu', 'cuda', 'cuda:<number>' and 'mps'. {advice}"
+        )
+    if resolved.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            raise ValueError(f"device={str(device)!r} was asked for, but torch sees no CUDA device. {advice}")
+        if (resolved.index or 0) >= count:
+            raise ValueError(
+                f"device={str(device)!r} was asked for, but torch sees {count} CUDA device(s), "
+                f"'cuda:0' to 'cuda:{count - 1}'. {advice}"
+            )
+    if resolved.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError(f"device={str(device)!r} was asked for, but torch sees no MPS device. {advice}")
+    return resolved
+
+
+def compute_dtype(dtype: np.dtype, device: torch.device) -> torch.dtype:
+    """Return float32 for float32 and for MPS, which has nothing wider, else float64."""
+    return torch.float32 if np.dtype(dtype) == np.float32 or device.type == "mps" else torch.float64
+
+
+def prediction_device(fitted_on: str, dtype: np.dtype) -> torch.device:
+    """Return where to predict: where the model was fitted if this machine can, else the CPU.
+
+    Parameters
+    ----------
+    fitted_on : str
+        ``device_`` of a model that may have been fitted on another machine.
+    dtype : dtype
+        The precision that the predictions need.
+    """
+    try:
+        device = resolve_device(fitted_on)
+    except ValueError:
+        return torch.device("cpu")
+    exact = compute_dtype(dtype, device) == compute_dtype(dtype, torch.device("cpu"))
+    return device if exact else torch.device("cpu")
+
+
+def wide_dtype(device: torch.device) -> torch.dtype:
+    """Return the type to sum many numbers in: float64, except on MPS, which has none."""
+    return torch.float32 if device.type == "mps" else torch.float64

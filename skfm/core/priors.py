@@ -1,0 +1,132 @@
+"""Gaussian priors N(mu, Lam^-1) over the (w_j, v_j) of the columns of a field."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class FieldPriors:
+    """One prior a field and output, fixed or learned.
+
+    Fields are few, and the inverses of their small matrices must be good, so the statistics are
+    float64, on the CPU where the device has none; the solvers get copies in their own dtype.
+
+    Attributes
+    ----------
+    mean : Tensor of shape (n_outputs, n_fields, size)
+    precision : Tensor of shape (n_outputs, n_fields, size, size)
+    """
+
+    def __init__(
+        self, diagonal: Tensor, hyper_scatter: Tensor, n_outputs: int, fields: Tensor, used: Tensor
+    ) -> None:
+        """Start every field at N(0, diag(diagonal)^-1).
+
+        Parameters
+        ----------
+        diagonal, hyper_scatter : Tensor of shape (size,)
+            In the solver's dtype. Before any data, a prior is taken to have been seen on ``size``
+            columns whose squares sum to ``hyper_scatter``.
+        n_outputs : int
+        fields : Tensor of shape (n_features,)
+        used : Tensor of bool of shape (n_features,)
+            The columns with data; only these tell something about a prior.
+        """
+        n_fields = int(fields.max()) + 1 if len(fields) else 0
+        self._fields = fields
+        self._members = [_as_slice(((fields == g) & used).nonzero().squeeze(1)) for g in range(n_fields)]
+        self._home = torch.device("cpu") if fields.device.type == "mps" else fields.device
+        self._like = diagonal
+        self._hyper_scatter = hyper_scatter.to(self._home, torch.float64)
+        size = len(diagonal)
+        wide = diagonal.to(self._home, torch.float64)
+        self.mean = wide.new_zeros(n_outputs, n_fields, size)
+        self.precision = torch.diag(wide).expand(n_outputs, n_fields, size, size).clone()
+        self._copy()
+
+    def _copy(self) -> None:
+        shift = (self.precision @ self.mean[..., None]).squeeze(-1)
+        self._narrow = self.precision.to(self._like), shift.to(self._like)
+
+    def of(self, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """Return Lam and Lam mu of the given columns, output by output.
+
+        Parameters
+        ----------
+        columns : Tensor of shape (n_columns,)
+
+        Returns
+        -------
+        Tensor of shape (n_outputs * n_columns, size, size)
+        Tensor of shape (n_outputs * n_columns, size)
+        """
+        groups = self._fields[columns]
+        precision, shift = self._narrow
+        return precision.index_select(1, groups).flatten(0, 1), shift.index_select(1, groups).flatten(0, 1)
+
+    def update(self, theta: Tensor, covariances: Tensor) -> Tensor:
+        """Set every prior to the maximum of the bound, under a weak hyperprior.
+
+        With n the number of columns of the field that have data::
+
+            mu = sum m / (n + 1)
+            Lam^-1 = (H + sum (m - mu)(m - mu)' + sum S + mu mu') / (n + size)     H = diag(hyper_scatter)
+
+        Parameters
+        ----------
+        theta : Tensor of shape (n_outputs, n_features, size)
+        covariances : Tensor of shape (n_outputs, n_features, size[, size])
+
+        Returns
+        -------
+        Tensor of shape (n_outputs,)
+            `log_density` at the maximum.
+        """
+        size = theta.shape[-1]
+        total = self.mean.new_zeros(len(theta))
+        for g, members in enumerate(self._members):
+            count = _count(members)
+            m = theta[:, members].to(self.mean)
+            self.mean[:, g] = m.sum(1) / (count + 1)
+            factor = torch.linalg.cholesky(self._scatter(g, m, covariances[:, members]) / (count + size))
+            self.precision[:, g] = torch.cholesky_inverse(factor)
+            # The trace of precision times scatter is a constant here.
+            total -= (count + size) * (factor.diagonal(dim1=1, dim2=2).log().sum(1) + size / 2)
+        self._copy()
+        return total
+
+    def log_density(self, theta: Tensor, covariances: Tensor) -> Tensor:
+        """Return E[log p(theta | mu, Lam)] + log p(mu, Lam), up to constants, of shape (n_outputs,)."""
+        size = theta.shape[-1]
+        total = self.mean.new_zeros(len(theta))
+        for g, members in enumerate(self._members):
+            precision = self.precision[:, g]
+            scatter = self._scatter(g, theta[:, members].to(self.mean), covariances[:, members])
+            total += (
+                (_count(members) + size) * torch.logdet(precision) - (precision * scatter).sum((1, 2))
+            ) / 2
+        return total
+
+    def _scatter(self, g: int, m: Tensor, covariances: Tensor) -> Tensor:
+        """Return H + sum E[(theta - mu)(theta - mu)'] + mu mu', (n_outputs, size, size)."""
+        mu = self.mean[:, g]
+        centered = m - mu[:, None]
+        scatter = centered.mT @ centered + mu[:, :, None] * mu[:, None, :]
+        # Short sums in the solver's dtype, their sum in float64: much faster, and hardly less exact.
+        for part in covariances.split(256, dim=1):
+            summed = part.sum(1).to(self.mean)
+            scatter += summed if summed.ndim == 3 else torch.diag_embed(summed)
+        scatter.diagonal(dim1=1, dim2=2).add_(self._hyper_scatter)
+        return scatter
+
+
+def _count(members: Tensor | slice) -> int:
+    return members.stop - members.start if isinstance(members, slice) else len(members)
+
+
+def _as_slice(places: Tensor) -> Tensor | slice:
+    """Return increasing places as a slice where they have no gaps, which then needs no copies."""
+    if len(places) and int(places[-1]) - int(places[0]) + 1 == len(places):
+        return slice(int(places[0]), int(places[-1]) + 1)
+    return places

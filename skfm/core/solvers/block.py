@@ -1,0 +1,113 @@
+"""The loop that the block solvers share: column after column in closed form, then the rest."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from ..device import wide_dtype
+from ..likelihoods import LIKELIHOODS
+from ..parameters import FMParameters
+from ..plan import color_classes, find_pairs
+from .base import Iterate, Problem
+from .engine import BlockState, Engine
+from .pairs import PairEngine
+from .tiles import TileEngine
+
+
+def make_engine(problem: Problem, state: BlockState) -> Engine:
+    """Return the fastest engine that can do the problem."""
+    classes = color_classes(problem.design, problem.fields)
+    pairs = find_pairs(problem.design, classes)
+    return TileEngine(problem, state, classes) if pairs is None else PairEngine(problem, state, pairs)
+
+
+class BlockRun(ABC):
+    """A run of a block solver: the engine, the state and the order of a sweep.
+
+    A subclass says how a block is updated from its sums and what is learned at the end of a sweep.
+    """
+
+    def __init__(self, problem: Problem, start: FMParameters, covariances: Tensor | None) -> None:
+        self.problem = problem
+        self.likelihood = LIKELIHOODS[problem.loss]
+        self.wide = wide_dtype(problem.design.device)
+        self.state = BlockState(
+            start.intercept.clone(),
+            torch.cat([start.linear[:, :, None], start.factors], 2),
+            covariances,
+            torch.zeros_like(start.intercept),
+            torch.ones_like(start.intercept),
+        )
+        self.engine = make_engine(problem, self.state)
+        self.n_outputs, n_features, _ = self.state.theta.shape
+        #: Without a linear term, w is no part of the updates.
+        self.first = 0 if problem.fit_linear else 1
+        self.used = torch.zeros(n_features, dtype=torch.bool, device=problem.design.device)
+        for block in self.engine.blocks:
+            self.used[block.columns] = True
+        self.mean = self.engine.mean()
+        self.variance = None
+        if covariances is not None and not self.likelihood.is_gaussian:
+            self.variance = self.engine.variance()
+
+    @abstractmethod
+    def update(self, block: Any, A: Tensor, b: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return new theta and covariances of a block from its sums, all without w if there is no linear term."""
+
+    @abstractmethod
+    def finish(self) -> float:
+        """Learn what is learned once a sweep, and return the objective."""
+
+    def sweep(self) -> Iterate:
+        """Update everything once."""
+        problem, state = self.problem, self.state
+        omega, target = self.likelihood.linearize(problem.target, self.mean, self.variance)
+        weight = problem.sample_weight.expand_as(self.mean)
+        self.omega = weight if omega is None else weight * omega
+        self.engine.load(self.omega, target, self.mean)
+        for block in self.engine.blocks:
+            A, b = self.engine.moments(block)
+            theta, covariances = self.update(block, A[:, self.first :, self.first :], b[:, self.first :])
+            self.engine.commit(block, *self._with_linear(theta, covariances))
+        self.mean = self.engine.mean()
+        if problem.fit_intercept:
+            residual = (self.omega * (target - self.mean)).sum(1, dtype=self.wide)
+            step = (residual / self.omega.sum(1, dtype=self.wide)).to(self.mean.dtype)
+            state.intercept += step
+            self.mean += step[:, None]
+        objective = self.finish()
+        return Iterate(state.parameters, objective, state.posterior)
+
+    def _with_linear(self, theta: Tensor, covariances: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        if not self.first:
+            return theta, covariances
+        if covariances is not None:
+            covariances = pad(covariances, (1, 0, 1, 0) if covariances.ndim == 3 else (1, 0))
+        return pad(theta, (1, 0)), covariances
+
+    def weighted_sum(self, rows: Tensor) -> Tensor:
+        """Return the sum over the rows by sample weight, (n_outputs,)."""
+        return (rows * self.problem.sample_weight).sum(1, dtype=self.wide)
+
+
+def cholesky(A: Tensor) -> Tensor:
+    """Factorize symmetric matrices of shape (n, size, size), adding as little as it takes to the diagonal.
+
+    Rounding can leave a matrix that is positive definite on paper just short of it.
+    """
+    L, info = torch.linalg.cholesky_ex(A)
+    if not bool(info.any()):
+        return L
+    jitter = torch.finfo(A.dtype).eps * A.diagonal(dim1=1, dim2=2).abs().amax(1)
+    for _ in range(8):
+        jitter = jitter * 10
+        repaired = A + torch.diag_embed(jitter[:, None].expand(A.shape[:2]))
+        L, info = torch.linalg.cholesky_ex(torch.where((info > 0)[:, None, None], repaired, A))
+        if not bool(info.any()):
+            return L
+    raise torch.linalg.LinAlgError("a column's precision matrix is not positive definite")

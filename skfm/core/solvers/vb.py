@@ -1,0 +1,134 @@
+"""Variational Bayes: a Gaussian posterior of each column, with priors and noise learned.
+
+q is a product of N(m_j, S_j) over the columns. With the expected sums A_j and b_j of the engine, a noise
+precision alpha (one where there is none) and the prior N(mu, Lam^-1) of the column's field::
+
+    S_j^-1 = Lam + alpha A_j        m_j = S_j (Lam mu + alpha b_j)
+
+If all scalars are independent, S_j holds the inverses of the diagonal of S_j^-1 instead. Priors and noise
+are then set to their maxima. Each of these steps can only raise the evidence lower bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..parameters import FMParameters
+from ..priors import FieldPriors
+from .base import Iterate, Problem, Settings, Solver
+from .block import BlockRun, cholesky
+
+#: Where variances and priors start, in standardized units. Wide priors find the factors soonest.
+INITIAL_VARIANCE = 0.01
+INITIAL_PRECISION = 1.0
+#: The hyperprior of a field: linear weights of variance one, as in a logistic regression with C = 1, and
+#: small factors. It decides on fields of few columns only; measured on both kinds of fields.
+LINEAR_VARIANCE, FACTORS_SCATTER = 1.0, 0.1
+#: Bytes of the row state of full covariances that "auto" accepts, and multiplications a sweep
+#: that are few enough not to be felt.
+FULL_BYTES, FULL_WORK = 1 << 29, 1 << 26
+#: Up to here, matrices cost no more than about three times what vectors do.
+FULL_FACTORS = 8
+
+
+class VB(Solver):
+    """Variational Bayes on the block engine."""
+
+    name = "vb"
+    losses = frozenset({"squared_error", "log_loss", "probit"})
+    options = frozenset({"covariance_type"})
+    objective_name = "bound"
+    objective_rises = True
+    has_posterior = True
+
+    def sweeps(self, problem: Problem, start: FMParameters, settings: Settings) -> Iterator[Iterate]:  # noqa: D102
+        kind = settings.covariance_type
+        if kind == "auto":
+            kind = covariance_kind(problem, start.factors.shape[2])
+        run = VBRun(problem, start, kind)
+        while True:
+            yield run.sweep()
+
+
+def covariance_kind(problem: Problem, n_factors: int) -> str:
+    """Return "full" where full covariances cost at most about three times what variances do."""
+    design, n_outputs = problem.design, len(problem.target)
+    n_samples, n_features = design.shape
+    itemsize = design.dtype.itemsize
+    entries = len(design.indices) + design.dense.numel()
+    if n_outputs * n_features * (1 + n_factors) ** 2 * itemsize > FULL_BYTES:
+        return "diag"
+    if len(design.indices) <= 2 * n_samples and not len(design.dense_columns) and design.values is None:
+        # Pairs keep no state a row, and need second moments of either kind.
+        return "full"
+    if n_outputs * n_samples * n_factors * (1 + n_factors) * itemsize > FULL_BYTES:
+        return "diag"
+    few = n_outputs * entries * n_factors**2 <= FULL_WORK
+    return "full" if few or n_factors <= FULL_FACTORS else "diag"
+
+
+class VBRun(BlockRun):
+    """The state of a run."""
+
+    def __init__(self, problem: Problem, start: FMParameters, kind: str) -> None:
+        n_outputs, n_features, n_factors = start.factors.shape
+        size = 1 + n_factors
+        variances = start.factors.new_full((n_outputs, n_features, size), INITIAL_VARIANCE)
+        variances[:, :, : 0 if problem.fit_linear else 1] = 0
+        super().__init__(problem, start, torch.diag_embed(variances) if kind == "full" else variances)
+        self.diagonal = kind == "diag"
+        precision = start.factors.new_full((size - self.first,), INITIAL_PRECISION)
+        hyper_scatter = torch.full_like(precision, FACTORS_SCATTER)
+        if problem.fit_linear:
+            hyper_scatter[0] = LINEAR_VARIANCE * size
+        self.priors = FieldPriors(precision, hyper_scatter, n_outputs, problem.fields, self.used)
+        self.log_det = start.factors.new_zeros(n_outputs, n_features)
+        self.total_weight = problem.sample_weight.sum(dtype=self.wide)
+
+    def update(self, block: Any, A: Tensor, b: Tensor) -> tuple[Tensor, Tensor | None]:  # noqa: D102
+        alpha = self.state.noise_precision.repeat_interleave(len(block.columns))
+        prior_precision, prior_shift = self.priors.of(block.columns)
+        precision = torch.addcmul(prior_precision, alpha[:, None, None], A)
+        L = cholesky(precision)
+        theta = torch.cholesky_solve((prior_shift + alpha[:, None] * b)[:, :, None], L)[:, :, 0]
+        if self.diagonal:
+            covariances = 1 / precision.diagonal(dim1=1, dim2=2)
+            log_det = covariances.log().sum(1)
+        else:
+            covariances = torch.cholesky_inverse(L)
+            log_det = -2 * L.diagonal(dim1=1, dim2=2).log().sum(1)
+        self.log_det[:, block.columns] = log_det.view(self.n_outputs, -1)
+        return theta, covariances
+
+    def finish(self) -> float:  # noqa: D102
+        """Return the evidence lower bound, summed over the outputs and up to constants."""
+        problem, state = self.problem, self.state
+        assert state.covariances is not None  # noqa: S101  for the type checker
+        bound = self.log_det[:, self.used].sum(1, dtype=self.wide) / 2
+        if problem.fit_intercept:
+            variance = 1 / (state.noise_precision * self.omega.sum(1, dtype=self.wide))
+            state.intercept_variance.copy_(variance)
+            bound = bound + variance.log() / 2
+        theta, covariances = state.theta[:, :, self.first :], state.covariances[:, :, self.first :]
+        if not self.diagonal:
+            covariances = covariances[..., self.first :]
+        bound = bound + self.priors.update(theta, covariances).to(bound)
+        if self.likelihood.has_noise:
+            bound = bound + self._learn_noise()
+        else:
+            self.variance = self.engine.variance()
+            bound = bound + self.weighted_sum(self.likelihood.bound(problem.target, self.mean, self.variance))
+        return float(bound.sum())
+
+    def _learn_noise(self) -> Tensor:
+        """Set the noise precision under a Gamma(1/2, 1/2) prior, and return its part of the bound."""
+        state, target = self.state, self.problem.target
+        error = self.weighted_sum((target - self.mean).square()) + self.engine.total_variance(self.mean)
+        error += state.intercept_variance.to(error) * self.total_weight
+        alpha = (1 + self.total_weight) / (1 + error)
+        state.noise_precision.copy_(alpha)
+        return ((1 + self.total_weight) * alpha.log() - alpha * (1 + error)) / 2

@@ -1,0 +1,64 @@
+"""scikit-learn's own checks, for every solver and loss."""
+
+import inspect
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.utils import estimator_checks
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skfm import FMClassifier, FMRegressor
+
+ESTIMATORS = [
+    FMRegressor(),
+    FMRegressor(solver="als"),
+    FMClassifier(),
+    FMClassifier(solver="als"),
+    FMClassifier(loss="probit"),
+    FMClassifier(solver="als", loss="probit"),
+]
+
+#: Which checks a solver cannot pass, with the reason. Only solvers that are random by nature may stand here.
+EXPECTED_FAILURES: dict[str, dict[str, str]] = {}
+
+#: A check that starts to pass has to leave the list above; older versions cannot tell.
+CAN_BE_STRICT = "xfail_strict" in inspect.signature(parametrize_with_checks).parameters
+STRICT = {"xfail_strict": True} if CAN_BE_STRICT else {}
+
+#: Checks that `check_estimator` leaves out; not every version has each.
+MORE_CHECKS = [
+    "check_param_validation",
+    "check_dataframe_column_names_consistency",
+    "check_inplace_ensure_writeable",
+]
+
+
+@parametrize_with_checks(
+    ESTIMATORS, expected_failed_checks=lambda estimator: EXPECTED_FAILURES.get(estimator.solver, {}), **STRICT
+)
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
+@pytest.mark.parametrize("name", MORE_CHECKS)
+def test_checks_that_are_left_out(estimator, name):
+    check = getattr(estimator_checks, name, None)
+    if check is None:
+        pytest.skip(f"this scikit-learn has no {name}")
+    check(type(estimator).__name__, clone(estimator))
+
+
+@pytest.mark.parametrize("estimator", [e for e in ESTIMATORS if isinstance(e, FMClassifier)], ids=repr)
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_balanced_class_weights(estimator, n_classes):
+    # The check wants data on which balanced weights pay: one class prevails in training, none in the test.
+    rng = np.random.default_rng(0)
+    centers = rng.standard_normal((n_classes, 5))
+    y_train = np.repeat(np.arange(n_classes), [270] + [30] * (n_classes - 1))
+    y_test = np.repeat(np.arange(n_classes), 100)
+    X_train, X_test = (centers[y] + 1.5 * rng.standard_normal((len(y), 5)) for y in (y_train, y_test))
+    estimator_checks.check_class_weight_balanced_classifiers(
+        type(estimator).__name__, clone(estimator), X_train, y_train, X_test, y_test, "balanced"
+    )
