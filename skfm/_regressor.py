@@ -61,9 +61,9 @@ class FMRegressor(RegressorMixin, BaseFM):
     max_iter : int, default=100
         Sweeps over all columns, at most.
 
-    tol : float, default=3e-4
-        Training stops when a sweep changes the objective by less than this times the sum of the
-        sample weights. The objective is that of the standardized target. 0 never stops.
+    tol : float, default=5e-4
+        Training stops when two sweeps in a row change the objective, or the bound, by less than
+        this share of it. 0 never stops.
 
     init_scale : float, default=0.1
         Standard deviation of the initial factors, for a standardized target.
@@ -181,7 +181,7 @@ class FMRegressor(RegressorMixin, BaseFM):
         fit_intercept=True,
         fit_linear=True,
         max_iter=100,
-        tol=3e-4,
+        tol=5e-4,
         init_scale=0.1,
         fields="auto",
         covariance_type="auto",

@@ -49,8 +49,9 @@ class Conditioning:
             squares = torch.zeros_like(scale).index_add_(0, columns, relative)
             total = torch.zeros_like(scale).index_add_(0, columns, row_weight)
             scale = torch.where(numeric & (squares > 0), largest * (squares / total).sqrt(), scale)
-        for place, column in zip(design.dense_columns.tolist(), design.dense, strict=True):
-            x = column.to(home, torch.float64)
+        for k in design.dense_numeric().nonzero()[:, 0].tolist():
+            place, x = int(design.dense_columns[k]), design.dense[k]
+            x = x.to(home, torch.float64)
             largest_value = x.abs().max()
             x = x / largest_value
             mean = (weight @ x) / weight.sum()
@@ -128,7 +129,7 @@ class Conditioning:
 
     @staticmethod
     def _shift_origin(intercept: Tensor, linear: Tensor, V: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (w0, w) of the same FM as a function of x - by."""
+        """Return (w0, w) of the FM that is at x what the given one is at x + by."""
         squares = V.square().sum(2)
         M = by @ V
         new_linear = linear + torch.einsum("bpk,bk->bp", V, M) - by * squares

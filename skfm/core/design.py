@@ -83,7 +83,7 @@ class DesignMatrix:
         device : torch.device or str
         dense_columns : ndarray of int, optional
             The columns to keep dense. By default those with values other than 0 and 1
-            of which at least a quarter is non-zero.
+            of which at least a quarter is non-zero, and few others beside many of these.
         """
         numpy_dtype = np.dtype(str(dtype).removeprefix("torch."))
         if sparse.issparse(X):
@@ -193,8 +193,12 @@ class DesignMatrix:
         if self.values is not None:
             numeric = self.indices[self.values != 1].long()
             kinds[numeric.cpu()] = SPARSE_NUMERIC
-        kinds[self.dense_columns.cpu()] = DENSE_NUMERIC
+        kinds[self.dense_columns[self.dense_numeric()].cpu()] = DENSE_NUMERIC
         return kinds
+
+    def dense_numeric(self) -> Tensor:
+        """Tell which dense columns hold values other than 0 and 1, (n_dense,)."""
+        return ((self.dense != 0) & (self.dense != 1)).any(1)
 
     def replace(self, values: Tensor | None, dense: Tensor) -> DesignMatrix:
         """Return the same pattern with other values."""
@@ -223,7 +227,7 @@ def _canonical_csr(X: Any, dtype: np.dtype, dense_columns: np.ndarray | None = N
 
 
 def _mostly_dense(X: Any) -> np.ndarray:
-    """Return the columns that hold numbers other than 0 and 1 and are not mostly zeros."""
+    """Return the columns that hold numbers other than 0 and 1 and are not mostly zeros, and few others."""
     n_samples, n_features = X.shape
     if not sparse.issparse(X):
         numeric = np.array([bool(((c != 0) & (c != 1)).any()) for c in X.T]) if n_features else np.empty(0, bool)
@@ -232,7 +236,16 @@ def _mostly_dense(X: Any) -> np.ndarray:
         counts = np.bincount(X.indices, minlength=n_features)
         numeric = np.zeros(n_features, bool)
         numeric[X.indices[X.data != 1]] = True
-    return np.flatnonzero(numeric & (DENSITY * counts > n_samples))
+    if n_samples * np.count_nonzero(numeric) <= DENSITY * counts[numeric].sum():
+        # A few emptier columns among dense ones are better off with them.
+        dense = numeric
+    else:
+        dense = numeric & (n_samples < DENSITY * counts)
+    rest = (counts > 0) & ~dense
+    if DENSITY * np.count_nonzero(rest) <= np.count_nonzero(dense):
+        # And so are a few flags: without any sparse columns much less has to be kept a row.
+        dense = dense | rest
+    return np.flatnonzero(dense)
 
 
 def _without_columns(csr: Any, columns: np.ndarray) -> Any:

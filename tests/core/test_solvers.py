@@ -19,7 +19,7 @@ from skfm.core.solvers.als import ALSRun
 from skfm.core.solvers.engine import BlockState
 from skfm.core.solvers.pairs import PairEngine
 from skfm.core.solvers.tiles import TileEngine
-from skfm.core.solvers.vb import VBRun, covariance_kind
+from skfm.core.solvers.vb import FACTORS_SCATTER, LINEAR_VARIANCE, VBRun, covariance_kind
 from skfm.datasets import make_factorization
 
 KINDS = ["full", "diag", "als"]
@@ -68,6 +68,14 @@ def make_matrix(name, n_rows=70, seed=0):
 MATRICES = ["pairs", "three", "bag", "values", "dense", "mixed"]
 
 
+def take(X, dtype=torch.float64):
+    """A design with a sparse numeric part wherever numeric columns are mostly zeros."""
+    X = sp.csr_matrix(X)
+    numeric = np.bincount(X.indices[X.data != 1], minlength=X.shape[1]) > 0
+    dense_columns = np.flatnonzero(numeric & (2 * X.getnnz(0) > X.shape[0]))
+    return DesignMatrix.from_array(X, dtype=dtype, dense_columns=dense_columns)
+
+
 def make_problem(X, loss="squared_error", *, weights=True, n_outputs=2, seed=0, dtype=torch.float64, **options):
     """A problem whose target follows an FM, with integer weights."""
     rng = np.random.default_rng([seed, 1])
@@ -83,7 +91,7 @@ def make_problem(X, loss="squared_error", *, weights=True, n_outputs=2, seed=0, 
     else:
         target = (rng.random(raw.shape) < expit(2 * raw + 0.5)).astype(float)
     weight = rng.integers(1, 4, n_rows).astype(float) if weights else np.ones(n_rows)
-    design = DesignMatrix.from_array(X, dtype=dtype)
+    design = take(X, dtype)
     fields = options.pop("fields", None)
     return Problem(
         design,
@@ -308,7 +316,7 @@ def test_total_variance(name, kind, n_factors):
         run.sweep()
     weight = problem.sample_weight.numpy()
     expected = [weight @ brute_variance(X.toarray(), run.state, output) for output in range(2)]
-    assert_allclose(run.engine.total_variance(), expected, rtol=1e-9)
+    assert_allclose(run.engine.total_variance(run.mean), expected, rtol=1e-9)
 
 
 # ------------------------------------------------------------------------------------------ monotone
@@ -423,16 +431,18 @@ def test_als_reaches_a_stationary_point(name, loss):
 
     def gradient_norm(parameters):
         leaves = [p.clone().requires_grad_() for p in parameters]
-        J = brute_objective(dense, problem, *leaves, 1.0, 2.0)
+        J = brute_objective(dense, problem, *leaves, 6.0, 4.0)
         return J, torch.cat([g.flatten() for g in torch.autograd.grad(J, leaves)]).norm()
 
     start = make_start(problem, 2)
     _, before = gradient_norm(start)
-    run = ALSRun(problem, start, 1.0, 2.0)
-    for n_sweeps in (1, 2, 400):
+    run = ALSRun(problem, start, 6.0, 4.0)
+    for n_sweeps in (1, 1, *[50] * 12):
         objectives, parameters = snapshot(run, n_sweeps)
         J, after = gradient_norm([torch.tensor(p) for p in parameters[:3]])
         assert_allclose(objectives[-1], J.detach(), rtol=1e-12)
+        if after < 1e-6 * before:
+            break
     assert after < 1e-6 * before
 
 
@@ -441,11 +451,11 @@ def test_als_without_factors_is_ridge_regression(name):
     """A linear model with squared error ends at the closed form of weighted ridge regression."""
     X = make_matrix(name)
     problem = make_problem(X)
-    run = ALSRun(problem, make_start(problem, 0), 3.0, 1.0)
-    _, (intercept, linear, _) = snapshot(run, 400)
+    run = ALSRun(problem, make_start(problem, 0), 10.0, 1.0)
+    _, (intercept, linear, _) = snapshot(run, 150)
     dense = np.column_stack([np.ones(X.shape[0]), X.toarray()])
     weighted = dense * problem.sample_weight.numpy()[:, None]
-    penalty = np.diag([0.0] + [3.0] * X.shape[1])
+    penalty = np.diag([0.0] + [10.0] * X.shape[1])
     solution = np.linalg.solve(weighted.T @ dense + penalty, weighted.T @ problem.target.numpy().T)
     assert_allclose(intercept, solution[0], atol=1e-8)
     assert_allclose(linear, solution[1:].T, atol=1e-8)
@@ -480,9 +490,10 @@ def evidence_bound(run, theta, covariances, intercept, intercept_variance, alpha
     entropy = torch.linalg.slogdet(full[run.used]).logabsdet.sum() / 2 + intercept_variance.log() / 2
     total = expected + entropy
     size = theta.shape[1]
+    hyper = torch.tensor([LINEAR_VARIANCE * size] + [FACTORS_SCATTER] * (size - 1), dtype=theta.dtype)
     for g in range(run.priors.mean.shape[1]):
         mu, Lam = run.priors.mean[0, g], run.priors.precision[0, g]
-        total = total + size / 2 * torch.logdet(Lam) - (torch.trace(Lam) + mu @ Lam @ mu) / 2
+        total = total + size / 2 * torch.logdet(Lam) - (Lam.diagonal() @ hyper + mu @ Lam @ mu) / 2
         for j in ((problem.fields == g) & run.used).nonzero()[:, 0]:
             d = theta[j] - mu
             total = total + torch.logdet(Lam) / 2 - (torch.trace(Lam @ full[j]) + d @ Lam @ d) / 2
@@ -524,11 +535,11 @@ def bound_leaves(state):
 @pytest.mark.parametrize("name", ["pairs", "mixed"])
 def test_bound_is_the_evidence_lower_bound(name, kind, loss):
     """The reported bound is its definition up to a constant, and the noise precision maximizes it."""
-    X = small_matrix(name, np.random.default_rng(2), 25)
+    X = small_matrix(name, np.random.default_rng(2), 15)
     problem = make_problem(X, loss, n_outputs=1)
     run = VBRun(problem, make_start(problem, 1, scale=1.0), kind)
     offsets = []
-    for _ in range(5):
+    for _ in range(4):
         iterate = run.sweep()
         leaves = bound_leaves(run.state)
         bound = evidence_bound(run, *leaves)
@@ -545,7 +556,7 @@ def test_bound_is_the_evidence_lower_bound(name, kind, loss):
 @pytest.mark.parametrize("name", ["pairs", "mixed"])
 def test_updates_maximize_the_bound(name, kind):
     """After the update of a block the bound is stationary in the means and covariances of its columns."""
-    problem = make_problem(small_matrix(name, np.random.default_rng(3), 25), n_outputs=1)
+    problem = make_problem(small_matrix(name, np.random.default_rng(3), 12), n_outputs=1)
     run = VBRun(problem, make_start(problem, 1, scale=1.0), kind)
     run.sweep()
     engine = run.engine
@@ -556,7 +567,10 @@ def test_updates_maximize_the_bound(name, kind):
         leaves = bound_leaves(run.state)
         gradients = torch.autograd.grad(evidence_bound(run, *leaves), leaves[:2])
         for gradient in gradients:
-            assert gradient[part.columns].abs().max() < 1e-8
+            own = gradient[part.columns]
+            # Covariances are symmetric: so is what a change of one is worth.
+            own = own + own.mT if own.ndim == 3 else own
+            assert own.abs().max() < 1e-8
 
 
 # -------------------------------------------------------------------------------- engines agree
@@ -577,7 +591,7 @@ def test_pair_engine_is_the_tile_engine(kind, loss, n_factors, options, monkeypa
     assert isinstance(general.engine, TileEngine)
     assert_same_runs(snapshot(fast, 4), snapshot(general, 4))
     if kind != "als" and loss == "squared_error":
-        assert_allclose(fast.engine.total_variance(), general.engine.total_variance(), rtol=1e-9)
+        assert_allclose(fast.engine.total_variance(fast.mean), general.engine.total_variance(general.mean), rtol=1e-9)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -595,6 +609,29 @@ def test_dense_part_is_the_tile_path(name, kind, loss, monkeypatch):
     assert_same_runs(snapshot(fast, 4), snapshot(general, 4))
 
 
+@pytest.mark.parametrize("make", [make_matrix, lambda name: small_matrix(name, np.random.default_rng(0))])
+def test_matrices_are_what_they_are_for(make):
+    """The designs of this module take the paths that they are named after."""
+    found = {}
+    for name in MATRICES:
+        problem = make_problem(make(name))
+        engine = block.make_engine(problem, random_state(np.random.default_rng(0), problem, "full", 1))
+        if isinstance(engine, PairEngine):
+            found[name] = {"pairs"}
+            continue
+        found[name] = {"ones" if tile.values is None else "values" for tile in engine.tiles}
+        if engine.dense is not None:
+            found[name].add("dense")
+    assert found == {
+        "pairs": {"pairs"},
+        "three": {"ones"},
+        "bag": {"ones"},
+        "values": {"values"},
+        "dense": {"dense"},
+        "mixed": {"ones", "values", "dense"},
+    }
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", MATRICES)
 def test_block_size_does_not_matter(name, kind, monkeypatch):
@@ -605,7 +642,9 @@ def test_block_size_does_not_matter(name, kind, monkeypatch):
     monkeypatch.setattr(plan, "TILE_ENTRIES", {"cpu": 40})
     monkeypatch.setattr(plan, "SMALL_TILE", 8)
     monkeypatch.setattr("skfm.core.solvers.pairs.BLOCK_FLOATS", {"cpu": 1})
-    monkeypatch.setattr(tiles, "CHUNK", 50)
+    for module in ("variance", "solvers.rows"):
+        monkeypatch.setattr(f"skfm.core.{module}.CHUNK", 50)
+    monkeypatch.setattr("skfm.core.parameters.ROW_FLOATS", {"cpu": 50})
     small = make_run(problem, kind, start)
     if name != "dense":
         assert len(small.engine.blocks) > len(large.engine.blocks)
@@ -658,11 +697,7 @@ def test_weights_are_repeats(name, kind, loss, monkeypatch):
     weighted = make_problem(X, loss)
     repeats = weighted.sample_weight.long()
     repeated = Problem(
-        DesignMatrix.from_array(
-            X[np.repeat(np.arange(X.shape[0]), repeats.numpy())],
-            dtype=torch.float64,
-            dense_columns=weighted.design.dense_columns.numpy(),
-        ),
+        take(X[np.repeat(np.arange(X.shape[0]), repeats.numpy())]),
         weighted.target.repeat_interleave(repeats, 1),
         torch.ones(int(repeats.sum()), dtype=torch.float64),
         loss,
@@ -675,16 +710,15 @@ def test_weights_are_repeats(name, kind, loss, monkeypatch):
     assert_same_runs(*runs)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", MATRICES)
-def test_order_of_rows_does_not_matter(name, kind, loss):
+def test_order_of_rows_does_not_matter(name, kind):
     """Permuted rows make the same sweeps."""
-    X = make_matrix(name)
+    X, loss = make_matrix(name), "probit"
     problem = make_problem(X, loss)
     order = np.random.default_rng(5).permutation(X.shape[0])
     permuted = Problem(
-        DesignMatrix.from_array(X[order], dtype=torch.float64),
+        take(X[order]),
         problem.target[:, order],
         problem.sample_weight[order],
         loss,
@@ -701,7 +735,7 @@ def test_order_of_columns_does_not_matter(name):
     problem = make_problem(X, "log_loss", n_outputs=1)
     order = np.random.default_rng(6).permutation(X.shape[1])
     permuted = Problem(
-        DesignMatrix.from_array(X[:, order], dtype=torch.float64),
+        take(X[:, order]),
         problem.target,
         problem.sample_weight,
         "log_loss",
@@ -723,7 +757,7 @@ def test_names_of_columns_do_not_matter(kind):
     rng = np.random.default_rng(7)
     order = np.concatenate([rng.permutation(9), 9 + rng.permutation(6)])
     permuted = Problem(
-        DesignMatrix.from_array(X[:, order], dtype=torch.float64),
+        take(X[:, order]),
         problem.target,
         problem.sample_weight,
         problem.loss,
@@ -753,9 +787,9 @@ def test_outputs_together_are_each_alone(name, kind, loss):
     assert_same_runs((objectives, together), (sum(objective for objective, _ in alone), stacked))
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", ["squared_error", "log_loss"])
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", MATRICES)
+@pytest.mark.parametrize("name", ["pairs", "bag", "mixed"])
 def test_float32_is_close_to_float64(name, kind, loss):
     """Single precision gives single-precision results: predictions agree to a few digits after ten sweeps."""
     X = make_matrix(name)
@@ -789,7 +823,7 @@ def test_planted_regression_is_recovered(shape, kind):
     run = VBRun(problem, make_start(problem, 2), kind)
     for _ in range(30):
         iterate = run.sweep()
-    design = DesignMatrix.from_array(X[test], dtype=torch.float64)
+    design = take(X[test])
     prediction = raw_prediction(design, iterate.parameters)[0].numpy() * scale + y[train].mean()
     rmse = np.sqrt(np.mean((prediction - y[test]) ** 2))
     floor = np.sqrt(np.mean((truth.raw_prediction[test] - y[test]) ** 2))
@@ -817,7 +851,7 @@ def test_planted_classification_is_recovered(cardinalities, kind):
     run = VBRun(problem, make_start(problem, 2), kind)
     for _ in range(40):
         iterate = run.sweep()
-    raw = raw_prediction(DesignMatrix.from_array(X[test], dtype=torch.float64), iterate.parameters)[0].numpy()
+    raw = raw_prediction(take(X[test]), iterate.parameters)[0].numpy()
     model, planted = (np.logaddexp(0, f) @ np.ones(len(f)) - f @ y[test] for f in (raw, truth.raw_prediction[test]))
     assert model <= 1.02 * planted
 
@@ -847,10 +881,12 @@ def test_cholesky_repairs_rounding():
     assert bool(((L @ L.mT - A).abs().amax((1, 2)) < 1e-12 * scale).all())
 
 
-def test_cholesky_gives_up():
-    """A matrix that is far from definite is an error and not a repair."""
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("value", [2.0, float("nan")])
+def test_cholesky_gives_up(value, dtype):
+    """A matrix that is far from definite, or not finite, is an error and not a repair."""
     with pytest.raises(torch.linalg.LinAlgError, match="not positive definite"):
-        block.cholesky(torch.tensor([[[1.0, 2.0], [2.0, 1.0]]], dtype=torch.float64))
+        block.cholesky(torch.tensor([[[1.0, value], [value, 1.0]]], dtype=dtype))
 
 
 @pytest.mark.parametrize("name", sorted(SOLVERS))

@@ -80,7 +80,9 @@ class DensePart:
     def _add_variance(self, j: int, A: Tensor, b: Tensor) -> None:
         S = self.covariances
         n_outputs, n_columns, n_factors = self.means.shape
-        Y = self.x2 @ (self.rows[:, :, :1] * self.R[:, :, 1:])
+        # One product for all outputs, which x2 would have to be repeated for otherwise.
+        y = (self.rows[:, :, :1] * self.R[:, :, 1:]).transpose(0, 1).flatten(1)
+        Y = (self.x2 @ y).unflatten(1, (n_outputs, n_factors)).transpose(0, 1).contiguous()
         Y[:, j] = 0
         Y -= self.E3[:, j, :, None] * self.means
         C = self.C[:, j, None, :]

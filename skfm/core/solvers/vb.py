@@ -11,6 +11,7 @@ are then set to their maxima. Each of these steps can only raise the evidence lo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -105,10 +106,11 @@ class VBRun(BlockRun):
         return theta, covariances
 
     def finish(self) -> float:  # noqa: D102
-        """Return the evidence lower bound, summed over the outputs and up to constants."""
+        """Return the evidence lower bound, summed over the outputs, with improper priors taken as constants."""
         problem, state = self.problem, self.state
         assert state.covariances is not None  # noqa: S101  for the type checker
-        bound = self.log_det[:, self.used].sum(1, dtype=self.wide) / 2
+        size = state.theta.shape[2] - self.first
+        bound = (self.log_det[:, self.used] + size).sum(1, dtype=self.wide) / 2
         if problem.fit_intercept:
             variance = 1 / (state.noise_precision * self.omega.sum(1, dtype=self.wide))
             state.intercept_variance.copy_(variance)
@@ -131,4 +133,5 @@ class VBRun(BlockRun):
         error += state.intercept_variance.to(error) * self.total_weight
         alpha = (1 + self.total_weight) / (1 + error)
         state.noise_precision.copy_(alpha)
-        return ((1 + self.total_weight) * alpha.log() - alpha * (1 + error)) / 2
+        constant = self.total_weight * math.log(2 * math.pi)
+        return ((1 + self.total_weight) * alpha.log() - alpha * (1 + error) - constant) / 2
