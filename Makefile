@@ -3,7 +3,7 @@
 #   make demo          train and compare factorization machines on real data
 #   make test          the test suite             make test ARGS="-k probit -x"
 #   make test-oldest   the same on the oldest scikit-learn that skfm supports
-#   make doctest       the examples in the docstrings
+#   make doctest       the examples in the docstrings, the README and the user guide
 #   make lint types imports                       style, type and import checks
 #   make docs          the documentation, into docs/_build/html
 #   make examples      all examples that need no download
@@ -61,7 +61,8 @@ test-oldest:
 	@$(MAKE) --no-print-directory test VENV=$(VENV_OLDEST) CONSTRAINTS=constraints-oldest.txt
 
 doctest: $(VENV)/.installed-test
-	$(TEST_ENV) $(BIN)/python -m pytest --doctest-modules skfm $(ARGS)
+	$(TEST_ENV) $(BIN)/python -m pytest --doctest-modules --doctest-glob='*.rst' --doctest-glob='*.md' \
+	    skfm README.md docs/index.rst docs/user_guide $(ARGS)
 
 # Targets of their own, so that `make -k lint` shows what each of them finds.
 lint: lint-style lint-format lint-spelling lint-docstrings

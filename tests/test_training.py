@@ -70,10 +70,14 @@ def test_stops_at_max_iter_without_a_warning():
 
 
 @pytest.mark.parametrize("rising", [False, True])
-def test_tol_is_a_change_for_each_unit_of_weight(rising):
-    objectives = np.cumsum([10, 8, 4.1, 3.9, 1]) * (1 if rising else -1)
-    assert run(objectives, tol=1.0).n_iter == 4
-    assert run(objectives, tol=1.1).n_iter == 3
+def test_tol_is_the_relative_change_in_two_sweeps(rising):
+    objectives = np.array([50, 80, 95, 99, 100, 100.5]) * (1 if rising else -1)
+    assert run(objectives, tol=0.05).n_iter == 5
+    assert run(objectives, tol=0.2).n_iter == 4
+
+
+def test_one_sweep_at_rest_is_not_the_end():
+    assert run([100, 50, 50, 40, 40, 40, 30], tol=0.01).n_iter == 6
 
 
 def test_tol_zero_never_stops():

@@ -181,8 +181,12 @@ class DesignMatrix:
     def columns(self) -> Columns:
         """Return the sparse part column by column."""
         ones = np.ones(1, np.bool_)
-        data = np.broadcast_to(ones, len(self.indices)) if self.values is None else self.values.numpy(force=True)
-        csr = sparse.csr_matrix((data, self.indices.numpy(force=True), self.indptr.numpy(force=True)), self.shape)
+        data = (
+            np.broadcast_to(ones, len(self.indices)) if self.values is None else self.values.numpy(force=True)
+        )
+        csr = sparse.csr_matrix(
+            (data, self.indices.numpy(force=True), self.indptr.numpy(force=True)), self.shape
+        )
         csc = csr.tocsc()
         values = None if self.values is None else torch.from_numpy(csc.data)
         return Columns(torch.from_numpy(csc.indptr), torch.from_numpy(csc.indices), values)
@@ -230,7 +234,9 @@ def _mostly_dense(X: Any) -> np.ndarray:
     """Return the columns that hold numbers other than 0 and 1 and are not mostly zeros, and few others."""
     n_samples, n_features = X.shape
     if not sparse.issparse(X):
-        numeric = np.array([bool(((c != 0) & (c != 1)).any()) for c in X.T]) if n_features else np.empty(0, bool)
+        numeric = (
+            np.array([bool(((c != 0) & (c != 1)).any()) for c in X.T]) if n_features else np.empty(0, bool)
+        )
         counts = np.count_nonzero(X, axis=0)
     else:
         counts = np.bincount(X.indices, minlength=n_features)

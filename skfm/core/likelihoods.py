@@ -50,70 +50,72 @@ class SquaredError(Likelihood):
     has_noise = True
     is_gaussian = True
 
-    def linearize(self, y: Tensor, mean: Tensor, variance: Tensor | None) -> tuple[Tensor | None, Tensor]:  # noqa: D102
+    def linearize(self, y: Tensor, mean: Tensor, variance: Tensor | None) -> tuple[Tensor | None, Tensor]:
         return None, y
 
-    def bound(self, y: Tensor, mean: Tensor, variance: Tensor) -> Tensor:  # noqa: D102
+    def bound(self, y: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         return -((y - mean).square() + variance) / 2
 
-    def loss(self, y: Tensor, raw: Tensor) -> Tensor:  # noqa: D102
+    def loss(self, y: Tensor, raw: Tensor) -> Tensor:
         return (y - raw).square() / 2
 
-    def expectation(self, raw: Tensor, variance: Tensor | None = None) -> Tensor:  # noqa: D102
+    def expectation(self, raw: Tensor, variance: Tensor | None = None) -> Tensor:
         return raw
 
-    def link(self, mean: Tensor) -> Tensor:  # noqa: D102
+    def link(self, mean: Tensor) -> Tensor:
         return mean
 
 
 class LogLoss(Likelihood):
-    """Logistic regression through the Polya-Gamma bound (Jaakkola and Jordan)::
+    """Logistic regression through the bound of Jaakkola and Jordan, also found by Polya-Gamma variables.
+
+    ::
 
         omega = tanh(xi / 2) / (2 xi),   target = (y - 1/2) / omega,   xi^2 = mean^2 + variance
     """
 
-    def linearize(self, y: Tensor, mean: Tensor, variance: Tensor | None) -> tuple[Tensor | None, Tensor]:  # noqa: D102
+    def linearize(self, y: Tensor, mean: Tensor, variance: Tensor | None) -> tuple[Tensor | None, Tensor]:
         xi = _root_mean_square(mean, variance)
         # tanh(x) / x loses its digits at zero only, where it is one.
         omega = torch.where(xi > 1e-4, torch.tanh(xi / 2) / (2 * xi.clamp(min=1e-4)), 0.25)
         return omega, (y - 0.5) / omega
 
-    def bound(self, y: Tensor, mean: Tensor, variance: Tensor) -> Tensor:  # noqa: D102
+    def bound(self, y: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         xi = _root_mean_square(mean, variance)
         return logsigmoid(xi) - xi / 2 + (y - 0.5) * mean
 
-    def loss(self, y: Tensor, raw: Tensor) -> Tensor:  # noqa: D102
+    def loss(self, y: Tensor, raw: Tensor) -> Tensor:
         return softplus(raw) - y * raw
 
-    def expectation(self, raw: Tensor, variance: Tensor | None = None) -> Tensor:  # noqa: D102
+    def expectation(self, raw: Tensor, variance: Tensor | None = None) -> Tensor:
         if variance is not None:
             raw = raw / torch.sqrt(1 + math.pi / 8 * variance)
         return torch.sigmoid(raw)
 
-    def link(self, mean: Tensor) -> Tensor:  # noqa: D102
+    def link(self, mean: Tensor) -> Tensor:
         return torch.logit(mean)
 
 
 class Probit(Likelihood):
     """Probit regression by a latent normal variable (Albert and Chib): its truncated mean is the target."""
 
-    def linearize(self, y: Tensor, mean: Tensor, variance: Tensor | None) -> tuple[Tensor | None, Tensor]:  # noqa: D102
+    def linearize(self, y: Tensor, mean: Tensor, variance: Tensor | None) -> tuple[Tensor | None, Tensor]:
         sign = 2 * y - 1
         log_ratio = -mean.square() / 2 - math.log(2 * math.pi) / 2 - torch.special.log_ndtr(sign * mean)
         return None, mean + sign * torch.exp(log_ratio)
 
-    def bound(self, y: Tensor, mean: Tensor, variance: Tensor) -> Tensor:  # noqa: D102
+    def bound(self, y: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         return -self.loss(y, mean) - variance / 2
 
-    def loss(self, y: Tensor, raw: Tensor) -> Tensor:  # noqa: D102
+    def loss(self, y: Tensor, raw: Tensor) -> Tensor:
         return -torch.special.log_ndtr((2 * y - 1) * raw)
 
-    def expectation(self, raw: Tensor, variance: Tensor | None = None) -> Tensor:  # noqa: D102
+    def expectation(self, raw: Tensor, variance: Tensor | None = None) -> Tensor:
         if variance is not None:
             raw = raw / torch.sqrt(1 + variance)
         return torch.special.ndtr(raw)
 
-    def link(self, mean: Tensor) -> Tensor:  # noqa: D102
+    def link(self, mean: Tensor) -> Tensor:
         return torch.special.ndtri(mean)
 
 

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from .design import DesignMatrix
 
-
 #: Floats of the row sums at a time: few enough for a CPU's cache, many for a GPU.
 ROW_FLOATS = {"cpu": 1 << 19, "cuda": 1 << 28, "mps": 1 << 26}
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .coloring import color_fields
-from .design import DesignMatrix
+from .design import Columns, DesignMatrix
 from .fields import discover_fields
 
 #: Entries of a tile: small enough for a core's cache, large enough to hide the cost of a call.
@@ -97,8 +97,8 @@ def _cut(lengths: Tensor, budget: int) -> list[tuple[int, int]]:
     return runs
 
 
-def _tile(design: DesignMatrix, csc: "object", counts: Tensor, columns: Tensor) -> Tile:
-    colptr, rows, values = csc  # type: ignore[misc]
+def _tile(design: DesignMatrix, csc: Columns, counts: Tensor, columns: Tensor) -> Tile:
+    colptr, rows, values = csc
     n_samples = design.shape[0]
     lengths = counts[columns]
     steps = torch.arange(int(lengths[0]))

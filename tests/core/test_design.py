@@ -110,7 +110,9 @@ def test_messy_csr(X, index_dtype, read_only, byte_order, seed):
     rng = np.random.default_rng(seed)
     rows, columns, data = [], [], []
     for i, j in np.ndindex(X.shape):
-        parts = rng.integers(-2, 3, rng.integers(1, 4)).astype(float)  # an explicit zero or a sum for each cell
+        parts = rng.integers(-2, 3, rng.integers(1, 4)).astype(
+            float
+        )  # an explicit zero or a sum for each cell
         if X[i, j] == 0 and rng.random() < 0.7:
             continue
         parts[0] += X[i, j] - parts.sum()
@@ -140,6 +142,19 @@ def test_messy_csr(X, index_dtype, read_only, byte_order, seed):
         held = design.indices[design.indptr[row] : design.indptr[row + 1]]
         assert bool((held.diff() > 0).all())
     assert design.values is None or bool((design.values != 0).all())
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_explicit_zeros_of_a_canonical_csr(read_only):
+    """Stored zeros in a matrix that is in order otherwise are left out, and left where they were."""
+    X = sp.csr_matrix((np.array([1.0, 0.0, 2.5]), np.array([0, 2, 1]), np.array([0, 2, 3])), (2, 3))
+    assert X.has_canonical_format
+    X.data.flags.writeable = not read_only
+    design = take(X, dense_columns=[])
+    assert design.indices.tolist() == [0, 1]
+    assert design.values.tolist() == [1.0, 2.5]
+    assert X.data.tolist() == [1.0, 0.0, 2.5]
+    assert X.indices.tolist() == [0, 2, 1]
 
 
 @pytest.mark.parametrize("index_dtype", [np.int32, np.int64])

@@ -18,11 +18,10 @@ def brute_force(X, intercept, linear, factors):
     for k, i in np.ndindex(out.shape):
         terms = [intercept[k]] + [linear[k, j] * X[i, j] for j in range(X.shape[1])]
         for a in range(X.shape[1]):
-            for b in range(a + 1, X.shape[1]):
-                terms.append(factors[k, a] @ factors[k, b] * X[i, a] * X[i, b])
+            terms += [factors[k, a] @ factors[k, b] * X[i, a] * X[i, b] for b in range(a + 1, X.shape[1])]
         out[k, i] = sum(terms)
         # The identity by squares also holds the terms of each column with itself.
-        own = X[i] ** 2 @ (factors[k] ** 2).sum(1) + (abs(X[i]) @ abs(factors[k]) ** 1).sum() ** 2
+        own = X[i] ** 2 @ (factors[k] ** 2).sum(1) + (abs(X[i]) @ abs(factors[k])).sum() ** 2
         size[k, i] = sum(map(abs, terms)) + own
     return out, size
 

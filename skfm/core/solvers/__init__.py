@@ -1,7 +1,7 @@
 """The solvers, by name."""
 
-from .base import Iterate, Problem, Settings, Solver
 from .als import ALS
+from .base import Iterate, Problem, Settings, Solver
 from .vb import VB
 
 SOLVERS: dict[str, Solver] = {solver.name: solver for solver in (VB(), ALS())}

@@ -31,7 +31,7 @@ class ALS(Solver):
     objective_name = "objective"
     objective_rises = False
 
-    def sweeps(self, problem: Problem, start: FMParameters, settings: Settings) -> Iterator[Iterate]:  # noqa: D102
+    def sweeps(self, problem: Problem, start: FMParameters, settings: Settings) -> Iterator[Iterate]:
         l2_linear = L2_LINEAR if settings.l2_linear == "auto" else float(settings.l2_linear)
         l2_factors = L2_FACTORS if settings.l2_factors == "auto" else float(settings.l2_factors)
         run = ALSRun(problem, start, l2_linear, l2_factors)
@@ -47,7 +47,7 @@ class ALSRun(BlockRun):
         n_factors = start.factors.shape[2]
         self.penalty = start.factors.new_tensor([l2_linear, *[l2_factors] * n_factors])
 
-    def update(self, block: Any, A: Tensor, b: Tensor) -> tuple[Tensor, Tensor | None]:  # noqa: D102
+    def update(self, block: Any, A: Tensor, b: Tensor) -> tuple[Tensor, Tensor | None]:
         L = cholesky(A + torch.diag(self.penalty[self.first :]))
         return torch.cholesky_solve(b[:, :, None], L)[:, :, 0], None
 

@@ -3,9 +3,9 @@
 Where all rows hold all columns, T_i and h_i are sums over the same columns for every row, so sums over the rows
 come first, as Gram matrices, and those over the columns l (the updated column j left out) last::
 
-    sum_i omega x_ij^2 T_i              = sum_l C_jl S_l[v,v]                               C  = X^2' W X^2
-    sum_i omega x_ij (T_i q_i - h_i)    = sum_l S_l[v,v] (Y_l - E3_jl m_l) + E2_jl S_l[v,w] E2 = X' W X^2,  E3 = X' W X^3
-    Y_l                                 = sum_i omega x_ij x_il^2 q_i
+    sum_i omega x_ij^2 T_i           = sum_l C_jl S_l[v,v]                               C  = X^2' W X^2
+    sum_i omega x_ij (T_i q_i - h_i) = sum_l S_l[v,v] (Y_l - E3_jl m_l) + E2_jl S_l[v,w] E2 = X' W X^2,  E3 = X' W X^3
+    Y_l                              = sum_i omega x_ij x_il^2 q_i
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class DensePart:
         column = block.columns[0]
         self.state.theta[:, column] = theta
         if covariances is not None:
-            assert self.state.covariances is not None  # noqa: S101  for the type checker
+            assert self.state.covariances is not None
             self.state.covariances[:, column] = covariances
             self.covariances[:, block.place] = covariances
             self.means[:, block.place] = theta[:, 1:]

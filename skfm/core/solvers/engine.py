@@ -103,13 +103,14 @@ class Engine(ABC):
     def variance(self) -> Tensor:
         """Return the variances of the predictions, (n_outputs, n_samples)."""
         posterior = self.state.posterior
-        assert posterior is not None  # noqa: S101  for the type checker
+        assert posterior is not None
         return prediction_variance(self.problem.design, self.state.parameters, posterior)
 
     def total_variance(self, mean: Tensor) -> Tensor:
         """Return the sum over the rows of weight times variance, (n_outputs,), the intercept's part left out.
 
-        ``mean`` are the predictions, if they help. At the end of a sweep only, and for likelihoods whose precisions are the sample weights.
+        ``mean`` are the predictions, if they help. Only at the end of a sweep, and only for likelihoods
+        whose precisions are the sample weights.
         """
         variance = self.variance() - self.state.intercept_variance[:, None]
         return (variance * self.problem.sample_weight).sum(1, dtype=wide_dtype(variance.device))

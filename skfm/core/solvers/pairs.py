@@ -81,7 +81,7 @@ class PairEngine(Engine):
         ]
 
     @property
-    def blocks(self) -> Sequence[PairBlock]:  # noqa: D102
+    def blocks(self) -> Sequence[PairBlock]:
         return self._blocks
 
     def _table(self, columns: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class PairEngine(Engine):
             table.index_add_(2, self.inner, flat)
         return table
 
-    def load(self, omega: Tensor, target: Tensor, mean: Tensor) -> None:  # noqa: D102
+    def load(self, omega: Tensor, target: Tensor, mean: Tensor) -> None:
         self.omega = omega
         plain = bool((omega == 1).all())
         weighted = omega * (target - self.state.intercept[:, None])
@@ -106,7 +106,7 @@ class PairEngine(Engine):
         self.entry_target = [weighted[:, rows] for rows in self.pairs.rows]
         self.square.zero_()
 
-    def moments(self, block: PairBlock) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def moments(self, block: PairBlock) -> tuple[Tensor, Tensor]:
         side, other = block.side, 1 - block.side
         offsets = self.pairs.offsets[side][block.start : block.stop + 1]
         first, last = self.pairs.bounds[side][block.start], self.pairs.bounds[side][block.stop]
@@ -117,17 +117,19 @@ class PairEngine(Engine):
         for b, table in enumerate(self.tables[other]):
             weights = None if omega is None else omega[b, first:last]
             sums.append(_bag(partners, table, offsets, weights))
-            z = torch.cat([torch.ones_like(table[:, :1]), self.state.theta[b, self.pairs.columns[other], 1:]], 1)
+            z = torch.cat(
+                [torch.ones_like(table[:, :1]), self.state.theta[b, self.pairs.columns[other], 1:]], 1
+            )
             linear.append(_bag(partners, z, offsets, target[b, first:last]))
         self._sums = torch.cat(sums)
         A = self._sums.index_select(1, self.to_A).view(-1, self.size, self.size)
         return A, torch.cat(linear) - self._sums[:, self.to_b]
 
-    def commit(self, block: PairBlock, theta: Tensor, covariances: Tensor | None) -> None:  # noqa: D102
+    def commit(self, block: PairBlock, theta: Tensor, covariances: Tensor | None) -> None:
         theta = theta.view(self.n_outputs, -1, self.size)
         self.state.theta[:, block.columns] = theta
         if covariances is not None:
-            assert self.state.covariances is not None  # noqa: S101  for the type checker
+            assert self.state.covariances is not None
             covariances = covariances.view(self.n_outputs, -1, *covariances.shape[1:])
             self.state.covariances[:, block.columns] = covariances
         table = self._pack(theta, covariances)
@@ -137,7 +139,7 @@ class PairEngine(Engine):
             sums = self._sums.view(self.n_outputs, -1, len(self.row)) * self.twice
             self.square += (table[:, :, self.to_c] * sums).sum((1, 2), dtype=self.square.dtype)
 
-    def total_variance(self, mean: Tensor) -> Tensor:  # noqa: D102
+    def total_variance(self, mean: Tensor) -> Tensor:
         plain = (self.omega * (mean - self.state.intercept[:, None]).square()).sum(1, dtype=self.square.dtype)
         return (self.square - plain).clamp_(min=0)
 

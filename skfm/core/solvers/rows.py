@@ -33,7 +33,7 @@ class RowVariance:
     """
 
     def __init__(self, design: DesignMatrix, state: BlockState, *, sparse_first: bool) -> None:
-        assert state.covariances is not None  # noqa: S101  for the type checker
+        assert state.covariances is not None
         self.design, self.state = design, state
         self.sparse_part, self.dense_part = design.parts()
         self.sparse_first = sparse_first
@@ -70,7 +70,7 @@ class RowVariance:
 
     def _pieces(self) -> Iterator[tuple[int, int, int, Tensor, Tensor]]:
         """Cut rows and outputs into pieces whose covariances take little memory."""
-        assert self.state.covariances is not None  # noqa: S101  for the type checker
+        assert self.state.covariances is not None
         n_samples, step = self.design.shape[0], max(1, CHUNK // max(1, self.width))
         for start in range(0, n_samples, step):
             for b, (theta, covariances) in enumerate(

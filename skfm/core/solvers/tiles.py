@@ -64,10 +64,10 @@ class TileEngine(Engine):
         ]
 
     @property
-    def blocks(self) -> Sequence[Tile | DenseColumn]:  # noqa: D102
+    def blocks(self) -> Sequence[Tile | DenseColumn]:
         return self.tiles if self.dense is None else [*self.dense.blocks, *self.tiles]
 
-    def load(self, omega: Tensor, target: Tensor, mean: Tensor) -> None:  # noqa: D102
+    def load(self, omega: Tensor, target: Tensor, mean: Tensor) -> None:
         design, factors = self.problem.design, self.state.theta[:, :, 1:]
         rows = self.rows[:, :-1]
         rows[:, :, 0] = 1
@@ -78,19 +78,19 @@ class TileEngine(Engine):
         if self.dense is not None:
             self.dense.load(omega)
 
-    def variance(self) -> Tensor:  # noqa: D102
+    def variance(self) -> Tensor:
         if self.row_variance is None:
             return super().variance()
         return self.row_variance.refresh() + self.state.intercept_variance[:, None]
 
-    def moments(self, block: Tile | DenseColumn) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def moments(self, block: Tile | DenseColumn) -> tuple[Tensor, Tensor]:
         if isinstance(block, DenseColumn):
             return self._dense_moments(block)
         kept = self._kept = self._take(block)
         A = kept.R.mT @ kept.R
         b = torch.baddbmm(A @ kept.theta[:, :, None], kept.R.mT, kept.rows[:, :, -1:])[:, :, 0]
         if self.row_variance is not None:
-            assert self.state.covariances is not None  # noqa: S101  for the type checker
+            assert self.state.covariances is not None
             S = self.state.covariances[:, block.columns].flatten(0, 1)
             T, h = (self._gather(m, kept.place) for m in (self.row_variance.T, self.row_variance.h))
             # In a row without a value, sqrt(omega) x and sqrt(omega) are the same.
@@ -111,7 +111,7 @@ class TileEngine(Engine):
         R[:, :, 1:].addcmul_(R[:, :, :1] * x, theta[:, None, 1:], value=-1)
         return Gathered(place, rows, R, x, theta)
 
-    def commit(self, block: Tile | DenseColumn, theta: Tensor, covariances: Tensor | None) -> None:  # noqa: D102
+    def commit(self, block: Tile | DenseColumn, theta: Tensor, covariances: Tensor | None) -> None:
         if isinstance(block, DenseColumn):
             self._commit_dense(block, theta, covariances)
             return
@@ -122,7 +122,7 @@ class TileEngine(Engine):
         rows[:, :, 1:-1].addcmul_(R[:, :, :1], (theta if x is None else change)[:, None, 1:])
         self._scatter(self.rows, place, rows)
         if covariances is not None:
-            assert self.state.covariances is not None  # noqa: S101  for the type checker
+            assert self.state.covariances is not None
             if self.row_variance is not None:
                 S, T, h = self._kept_moments
                 self.row_variance.change(x, (old, S), (theta, covariances), T, h)
@@ -132,7 +132,7 @@ class TileEngine(Engine):
         self.state.theta[:, block.columns] = theta.unflatten(0, (self.n_outputs, -1))
 
     def _dense_moments(self, block: DenseColumn) -> tuple[Tensor, Tensor]:
-        assert self.dense is not None  # noqa: S101  for the type checker
+        assert self.dense is not None
         A, b = self.dense.moments(block)
         if self.tiles and self.row_variance is not None:
             T, h = self.row_variance.T[:, :-1], self.row_variance.h[:, :-1]
@@ -140,7 +140,7 @@ class TileEngine(Engine):
         return A, b
 
     def _commit_dense(self, block: DenseColumn, theta: Tensor, covariances: Tensor | None) -> None:
-        assert self.dense is not None  # noqa: S101  for the type checker
+        assert self.dense is not None
         self.dense.commit(block, theta, covariances)
         if self.tiles and self.row_variance is not None and block is self.dense.blocks[-1]:
             self.row_variance.add_dense()

@@ -46,7 +46,7 @@ class VB(Solver):
     objective_rises = True
     has_posterior = True
 
-    def sweeps(self, problem: Problem, start: FMParameters, settings: Settings) -> Iterator[Iterate]:  # noqa: D102
+    def sweeps(self, problem: Problem, start: FMParameters, settings: Settings) -> Iterator[Iterate]:
         kind = settings.covariance_type
         if kind == "auto":
             kind = covariance_kind(problem, start.factors.shape[2])
@@ -90,7 +90,7 @@ class VBRun(BlockRun):
         self.log_det = start.factors.new_zeros(n_outputs, n_features)
         self.total_weight = problem.sample_weight.sum(dtype=self.wide)
 
-    def update(self, block: Any, A: Tensor, b: Tensor) -> tuple[Tensor, Tensor | None]:  # noqa: D102
+    def update(self, block: Any, A: Tensor, b: Tensor) -> tuple[Tensor, Tensor | None]:
         alpha = self.state.noise_precision.repeat_interleave(len(block.columns))
         prior_precision, prior_shift = self.priors.of(block.columns)
         precision = torch.addcmul(prior_precision, alpha[:, None, None], A)
@@ -105,10 +105,10 @@ class VBRun(BlockRun):
         self.log_det[:, block.columns] = log_det.view(self.n_outputs, -1)
         return theta, covariances
 
-    def finish(self) -> float:  # noqa: D102
+    def finish(self) -> float:
         """Return the evidence lower bound, summed over the outputs, with improper priors taken as constants."""
         problem, state = self.problem, self.state
-        assert state.covariances is not None  # noqa: S101  for the type checker
+        assert state.covariances is not None
         size = state.theta.shape[2] - self.first
         bound = (self.log_det[:, self.used] + size).sum(1, dtype=self.wide) / 2
         if problem.fit_intercept:

@@ -1,0 +1,91 @@
+"""What raw data give with nothing tuned and nothing scaled, and that nothing makes a model infinite."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import (
+    load_breast_cancer,
+    load_diabetes,
+    load_digits,
+    load_iris,
+    load_linnerud,
+    load_wine,
+)
+from sklearn.metrics import accuracy_score, log_loss
+from sklearn.model_selection import StratifiedKFold, cross_val_predict, cross_val_score, train_test_split
+
+from skfm import FMClassifier, FMRegressor
+
+
+def test_diabetes():
+    """Ridge regression has 0.482."""
+    X, y = load_diabetes(return_X_y=True, scaled=False)
+    assert cross_val_score(FMRegressor(random_state=0), X, y, cv=5).mean() >= 0.49
+
+
+def test_breast_cancer():
+    X, y = load_breast_cancer(return_X_y=True)
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    probability = cross_val_predict(FMClassifier(random_state=0), X, y, cv=folds, method="predict_proba")
+    assert accuracy_score(y, probability.argmax(1)) >= 0.965
+    assert log_loss(y, probability) <= 0.10
+
+
+def test_digits():
+    X, y = load_digits(return_X_y=True)
+    X, X_test, y, y_test = train_test_split(X, y, test_size=0.25, stratify=y, random_state=0)
+    assert FMClassifier(random_state=0).fit(X, y).score(X_test, y_test) >= 0.95
+
+
+REGRESSION = {
+    "diabetes": load_diabetes(return_X_y=True, scaled=False),
+    "diabetes_scaled": load_diabetes(return_X_y=True),
+    "linnerud": (load_linnerud().data, load_linnerud().target[:, 0]),
+}
+CLASSIFICATION = {
+    "breast_cancer": load_breast_cancer(return_X_y=True),
+    "digits": load_digits(n_class=3, return_X_y=True),
+    "iris": load_iris(return_X_y=True),
+    "wine": load_wine(return_X_y=True),
+}
+
+
+def assert_finite(model, X, *more):
+    """Check the parameters and all that the model says of X."""
+    for name in ("intercept_", "coef_", "factors_", *more):
+        assert np.isfinite(getattr(model, name)).all(), name
+    for method in ("predict_proba", "decision_function", "predict"):
+        if hasattr(model, method):
+            assert np.isfinite(getattr(model, method)(X)).all(), method
+    for values in model.history_.values():
+        assert np.isfinite(values).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("solver", ["vb", "als"])
+@pytest.mark.parametrize("name", REGRESSION)
+def test_regression_stays_finite(name, solver, scale, dtype):
+    X, y = REGRESSION[name]
+    X, y = (X[::3] * scale).astype(dtype), y[::3]
+    model = FMRegressor(4, solver=solver, random_state=0, max_iter=15)
+    scores = []
+    for shift in (0.0, 1e6):
+        assert_finite(clone(model).fit(X, y + shift), X)
+        scores.append(clone(model).fit(X, y + shift).score(X, y + shift))
+    # A shift of the target must not cost accuracy; float32 targets near 1e6 are rounded to 1/16.
+    np.testing.assert_allclose(scores[1], scores[0], atol=1e-3 if dtype is np.float32 else 1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize(
+    ("solver", "loss"), [("vb", "log_loss"), ("vb", "probit"), ("als", "log_loss"), ("als", "probit")]
+)
+@pytest.mark.parametrize("name", CLASSIFICATION)
+def test_classification_stays_finite(name, solver, loss, scale, dtype):
+    X, y = CLASSIFICATION[name]
+    X, y = (X[::4] * scale).astype(dtype), y[::4]
+    model = FMClassifier(4, solver=solver, loss=loss, random_state=0, max_iter=10).fit(X, y)
+    assert_finite(model, X)
+    assert model.score(X, y) > 0.85
