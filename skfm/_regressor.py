@@ -61,7 +61,7 @@ class FMRegressor(RegressorMixin, BaseFM):
     max_iter : int, default=100
         Sweeps over all columns, at most.
 
-    tol : float, default=5e-4
+    tol : float, default=4e-4
         Training stops when two sweeps in a row change the objective, or the bound, by less than
         this share of it. 0 never stops.
 
@@ -181,7 +181,7 @@ class FMRegressor(RegressorMixin, BaseFM):
         fit_intercept=True,
         fit_linear=True,
         max_iter=100,
-        tol=5e-4,
+        tol=4e-4,
         init_scale=0.1,
         fields="auto",
         covariance_type="auto",

@@ -86,17 +86,20 @@ class DesignMatrix:
             of which at least a quarter is non-zero, and few others beside many of these.
         """
         numpy_dtype = np.dtype(str(dtype).removeprefix("torch."))
+        X = X if sparse.issparse(X) else np.asarray(X)
+        # Neither scipy nor torch computes with another byte order than the machine's.
+        X = X.astype(X.dtype.newbyteorder("="), copy=False)
         if sparse.issparse(X):
             csr = _canonical_csr(X, numpy_dtype)
             if dense_columns is None:
                 dense_columns = _mostly_dense(csr)
             block = csr[:, dense_columns].toarray() if len(dense_columns) else None
         else:
-            X = np.asarray(X)
             if dense_columns is None:
                 dense_columns = _mostly_dense(X)
             csr = None if len(dense_columns) == X.shape[1] else _canonical_csr(X, numpy_dtype, dense_columns)
-            block = X[:, dense_columns] if len(dense_columns) else None
+            # Indexing copies, so all columns are taken as they are.
+            block = X if csr is None else X[:, dense_columns] if len(dense_columns) else None
         n_samples, n_features = X.shape
 
         if csr is None:

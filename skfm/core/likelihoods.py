@@ -113,7 +113,8 @@ class Probit(Likelihood):
     def expectation(self, raw: Tensor, variance: Tensor | None = None) -> Tensor:
         if variance is not None:
             raw = raw / torch.sqrt(1 + variance)
-        return torch.special.ndtr(raw)
+        # ndtr itself is zero from -9 on.
+        return torch.special.log_ndtr(raw).exp()
 
     def link(self, mean: Tensor) -> Tensor:
         return torch.special.ndtri(mean)

@@ -78,7 +78,8 @@ def raw_prediction(design: DesignMatrix, parameters: FMParameters) -> Tensor:
     if only_ones:
         # x^2 = x: the self-interactions are a linear term, and one pass over the rows does.
         linear = linear - half_squares
-    table = torch.cat([linear[:, :, None], factors], 2).permute(1, 0, 2).reshape(n_features, -1)
+    table = torch.cat([linear[:, :, None], factors], 2).permute(1, 0, 2)
+    table = table.reshape(n_features, n_outputs * (1 + n_factors))
     squares_table = half_squares.T.contiguous()
     out = factors.new_empty(n_outputs, design.shape[0])
     for start, part in design.pieces(ROW_FLOATS.get(design.device.type, 1 << 19) // table.shape[1]):

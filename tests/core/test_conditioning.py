@@ -138,16 +138,18 @@ def test_constant_columns_keep_their_value(value):
     assert off > 0  # rounding does move some of the means
 
 
-def test_binary_designs_are_left_alone():
-    """Without numeric columns nothing is stored, scaled or centered."""
+@pytest.mark.parametrize("dense_columns", [[], [1, 4]])
+def test_binary_designs_are_left_alone(dense_columns):
+    """Without numeric columns nothing is stored, scaled or centered, be the columns kept sparse or dense."""
     X = (np.random.default_rng(0).random((20, 6)) < 0.4).astype(float)
-    design = DesignMatrix.from_array(X, dtype=torch.float64)
+    design = DesignMatrix.from_array(X, dtype=torch.float64, dense_columns=dense_columns)
     conditioning = Conditioning.measure(design, random_weight(np.random.default_rng(1), 20))
     assert_array_equal(conditioning.center, 0)
     assert_array_equal(conditioning.scale, 1)
     new = conditioning.apply(design)
     assert new.values is None
     assert new.indices.data_ptr() == design.indices.data_ptr()
+    assert_array_equal(to_dense(new), X)
 
 
 def test_new_data_on_the_old_scale():

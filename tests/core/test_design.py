@@ -263,14 +263,16 @@ def test_columns_are_the_transpose(X, index_dtype):
 
 @given(X=matrices(dtype="float64", min_columns=1))
 def test_kinds(X):
-    """Zeros and ones: binary. Numeric columns are dense if more than a quarter is not zero, or of all together."""
+    """Kinds go by the values; numeric columns filled by a quarter, each or all, are kept dense, and a few flags."""
     numeric = ((X != 0) & (X != 1)).any(0)
-    filled = (X != 0).mean(0)
-    dense = numeric & ((filled > 0.25) | (filled[numeric].sum() >= 0.25 * numeric.sum()))
-    expected = np.where(numeric, np.where(dense, DENSE_NUMERIC, SPARSE_NUMERIC), BINARY).tolist()
+    filled = 4 * (X != 0).sum(0)
+    dense = numeric & ((filled > len(X)) | (filled[numeric].sum() >= len(X) * numeric.sum()))
+    rest = (filled > 0) & ~dense
+    kept = dense | rest if 4 * rest.sum() <= dense.sum() else dense
     design = take(X)
-    assert design.kinds().tolist() == expected
-    assert design.dense_columns.tolist() == [j for j, kind in enumerate(expected) if kind == DENSE_NUMERIC]
+    assert design.dense_columns.tolist() == np.flatnonzero(kept).tolist()
+    expected = np.where(numeric, np.where(kept, DENSE_NUMERIC, SPARSE_NUMERIC), BINARY)
+    assert design.kinds().tolist() == expected.tolist()
 
 
 @given(X=matrices(dtype="float64", min_columns=1), data=st.data())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -104,7 +105,8 @@ def cholesky(A: Tensor) -> Tensor:
     if not bool(info.any()):
         return L
     jitter = torch.finfo(A.dtype).eps * A.diagonal(dim1=1, dim2=2).abs().amax(1)
-    for _ in range(8):
+    # Up to the root of the precision: a matrix that is further off is wrong, not rounded.
+    for _ in range(int(-math.log10(torch.finfo(A.dtype).eps) / 2)):
         jitter = jitter * 10
         repaired = A + torch.diag_embed(jitter[:, None].expand(A.shape[:2]))
         L, info = torch.linalg.cholesky_ex(torch.where((info > 0)[:, None, None], repaired, A))
