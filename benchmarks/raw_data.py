@@ -7,11 +7,14 @@ myfm is a regressor without scikit-learn's interface, so it is in the first row 
 
 import os
 import time
+import warnings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import modern_fm
 import numpy as np
 import torch
+from myfm import MyFMRegressor
 from scipy import sparse
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -22,26 +25,31 @@ from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict, c
 from skfm import FMClassifier, FMRegressor
 
 
+def label(model):
+    """Return the package and the class."""
+    return f"{type(model).__module__.split('.')[0]} {type(model).__name__}"
+
+
 def main():
     """Print a line a data set and model."""
     torch.set_num_threads(1)
+    warnings.simplefilter("ignore")  # the peers' own
     X, y = load_diabetes(return_X_y=True, scaled=False)
-    for model in (FMRegressor(random_state=0), Ridge(), HistGradientBoostingRegressor(random_state=0)):
+    models = (
+        FMRegressor(random_state=0),
+        Ridge(),
+        HistGradientBoostingRegressor(random_state=0),
+        modern_fm.FMRegressor(random_state=0),
+    )
+    for model in models:
         start = time.process_time()
         score = cross_val_score(model, X, y, cv=5).mean()
-        print(
-            f"diabetes       {type(model).__name__:31} R2 {score:.3f}  {time.process_time() - start:6.1f} s"
-        )
-    try:
-        from myfm import MyFMRegressor
-    except ImportError:
-        pass
-    else:
-        scores = []
-        for train, test in KFold(5).split(X):
-            peer = MyFMRegressor(rank=4).fit(sparse.csr_matrix(X[train]), y[train])
-            scores.append(r2_score(y[test], peer.predict(sparse.csr_matrix(X[test]))))
-        print(f"diabetes       {'MyFMRegressor(rank=4)':31} R2 {np.mean(scores):.3f}")
+        print(f"diabetes       {label(model):36} R2 {score:.3f}  {time.process_time() - start:6.1f} s")
+    scores = []
+    for train, test in KFold(5).split(X):
+        peer = MyFMRegressor(rank=4).fit(sparse.csr_matrix(X[train]), y[train])
+        scores.append(r2_score(y[test], peer.predict(sparse.csr_matrix(X[test]))))
+    print(f"diabetes       {'myfm MyFMRegressor(rank=4)':36} R2 {np.mean(scores):.3f}")
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
     for name, load in (("breast_cancer", load_breast_cancer), ("digits", load_digits)):
         X, y = load(return_X_y=True)
@@ -49,12 +57,13 @@ def main():
             FMClassifier(random_state=0),
             LogisticRegression(max_iter=10_000),
             HistGradientBoostingClassifier(random_state=0),
+            modern_fm.FMClassifier(random_state=0),
         )
         for model in models:
             start = time.process_time()
             p = cross_val_predict(model, X, y, cv=folds, method="predict_proba")
             print(
-                f"{name:14} {type(model).__name__:31} accuracy {accuracy_score(y, p.argmax(1)):.3f}  "
+                f"{name:14} {label(model):36} accuracy {accuracy_score(y, p.argmax(1)):.3f}  "
                 f"log loss {log_loss(y, p):.3f}  {time.process_time() - start:6.1f} s",
                 flush=True,
             )

@@ -30,7 +30,7 @@ class FMClassifier(ClassifierMixin, BaseFM):
     number of pairs. More than two classes are one such model each against the rest.
 
     Columns may be in any units: they are standardized inside, and the fitted attributes are in
-    the units of X. Read more in the user guide.
+    the units of X. Read more in the :ref:`user guide <user_guide>`.
 
     Parameters
     ----------

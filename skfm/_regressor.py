@@ -25,7 +25,7 @@ class FMRegressor(RegressorMixin, BaseFM):
     number of pairs.
 
     Columns and target may be in any units: they are standardized inside, and the fitted
-    attributes are in the units of X and y. Read more in the user guide.
+    attributes are in the units of X and y. Read more in the :ref:`user guide <user_guide>`.
 
     Parameters
     ----------
