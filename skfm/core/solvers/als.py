@@ -47,8 +47,13 @@ class ALSRun(BlockRun):
         n_factors = start.factors.shape[2]
         self.penalty = start.factors.new_tensor([l2_linear, *[l2_factors] * n_factors])
 
+    def prior(self, columns: Tensor) -> tuple[Tensor, Tensor]:
+        n = self.n_outputs * len(columns)
+        precision = torch.diag(self.penalty[self.first :])
+        return precision.expand(n, *precision.shape), precision.new_zeros(n, len(precision))
+
     def update(self, block: Any, A: Tensor, b: Tensor) -> tuple[Tensor, Tensor | None]:
-        L = cholesky(A + torch.diag(self.penalty[self.first :]))
+        L = cholesky(A + self.prior(block.columns)[0])
         return torch.cholesky_solve(b[:, :, None], L)[:, :, 0], None
 
     def finish(self) -> float:

@@ -61,6 +61,13 @@ class BlockRun(ABC):
         """Return new theta and covariances of a block from its sums, all without w if there is no linear term."""
 
     @abstractmethod
+    def prior(self, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the prior precision of each column of every output, and that times the prior mean.
+
+        Of shape (n_outputs * n_columns, size, size) and (n_outputs * n_columns, size).
+        """
+
+    @abstractmethod
     def finish(self) -> float:
         """Learn what is learned once a sweep, and return the objective."""
 
@@ -75,6 +82,8 @@ class BlockRun(ABC):
             A, b = self.engine.moments(block)
             theta, covariances = self.update(block, A[:, self.first :, self.first :], b[:, self.first :])
             self.engine.commit(block, *self._with_linear(theta, covariances))
+        if problem.fit_linear:
+            self._joint_linear_step()
         self.mean = self.engine.mean()
         if problem.fit_intercept:
             residual = (self.omega * (target - self.mean)).sum(1, dtype=self.wide)
@@ -83,6 +92,29 @@ class BlockRun(ABC):
             self.mean += step[:, None]
         objective = self.finish()
         return Iterate(state.parameters, objective, state.posterior)
+
+    def _joint_linear_step(self) -> None:
+        """Move the intercept and all linear weights of dense columns to their joint optimum."""
+        sums = self.engine.dense_linear()
+        if sums is None:
+            return
+        state, n_outputs = self.state, self.n_outputs
+        precision, shift = self.prior(sums.columns)
+        theta = state.theta[:, sums.columns].flatten(0, 1)
+        slope = shift[:, 0] - (precision[:, 0] * theta).sum(1)
+        alpha = state.noise_precision[:, None]
+        A, b = sums.gram * alpha[:, :, None], sums.residual * alpha
+        A.diagonal(dim1=1, dim2=2)[:, 1:] += precision[:, 0, 0].view(n_outputs, -1)
+        b[:, 1:] += slope.view(n_outputs, -1)
+        first = 0 if self.problem.fit_intercept else 1
+        L, info = torch.linalg.cholesky_ex(A[:, first:, first:])
+        if bool(info.any()):
+            # Collinear columns without a penalty have no one optimum; they are fine where they are.
+            return
+        step = torch.cholesky_solve(b[:, first:, None], L)[:, :, 0]
+        if self.problem.fit_intercept:
+            state.intercept += step[:, 0]
+        state.theta[:, sums.columns, 0] += step[:, 1 - first :]
 
     def _with_linear(self, theta: Tensor, covariances: Tensor | None) -> tuple[Tensor, Tensor | None]:
         if not self.first:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..design import DesignMatrix
-from .engine import BlockState
+from .engine import BlockState, DenseLinear
 
 #: Above so many dense columns, sums over rows and columns cost more than a state a row.
 MOST_COLUMNS = 512
@@ -76,6 +76,12 @@ class DensePart:
         if self.state.covariances is not None and theta.shape[1] > 1:
             self._add_variance(j, A, b)
         return A, b
+
+    def linear(self) -> DenseLinear:
+        """Return the sums of a joint step of the linear weights, at the current rows."""
+        root = self.rows[:, :, 0]
+        x = torch.cat([torch.ones_like(self.x[:1]), self.x]) * root[:, None, :]
+        return DenseLinear(self.columns, x @ x.mT, (x @ self.rows[:, :, -1:])[:, :, 0])
 
     def _add_variance(self, j: int, A: Tensor, b: Tensor) -> None:
         S = self.covariances

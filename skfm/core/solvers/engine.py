@@ -17,7 +17,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -69,6 +69,23 @@ class Block(Protocol):
         """Their numbers, (n_columns,)."""
 
 
+class DenseLinear(NamedTuple):
+    """With x = (1, the dense columns) and e = target - yhat.
+
+    Attributes
+    ----------
+    columns : Tensor of shape (n_dense,)
+    gram : Tensor of shape (n_outputs, 1 + n_dense, 1 + n_dense)
+        sum omega x x'.
+    residual : Tensor of shape (n_outputs, 1 + n_dense)
+        sum omega x e.
+    """
+
+    columns: Tensor
+    gram: Tensor
+    residual: Tensor
+
+
 class Engine(ABC):
     """Sums over rows for blocks of columns.
 
@@ -95,6 +112,13 @@ class Engine(ABC):
     @abstractmethod
     def commit(self, block: Any, theta: Tensor, covariances: Tensor | None) -> None:
         """Store the update of the block that `moments` was asked for last."""
+
+    def dense_linear(self) -> DenseLinear | None:
+        """Return the sums for one joint step of the intercept and the linear weights of the dense columns, if any.
+
+        Dense columns are often correlated, and one at a time they take many sweeps to settle.
+        """
+        return None
 
     def mean(self) -> Tensor:
         """Return the predictions of shape (n_outputs, n_samples)."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..plan import Tile, make_tiles
 from .base import Problem
 from .dense import MOST_COLUMNS, DenseColumn, DensePart
-from .engine import BlockState, Engine
+from .engine import BlockState, DenseLinear, Engine
 from .rows import RowVariance
 
 
@@ -82,6 +82,9 @@ class TileEngine(Engine):
         if self.row_variance is None:
             return super().variance()
         return self.row_variance.refresh() + self.state.intercept_variance[:, None]
+
+    def dense_linear(self) -> DenseLinear | None:
+        return None if self.dense is None else self.dense.linear()
 
     def moments(self, block: Tile | DenseColumn) -> tuple[Tensor, Tensor]:
         if isinstance(block, DenseColumn):

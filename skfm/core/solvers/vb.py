@@ -90,9 +90,12 @@ class VBRun(BlockRun):
         self.log_det = start.factors.new_zeros(n_outputs, n_features)
         self.total_weight = problem.sample_weight.sum(dtype=self.wide)
 
+    def prior(self, columns: Tensor) -> tuple[Tensor, Tensor]:
+        return self.priors.of(columns)
+
     def update(self, block: Any, A: Tensor, b: Tensor) -> tuple[Tensor, Tensor | None]:
         alpha = self.state.noise_precision.repeat_interleave(len(block.columns))
-        prior_precision, prior_shift = self.priors.of(block.columns)
+        prior_precision, prior_shift = self.prior(block.columns)
         precision = torch.addcmul(prior_precision, alpha[:, None, None], A)
         L = cholesky(precision)
         theta = torch.cholesky_solve((prior_shift + alpha[:, None] * b)[:, :, None], L)[:, :, 0]
