@@ -69,7 +69,7 @@ class FMClassifier(ClassifierMixin, BaseFM):
 
     tol : float, default=4e-4
         Training stops when two sweeps in a row change the objective, or the bound, by less than
-        this share of it. 0 never stops.
+        this share of the loss, or of the expected log likelihood, that is part of it. 0 never stops.
 
     init_scale : float, default=0.1
         Standard deviation of the initial factors.

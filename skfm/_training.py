@@ -70,6 +70,7 @@ class Record:
             self.history["validation_loss"] = self.validation
         self._kept: Iterate | None = None
         self._best = 0
+        self._fit = 0.0
 
     @property
     def n_iter(self) -> int:
@@ -88,20 +89,21 @@ class Record:
         if validation_loss is not None:
             self.validation.append(validation_loss)
         self.objective.append(iterate.objective)
+        self._fit = iterate.objective if iterate.fit is None else iterate.fit
         if self._kept is None or validation_loss is None or validation_loss < self.validation[self._best]:
             self._best = self.n_iter - 1
             posterior = None if iterate.posterior is None else iterate.posterior.clone()
             self._kept = iterate._replace(parameters=iterate.parameters.clone(), posterior=posterior)
 
     def converged(self, tol: float) -> bool:
-        """Whether the last two sweeps each changed the objective by less than its ``tol``-th part.
+        """Whether the last two sweeps each changed the objective by less than the ``tol``-th part of the fit.
 
         Two, because a fit may rest for a sweep before its factors find their direction.
         """
         if self.n_iter < 3:
             return False
         before_last, last, current = self.objective[-3:]
-        return max(abs(current - last), abs(last - before_last)) < tol * abs(current)
+        return max(abs(current - last), abs(last - before_last)) < tol * abs(self._fit)
 
     def stale(self, n_iter_no_change: int) -> bool:
         """Whether the validation loss has not fallen for so many sweeps."""
@@ -135,7 +137,7 @@ def train(
     max_iter : int
         Sweeps at most.
     tol : float
-        Stop when two sweeps in a row change the objective by less than this share of it.
+        Stop when two sweeps in a row change the objective by less than this share of its part that is the loss.
     validation : Validation, optional
         Rows that decide which state is kept.
     n_iter_no_change : int

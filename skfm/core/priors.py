@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -41,6 +43,12 @@ class FieldPriors:
         self._hyper_scatter = hyper_scatter.to(self._home, torch.float64)
         size = len(diagonal)
         wide = diagonal.to(self._home, torch.float64)
+        # Wishart with 2 size degrees of freedom for Lam, N(0, Lam^-1) for mu: what normalizes both.
+        self._constant = float(
+            size * (self._hyper_scatter / 2).log().sum()
+            - (torch.special.multigammaln(wide.new_tensor(float(size)), size) if size else 0.0)
+            - size / 2 * math.log(2 * math.pi)
+        )
         self.mean = wide.new_zeros(n_outputs, n_fields, size)
         self.precision = torch.diag(wide).expand(n_outputs, n_fields, size, size).clone()
         self._copy()
@@ -84,7 +92,7 @@ class FieldPriors:
             `log_density` at the maximum.
         """
         size = theta.shape[-1]
-        total = self.mean.new_zeros(len(theta))
+        total = self.mean.new_full((len(theta),), self._constant * len(self._members))
         for g, members in enumerate(self._members):
             count = _count(members)
             m = theta[:, members].to(self.mean)
@@ -97,9 +105,9 @@ class FieldPriors:
         return total
 
     def log_density(self, theta: Tensor, covariances: Tensor) -> Tensor:
-        """Return E[log p(theta | mu, Lam)] + log p(mu, Lam), up to constants, of shape (n_outputs,)."""
+        """Return E[log p(theta | mu, Lam)] + log p(mu, Lam), less the 2 pi of the columns, (n_outputs,)."""
         size = theta.shape[-1]
-        total = self.mean.new_zeros(len(theta))
+        total = self.mean.new_full((len(theta),), self._constant * len(self._members))
         for g, members in enumerate(self._members):
             precision = self.precision[:, g]
             scatter = self._scatter(g, theta[:, members].to(self.mean), covariances[:, members])

@@ -614,8 +614,9 @@ def test_pair_engine_is_the_tile_engine(kind, loss, n_factors, options, monkeypa
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["dense", "mixed"])
 def test_dense_part_is_the_tile_path(name, kind, loss, monkeypatch):
-    """Gram matrices of dense columns stand in for a state a row."""
+    """Gram matrices of dense columns stand in for a state a row, but for the joint step that they alone have."""
     problem = make_problem(make_matrix(name), loss)
+    monkeypatch.setattr(block.BlockRun, "_joint_linear_step", lambda self: None)
     start = make_start(problem, 3)
     fast = make_run(problem, kind, start)
     assert fast.engine.dense is not None
@@ -623,6 +624,36 @@ def test_dense_part_is_the_tile_path(name, kind, loss, monkeypatch):
     general = make_run(problem, kind, start)
     assert general.engine.dense is None
     assert_same_runs(snapshot(fast, 4), snapshot(general, 4))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_joint_linear_step_is_an_optimum(kind):
+    """After it, no linear weight of a dense column nor the intercept can gain; als without factors is done at once."""
+    problem = make_problem(make_matrix("dense"))
+    run = make_run(problem, kind, make_start(problem, 0))
+    objectives = [run.sweep().objective for _ in range(2)]
+    if kind == "als":
+        np.testing.assert_allclose(objectives[1], objectives[0], rtol=1e-12)
+    omega, e = run.omega, problem.target - run.engine.mean()
+    residual = (omega * e) @ problem.design.dense.T
+    if kind == "als":
+        np.testing.assert_allclose(residual, run.penalty[0] * run.state.theta[:, :, 0], atol=1e-9)
+    np.testing.assert_allclose((omega * e).sum(1), 0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["pairs", "mixed"])
+def test_stretching_can_only_raise_the_bound(name, monkeypatch):
+    """Far too long a step is taken back, output by output, and the run goes on as if it had not been tried."""
+    problem = make_problem(make_matrix(name), "log_loss")
+    start = make_start(problem, 2)
+    plain = make_run(problem, "full", start)
+    plain._pause += 100
+    monkeypatch.setattr("skfm.core.solvers.vb.FIRST_STRETCH", 1e3)
+    wild = make_run(problem, "full", start)
+    for _ in range(3):
+        a, b = plain.sweep(), wild.sweep()
+        np.testing.assert_allclose(b.objective, a.objective, rtol=1e-9)
+        np.testing.assert_allclose(b.parameters.factors, a.parameters.factors, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("make", [make_matrix, lambda name: small_matrix(name, np.random.default_rng(0))])

@@ -58,6 +58,6 @@ class ALSRun(BlockRun):
 
     def finish(self) -> float:
         """Return the penalized loss, summed over the outputs."""
-        loss = self.weighted_sum(self.likelihood.loss(self.problem.target, self.mean))
+        self.fit = self.weighted_sum(self.likelihood.loss(self.problem.target, self.mean))
         penalty = (self.state.theta.square() * self.penalty).sum(dtype=self.wide)
-        return float(loss.sum() + penalty / 2)
+        return float(self.fit.sum() + penalty / 2)

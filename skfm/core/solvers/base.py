@@ -57,11 +57,22 @@ class Iterate(NamedTuple):
 
     The tensors are the solver's own and change with the next sweep: whoever wants to keep
     an iterate clones it.
+
+    Attributes
+    ----------
+    parameters : FMParameters
+    objective : float
+        What the sweeps make smaller, or larger.
+    posterior : Posterior or None
+    fit : float or None
+        The part of the objective that measures the fit to the data, to which its changes are compared.
+        None means all of it.
     """
 
     parameters: FMParameters
     objective: float
     posterior: Posterior | None = None
+    fit: float | None = None
 
 
 class Solver(ABC):

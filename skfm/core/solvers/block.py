@@ -52,6 +52,8 @@ class BlockRun(ABC):
         for block in self.engine.blocks:
             self.used[block.columns] = True
         self.mean = self.engine.mean()
+        #: The loss or expected log likelihood of each output, (n_outputs,).
+        self.fit = torch.zeros_like(start.intercept)
         self.variance = None
         if covariances is not None and not self.likelihood.is_gaussian:
             self.variance = self.engine.variance()
@@ -69,7 +71,7 @@ class BlockRun(ABC):
 
     @abstractmethod
     def finish(self) -> float:
-        """Learn what is learned once a sweep, and return the objective."""
+        """Learn what is learned once a sweep, set ``fit`` and return the objective."""
 
     def sweep(self) -> Iterate:
         """Update everything once."""
@@ -91,7 +93,7 @@ class BlockRun(ABC):
             state.intercept += step
             self.mean += step[:, None]
         objective = self.finish()
-        return Iterate(state.parameters, objective, state.posterior)
+        return Iterate(state.parameters, objective, state.posterior, float(self.fit.sum()))
 
     def _joint_linear_step(self) -> None:
         """Move the intercept and all linear weights of dense columns to their joint optimum."""

@@ -113,6 +113,9 @@ class Engine(ABC):
     def commit(self, block: Any, theta: Tensor, covariances: Tensor | None) -> None:
         """Store the update of the block that `moments` was asked for last."""
 
+    def reset(self) -> None:  # noqa: B027
+        """Take note that all parameters have changed. Engines that keep nothing of them need not."""
+
     def dense_linear(self) -> DenseLinear | None:
         """Return the sums for one joint step of the intercept and the linear weights of the dense columns, if any.
 

@@ -71,7 +71,7 @@ class PairEngine(Engine):
         else:
             self.inner = ((self.row == self.col) & (self.row > 0)).nonzero()[:, 0]
             self.from_covariances = self.row[self.inner] - 1
-        self.tables = [self._table(columns) for columns in pairs.columns]
+        self.reset()
         self.square = torch.zeros(self.n_outputs, dtype=wide_dtype(device), device=device)
         step = max(1, BLOCK_FLOATS.get(device.type, 1 << 19) // (n_moments**2 * self.n_outputs))
         self._blocks = [
@@ -97,6 +97,9 @@ class PairEngine(Engine):
             flat = covariances.flatten(2).index_select(2, self.from_covariances)
             table.index_add_(2, self.inner, flat)
         return table
+
+    def reset(self) -> None:
+        self.tables = [self._table(columns) for columns in self.pairs.columns]
 
     def load(self, omega: Tensor, target: Tensor, mean: Tensor) -> None:
         self.omega = omega
