@@ -26,7 +26,8 @@ BENCH ?= $(sort $(wildcard benchmarks/[a-z]*.py))
 
 # The modules that define the public classes and functions, whose docstrings have to be complete.
 PUBLIC_MODULES = $(wildcard $(addprefix skfm/,_base.py _regressor.py _classifier.py inspection.py nn.py \
-	datasets/_factorization.py datasets/_movielens.py))
+	datasets/_factorization.py datasets/_movielens.py streaming/_chunks.py streaming/_svmlight.py streaming/_arrow.py \
+	streaming/_parquet.py streaming/_read_ahead.py))
 
 BIN = $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) -c $(CONSTRAINTS)

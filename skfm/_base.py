@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import os
 from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
@@ -14,30 +16,50 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._callbacks import CallbackSupportMixin, FitCallbacks, NoCallbacks
+from ._callbacks import CallbackSupportMixin, FitCallbacks
+from ._chunked import ChunkedBatches, Stream, checkpoint_of, open_stream
+from ._coding import Coding
 from ._input import X_OPTIONS, Rows, check_rows, check_validation_rows, split_rows
+from ._online import as_tensors, describe_again, learn_online, online_state
 from ._state import OPTIONAL, fitted_attributes, fitted_parameters
-from ._task import Coding, Task, describe, describe_validation, settings, starting_point, supported_solver
-from ._training import Validation, train
+from ._task import describe, describe_validation, settings, starting_point, supported_solver
+from ._training import Record, train
 from .core.device import resolve_device
-from .core.parameters import FMParameters
-from .core.solvers import SOLVERS
+from .core.solvers import SOLVERS, Solver
+from .streaming import Chunks
 
 
 def all_or_nothing(fit: Callable) -> Callable:
-    """Leave the estimator as it was if ``fit`` fails."""
+    """Leave the estimator as it was if ``fit`` fails, unless it ends with a ``_failure`` of the data."""
 
     @functools.wraps(fit)
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
         before = self.__dict__.copy()
         try:
-            return fit(self, *args, **kwargs)
+            fit(self, *args, **kwargs)
         except BaseException:
             self.__dict__.clear()
             self.__dict__.update(before)
             raise
+        # What a stream has taught before it broke off is kept.
+        failure = self.__dict__.pop("_failure", None)
+        if failure is not None:
+            raise failure
+        return self
 
     return wrapper
+
+
+def learns_online(estimator: Any) -> bool:
+    """Tell whether the solver of an estimator has a ``partial_fit``."""
+    solver = SOLVERS.get(estimator.solver) if isinstance(estimator.solver, str) else None
+    if solver is None or solver.learns_online:
+        return True
+    others = ", ".join(repr(name) for name, other in SOLVERS.items() if other.learns_online)
+    raise AttributeError(
+        f"partial_fit is not available with solver={estimator.solver!r}, which needs all data at once. Use one of "
+        f"{others}."
+    )
 
 
 class BaseFM(CallbackSupportMixin, BaseEstimator):
@@ -54,15 +76,21 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
         "l2_factors": [StrOptions({"auto"}), Interval(Real, 0, np.inf, closed="left")],
         "fit_intercept": ["boolean"],
         "fit_linear": ["boolean"],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "l1_linear": [Interval(Real, 0, np.inf, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left"), None],
         "tol": [Interval(Real, 0, None, closed="left")],
         "init_scale": [Interval(Real, 0, np.inf, closed="neither")],
         "fields": [StrOptions({"auto"}), "array-like"],
         "covariance_type": [StrOptions({"auto", "full", "diag"})],
+        "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, np.inf, closed="neither")],
+        "learning_rate_schedule": [StrOptions({"linear", "constant"})],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "warm_start": ["boolean"],
+        "checkpoint": [str, os.PathLike, None],
         "device": [str, torch.device],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -71,32 +99,36 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
     #: Whether y are labels: any type, the same shares of each in both parts of a split.
     _y_are_labels = False
 
-    def _encode(self, y: np.ndarray, *, learn: bool) -> np.ndarray:
-        """Turn the user's y into numbers; ``learn`` the labels, or check that they are known."""
+    def _learn_labels(self, y: np.ndarray) -> None:
+        """Learn which labels there are."""
+
+    def _encode(self, y: np.ndarray, name: str = "y") -> np.ndarray:
+        """Turn the user's y into numbers, or say what is wrong with it under its name."""
         raise NotImplementedError
 
     def _decode(self, y: np.ndarray) -> np.ndarray:
         """Undo `_encode`."""
         raise NotImplementedError
 
-    def _coding(self, rows: Rows) -> Coding:
+    def _measure(self, rows: Rows, solver: Solver) -> Coding:
         """Measure the encoded target."""
         raise NotImplementedError
 
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
+    def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
         """Fit the factorization machine.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data, with categories one-hot encoded, best as a sparse matrix.
-        y : array-like of shape (n_samples,)
-            Target values or class labels.
+        X : {array-like, sparse matrix} of shape (n_samples, n_features) or Chunks
+            Training data, with categories one-hot encoded, best as a sparse matrix. Or a stream of chunks from
+            :mod:`skfm.streaming`, which brings targets and weights along, for the minibatch solvers.
+        y : array-like of shape (n_samples,), default=None
+            Target values or class labels. None only for a stream.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples. A weight of two means the same as the sample twice.
-        X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None
+        X_val : {array-like, sparse matrix} of shape (n_val, n_features) or Chunks, default=None
             Validation data. If given, training stops when the loss on them has not fallen for
             `n_iter_no_change` sweeps, and the model of the lowest loss is kept, with or without
             `early_stopping`. A :class:`~sklearn.pipeline.Pipeline` transforms them as it does X
@@ -109,76 +141,124 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
         Returns
         -------
         self : object
-            The fitted estimator. If the fit fails, the estimator stays as it was.
+            The fitted estimator. If the fit fails, the estimator stays as it was; but if a stream fails
+            after something was learned from it, that is kept.
         """
         solver = supported_solver(self)
-        task, validation, start, callbacks = self._prepare(
-            (X, y, sample_weight), (X_val, y_val, sample_weight_val)
+        device = resolve_device(self.device)
+        rng = check_random_state(self.random_state)
+        fitted = fitted_parameters(self) if self._continues() else None
+        self._draw_seed(rng)
+        stream = open_stream(self, solver, X, y, sample_weight) if isinstance(X, Chunks) else None
+        rows, held_out = self._validate((X, y, sample_weight), (X_val, y_val, sample_weight_val), stream)
+        task = describe(self, rows, self._measure(rows, solver), solver, device)
+        n_samples = len(rows.y) if stream is None else stream.n_samples
+        max_iter = self.max_iter or (
+            1 if stream and stream.chunks.has_one_pass else solver.default_max_iter(n_samples)
         )
+        options = settings(self, task, max_iter=max_iter, seed=self._seed)
+        problem = task.problem
+        if stream is not None:
+            source = ChunkedBatches(stream, task, options.batch_size, self._seed, shuffle=options.shuffle)
+            problem = dataclasses.replace(problem, source=source)
+        callbacks = FitCallbacks.of(
+            self,
+            max_iter=max_iter,
+            X=rows.X,
+            y=self._decode(rows.y),
+            sample_weight=None if sample_weight is None else rows.sample_weight,
+            fitted_attributes=functools.partial(fitted_attributes, task),
+        )
+        run: list[Any] = []
         record = train(
-            task.problem,
+            problem,
             solver,
-            start,
-            settings(self, solver, task),
-            max_iter=self.max_iter,
-            tol=self.tol,
-            validation=validation,
+            starting_point(self, task, rng, fitted),
+            options,
+            max_iter=max_iter,
+            tol=self.tol if solver.converges else 0.0,
+            validation=None if held_out is None else describe_validation(held_out, task),
             n_iter_no_change=self.n_iter_no_change,
             callbacks=callbacks,
+            checkpoint=checkpoint_of(self, rows),
+            prepare=functools.partial(self._prepare, run),
             verbose=self.verbose,
         )
         for name in OPTIONAL:
             self.__dict__.pop(name, None)
         self.__dict__.update(fitted_attributes(task, record.kept, record))
+        if self.warm_start and solver.learns_online:
+            self._online = online_state(run[0], n_chunks=0)
         callbacks.end()
+        self._failure = record.failure
         return self
 
-    def _prepare(
-        self, data: tuple, validation: tuple
-    ) -> tuple[Task, Validation | None, FMParameters, NoCallbacks]:
-        """Return what to solve, what to validate on, where to start and whom to tell."""
+    def _prepare(self, keep: list, run: Any) -> None:
+        """Give a warm start what the run before knew of step sizes, and keep the run."""
+        keep.append(run)
+        if self._continues() and hasattr(self, "_online") and hasattr(run, "learner"):
+            run.learner.load_slots(as_tensors(self._online["tensors"]))
+
+    def _partial_fit(self, X: Any, y: Any, sample_weight: Any) -> None:
+        """Learn from some more rows."""
+        solver = supported_solver(self)
+        goes_on = hasattr(self, "factors_")
         device = resolve_device(self.device)
         rng = check_random_state(self.random_state)
-        fitted = fitted_parameters(self) if self._continues() else None
-        rows, held_out = self._validate(rng, data, validation)
-        task = describe(self, rows, self._coding(rows), device)
-        return (
-            task,
-            None if held_out is None else describe_validation(held_out, task),
-            starting_point(self, task, rng, fitted),
-            FitCallbacks.of(
-                self,
-                max_iter=self.max_iter,
-                X=rows.X,
-                y=self._decode(rows.y),
-                sample_weight=None if data[2] is None else rows.sample_weight,
-                fitted_attributes=functools.partial(fitted_attributes, task),
-            ),
-        )
+        rows = check_rows(self, X, y, sample_weight, reset=not goes_on, y_numeric=not self._y_are_labels)
+        rows = rows._replace(y=self._encode(rows.y))
+        if not goes_on:
+            self._draw_seed(rng)
+            task = describe(self, rows, self._measure(rows, solver), solver, device)
+        else:
+            task = describe_again(self, rows, solver, device)
+        fitted = fitted_parameters(self) if goes_on else None
+        options = settings(self, task, max_iter=1, seed=self._seed)
+        options = dataclasses.replace(options, learning_rate_schedule="constant")
+        record = Record(solver.objective_name, validated=False)
+        start = starting_point(self, task, rng, fitted)
+        iterate, self._online = learn_online(getattr(self, "_online", None), task, options, start)
+        if goes_on and "training_loss" in self.history_:
+            record.objective.extend(self.history_["training_loss"])
+        record.add(iterate, None)
+        self.__dict__.update(fitted_attributes(task, record.kept, record))
 
     def _continues(self) -> bool:
         return self.warm_start and hasattr(self, "factors_")
 
-    def _validate(
-        self, rng: np.random.RandomState, data: tuple, validation: tuple
-    ) -> tuple[Rows, Rows | None]:
-        """Return training and validation rows, with y encoded."""
-        # The seed of a split is drawn whether it is needed or not: the initial factors, drawn next,
-        # must not depend on that. A warm start sets the same rows apart as the fit before.
+    def _draw_seed(self, rng: np.random.RandomState) -> None:
+        """Draw the seed of the validation split and the order of the rows.
+
+        It is drawn whether it is needed or not: the initial factors, drawn next, must not depend on that. A
+        warm start sets the same rows apart as the fit before.
+        """
         seed = int(rng.randint(np.iinfo(np.int32).max))
         if not self._continues():
-            self._split_seed = seed
+            self._seed = seed
+
+    def _validate(self, data: tuple, validation: tuple, stream: Stream | None) -> tuple[Rows, Rows | None]:
+        """Return training and validation rows, with y encoded."""
         options = {"y_numeric": not self._y_are_labels}
-        rows = check_rows(self, *data, reset=not self._continues(), **options)
+        if stream is None:
+            rows = check_rows(self, *data, reset=not self._continues(), **options)
+            self._learn_labels(rows.y)
+            rows = rows._replace(y=self._encode(rows.y))
+        else:
+            rows = stream.first()
         held_out = check_validation_rows(self, *validation, **options)
-        rows = rows._replace(y=self._encode(rows.y, learn=True))
         if held_out is not None:
-            held_out = held_out._replace(y=self._encode(held_out.y, learn=False))
-        elif self.early_stopping:
-            return split_rows(
-                rows, self.validation_fraction, stratify=self._y_are_labels, seed=self._split_seed
-            )
-        return rows, held_out
+            return rows, held_out._replace(y=self._encode(held_out.y, "y_val"))
+        if not self.early_stopping:
+            return rows, None
+        split = functools.partial(
+            split_rows,
+            validation_fraction=self.validation_fraction,
+            stratify=self._y_are_labels,
+            seed=self._seed,
+        )
+        if stream is not None:
+            stream.keep = lambda first: split(first)[0]
+        return split(rows)
 
     def _checked(self, X: Any) -> Any:
         """Return X as the fitted model takes it."""

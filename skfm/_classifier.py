@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.base import ClassifierMixin
+from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.utils import compute_class_weight
 from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
-from ._base import BaseFM
+from ._base import BaseFM, all_or_nothing, learns_online
+from ._coding import Coding
 from ._input import Rows
-from ._state import predict_raw, predict_variance
-from ._task import Coding
-from .core.likelihoods import LIKELIHOODS
+from ._state import fitted_model, predict_raw, predict_variance
+from .core.losses import Loss
+from .core.solvers import Solver
+
+
+def _has_probabilities(estimator: FMClassifier) -> bool:
+    """Tell whether the loss has probabilities; the hinge losses have none."""
+    if estimator.loss in ("hinge", "squared_hinge"):
+        raise AttributeError(
+            f"predict_proba is not available with loss={estimator.loss!r}, which does not model probabilities. "
+            "Use loss='log_loss', or sklearn.calibration.CalibratedClassifierCV."
+        )
+    return True
 
 
 class FMClassifier(ClassifierMixin, BaseFM):
@@ -177,7 +189,7 @@ class FMClassifier(ClassifierMixin, BaseFM):
 
     _parameter_constraints: dict = {
         **BaseFM._parameter_constraints,
-        "loss": [StrOptions({"log_loss", "probit"})],
+        "loss": [StrOptions({"log_loss", "probit", "hinge", "squared_hinge"})],
         "class_weight": [StrOptions({"balanced"}), dict, None],
     }
     _y_are_labels = True
@@ -189,20 +201,26 @@ class FMClassifier(ClassifierMixin, BaseFM):
         *,
         solver="vb",
         loss="log_loss",
+        l1_linear=0.0,
         l2_linear="auto",
         l2_factors="auto",
         fit_intercept=True,
         fit_linear=True,
-        max_iter=100,
+        max_iter=None,
         tol=4e-4,
         init_scale=0.1,
         fields="auto",
         covariance_type="auto",
+        learning_rate="auto",
+        learning_rate_schedule="linear",
+        batch_size="auto",
+        shuffle=True,
         class_weight=None,
         early_stopping=False,
         validation_fraction=0.1,
         n_iter_no_change=5,
         warm_start=False,
+        checkpoint=None,
         device="auto",
         random_state=None,
         verbose=0,
@@ -210,6 +228,7 @@ class FMClassifier(ClassifierMixin, BaseFM):
         self.n_factors = n_factors
         self.solver = solver
         self.loss = loss
+        self.l1_linear = l1_linear
         self.l2_linear = l2_linear
         self.l2_factors = l2_factors
         self.fit_intercept = fit_intercept
@@ -219,14 +238,63 @@ class FMClassifier(ClassifierMixin, BaseFM):
         self.init_scale = init_scale
         self.fields = fields
         self.covariance_type = covariance_type
+        self.learning_rate = learning_rate
+        self.learning_rate_schedule = learning_rate_schedule
+        self.batch_size = batch_size
+        self.shuffle = shuffle
         self.class_weight = class_weight
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.warm_start = warm_start
+        self.checkpoint = checkpoint
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
+
+    @available_if(learns_online)
+    @all_or_nothing
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Learn from some more samples, with a minibatch solver.
+
+        The first call measures the columns, as `fit` does; later calls keep to these measures. Learning rates
+        do not decay. With ``batch_size="auto"`` up to 4096 samples are one step.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+        y : array-like of shape (n_samples,)
+            Class labels.
+        classes : array-like of shape (n_classes,), default=None
+            All labels that there will ever be. Needed in the first call only.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+
+        Returns
+        -------
+        self : object
+            The estimator. If the call fails, it stays as it was.
+        """
+        if not hasattr(self, "factors_"):
+            if classes is None:
+                raise ValueError(
+                    "classes must be passed on the first call to partial_fit: all labels there are."
+                )
+            if isinstance(self.class_weight, str):
+                raise ValueError(
+                    "class_weight='balanced' takes all data at once. For partial_fit pass a dict of weights, as "
+                    "from sklearn.utils.class_weight.compute_class_weight, or use sample_weight."
+                )
+            self._learn_labels(np.asarray(classes))
+        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            raise ValueError(
+                f"classes={np.unique(classes).tolist()} is not the same as on the first call to partial_fit, "
+                f"{self.classes_.tolist()}. Leave it out, or fit anew."
+            )
+        self._partial_fit(X, y, sample_weight)
+        return self
 
     def decision_function(self, X):
         """Return the raw predictions, before they are turned into probabilities.
@@ -261,6 +329,7 @@ class FMClassifier(ClassifierMixin, BaseFM):
         scores = self.decision_function(X)
         return self.classes_[(scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(1)]
 
+    @available_if(_has_probabilities)
     def predict_proba(self, X):
         """Predict the probability of each class.
 
@@ -280,10 +349,13 @@ class FMClassifier(ClassifierMixin, BaseFM):
         """
         X = self._checked(X)
         raw, variance = predict_raw(self, X), predict_variance(self, X)
-        expectation = LIKELIHOODS[self._loss].expectation
+        model = fitted_model(self)
+        expectation = model.expectation
         if len(raw) == 1:
             # Both from the raw prediction: 1 - p has no digits left where p is close to one.
             return torch.cat([expectation(-raw, variance), expectation(raw, variance)]).T.contiguous().numpy()
+        if getattr(model, "joint_outputs", False):
+            return expectation(raw).T.contiguous().numpy()
         if variance is not None:
             # One variance for all classes of a sample, so that the order of the classes stays.
             variance = variance.mean(0)
@@ -293,6 +365,7 @@ class FMClassifier(ClassifierMixin, BaseFM):
         p = torch.where(total > torch.finfo(p.dtype).tiny * len(p), p / total, torch.softmax(raw, 0))
         return p.T.contiguous().numpy()
 
+    @available_if(_has_probabilities)
     def predict_log_proba(self, X):
         """Predict the logarithm of the probability of each class.
 
@@ -309,47 +382,51 @@ class FMClassifier(ClassifierMixin, BaseFM):
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))
 
-    def _encode(self, y: np.ndarray, *, learn: bool) -> np.ndarray:
+    def _learn_labels(self, y: np.ndarray) -> None:
         check_classification_targets(y)
-        if learn:
-            classes, codes = np.unique(y, return_inverse=True)
-            if len(classes) < 2:
-                raise ValueError(
-                    f"{type(self).__name__} needs samples of at least two classes, but the samples with "
-                    f"positive weight are all of one class: {classes.tolist()[0]!r}."
-                )
-            if self._continues() and not np.array_equal(classes, self.classes_):
-                raise ValueError(
-                    f"warm_start=True continues a fit to the classes {self.classes_.tolist()}, but y holds "
-                    f"{classes.tolist()}. Fit anew with warm_start=False."
-                )
-            self.classes_ = classes
-            return codes
+        classes = np.unique(y)
+        if len(classes) < 2:
+            raise ValueError(
+                f"{type(self).__name__} needs samples of at least two classes, but the samples with "
+                f"positive weight are all of one class: {classes.tolist()[0]!r}."
+            )
+        if self._continues() and not np.array_equal(classes, self.classes_):
+            raise ValueError(
+                f"warm_start=True continues a fit to the classes {self.classes_.tolist()}, but y holds "
+                f"{classes.tolist()}. Fit anew with warm_start=False."
+            )
+        self.classes_ = classes
+
+    def _encode(self, y: np.ndarray, name: str = "y") -> np.ndarray:
+        check_classification_targets(y)
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
             raise ValueError(
-                f"y_val holds classes that y does not: {unknown.tolist()}. Remove these samples from "
-                "the validation data, or add samples of these classes to the training data."
+                f"{name} holds classes that are not known: {unknown.tolist()}. All classes have to be known from "
+                "the start: from y, or from the classes of the first partial_fit or of the chunks. Pass them "
+                "there, or remove these samples."
             )
         return np.searchsorted(self.classes_, y)
 
     def _decode(self, y: np.ndarray) -> np.ndarray:
         return self.classes_[y]
 
-    def _coding(self, rows: Rows) -> Coding:
+    def _measure(self, rows: Rows, solver: Solver) -> Coding:
         n_classes = len(self.classes_)
         class_weight = self._class_weight(rows)
-        totals = np.bincount(rows.y, weights=class_weight[rows.y] * rows.sample_weight, minlength=n_classes)
-        # Two classes are one output, more of them one each against the rest.
-        outputs = np.arange(n_classes) if n_classes > 2 else np.array([1])
-        return Coding(
-            shift=np.zeros(len(outputs)),
-            scale=np.ones(len(outputs)),
+        n_outputs = n_classes if n_classes > 2 else 1
+        weight = class_weight[rows.y] * rows.sample_weight
+        model = solver.model(self.loss, n_outputs)
+        if isinstance(model, Loss):
+            y, outputs = torch.from_numpy(rows.y.astype(np.float64)), None
+            start = model.constant(y, torch.from_numpy(weight.astype(np.float64)), n_outputs)
+        else:
+            # Two classes are one output, more of them one each against the rest.
+            outputs = np.arange(n_classes) if n_classes > 2 else np.array([1])
+            totals = np.bincount(rows.y, weights=weight, minlength=n_classes)
             # Half a sample of either kind, lest a class of no samples starts at minus infinity.
-            mean=(totals[outputs] + 0.5) / (totals.sum() + 1),
-            target=lambda y: (y == outputs[:, None]).astype(np.float64),
-            weight=lambda y, sample_weight: class_weight[y] * sample_weight,
-        )
+            start = model.link(torch.from_numpy((totals[outputs] + 0.5) / (totals.sum() + 1)))
+        return Coding(0.0, 1.0, start.numpy(), outputs=outputs, class_weight=class_weight)
 
     def _class_weight(self, rows: Rows) -> np.ndarray:
         """Return the weight of each class."""

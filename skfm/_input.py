@@ -31,7 +31,16 @@ class Rows(NamedTuple):
         return Rows(*(part[which] for part in self))
 
 
-def check_rows(estimator: Any, X: Any, y: Any, sample_weight: Any, *, reset: bool, y_numeric: bool) -> Rows:
+def check_rows(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    *,
+    reset: bool,
+    y_numeric: bool,
+    may_be_empty: bool = False,
+) -> Rows:
     """Check samples as scikit-learn does, and drop those of weight zero, since weights mean repeats."""
     X, y = validate_data(estimator, X, y, reset=reset, y_numeric=y_numeric, **X_OPTIONS)
     weight = _check_sample_weight(sample_weight, X, dtype=X.dtype)
@@ -44,7 +53,7 @@ def check_rows(estimator: Any, X: Any, y: Any, sample_weight: Any, *, reset: boo
     rows = Rows(X, y, weight)
     if weight.all():
         return rows
-    if not weight.any():
+    if not weight.any() and not may_be_empty:
         raise ValueError("Sample weights are all zero: they must contain at least one positive number.")
     return rows.take(np.flatnonzero(weight))
 

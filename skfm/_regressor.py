@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-import numpy as np
-from sklearn.base import RegressorMixin
-from sklearn.utils._param_validation import StrOptions
+from numbers import Real
 
-from ._base import BaseFM
+import numpy as np
+import torch
+from sklearn.base import RegressorMixin, _fit_context
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metaestimators import available_if
+
+from ._base import BaseFM, all_or_nothing, learns_online
+from ._coding import Coding
 from ._input import Rows
-from ._state import no_posterior, noise_variance, predict_raw, predict_variance
-from ._task import Coding
+from ._state import fitted_model, no_posterior, noise_variance, predict_raw, predict_variance
+from ._units import as_tensor
+from .core.losses import LOSSES, make_loss
+from .core.solvers import Solver
+
+REGRESSION_LOSSES = ("squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma")
 
 
 class FMRegressor(RegressorMixin, BaseFM):
@@ -167,7 +176,8 @@ class FMRegressor(RegressorMixin, BaseFM):
 
     _parameter_constraints: dict = {
         **BaseFM._parameter_constraints,
-        "loss": [StrOptions({"squared_error"})],
+        "loss": [StrOptions(set(REGRESSION_LOSSES))],
+        "quantile": [Interval(Real, 0, 1, closed="neither")],
     }
 
     def __init__(
@@ -176,19 +186,26 @@ class FMRegressor(RegressorMixin, BaseFM):
         *,
         solver="vb",
         loss="squared_error",
+        quantile=0.5,
+        l1_linear=0.0,
         l2_linear="auto",
         l2_factors="auto",
         fit_intercept=True,
         fit_linear=True,
-        max_iter=100,
+        max_iter=None,
         tol=4e-4,
         init_scale=0.1,
         fields="auto",
         covariance_type="auto",
+        learning_rate="auto",
+        learning_rate_schedule="linear",
+        batch_size="auto",
+        shuffle=True,
         early_stopping=False,
         validation_fraction=0.1,
         n_iter_no_change=5,
         warm_start=False,
+        checkpoint=None,
         device="auto",
         random_state=None,
         verbose=0,
@@ -196,6 +213,8 @@ class FMRegressor(RegressorMixin, BaseFM):
         self.n_factors = n_factors
         self.solver = solver
         self.loss = loss
+        self.quantile = quantile
+        self.l1_linear = l1_linear
         self.l2_linear = l2_linear
         self.l2_factors = l2_factors
         self.fit_intercept = fit_intercept
@@ -205,13 +224,44 @@ class FMRegressor(RegressorMixin, BaseFM):
         self.init_scale = init_scale
         self.fields = fields
         self.covariance_type = covariance_type
+        self.learning_rate = learning_rate
+        self.learning_rate_schedule = learning_rate_schedule
+        self.batch_size = batch_size
+        self.shuffle = shuffle
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.warm_start = warm_start
+        self.checkpoint = checkpoint
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
+
+    @available_if(learns_online)
+    @all_or_nothing
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, sample_weight=None):
+        """Learn from some more samples, with a minibatch solver.
+
+        The first call measures columns and target, as `fit` does; later calls keep to these measures.
+        Learning rates do not decay. With ``batch_size="auto"`` up to 4096 samples are one step.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+        y : array-like of shape (n_samples,)
+            Target values.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+
+        Returns
+        -------
+        self : object
+            The estimator. If the call fails, it stays as it was.
+        """
+        self._partial_fit(X, y, sample_weight)
+        return self
 
     def predict(self, X, return_std=False):
         """Predict the target.
@@ -232,7 +282,7 @@ class FMRegressor(RegressorMixin, BaseFM):
             Standard deviation of the target, if `return_std`.
         """
         X = self._checked(X)
-        mean = predict_raw(self, X)[0].numpy()
+        mean = fitted_model(self).expectation(predict_raw(self, X)[0]).numpy()
         if not return_std:
             return mean
         variance = predict_variance(self, X)
@@ -240,29 +290,34 @@ class FMRegressor(RegressorMixin, BaseFM):
             raise no_posterior("return_std=True")
         return mean, (variance[0] + noise_variance(self)).sqrt().numpy()
 
-    def _encode(self, y: np.ndarray, *, learn: bool) -> np.ndarray:
-        return y.astype(np.float64, copy=False)
+    def _encode(self, y: np.ndarray, name: str = "y") -> np.ndarray:
+        y = y.astype(np.float64, copy=False)
+        loss = make_loss(self.loss, 1, self.quantile)
+        inside = loss.in_range(as_tensor(y, torch.float64)).numpy()
+        if not inside.all():
+            first = int(np.argmin(inside))
+            raise ValueError(
+                f"loss={self.loss!r} takes targets that are {loss.range}, but {name}[{first}] = {y[first]}. Some "
+                "value(s) of y are out of the valid range of the loss: correct them, or choose another loss."
+            )
+        return y
 
     def _decode(self, y: np.ndarray) -> np.ndarray:
         return y
 
-    def _coding(self, rows: Rows) -> Coding:
-        shift, scale = _location_and_scale(rows.y, rows.sample_weight, center=self.fit_intercept)
-        return Coding(
-            shift=np.array([shift]),
-            scale=np.array([scale]),
-            mean=np.zeros(1),
-            target=lambda y: ((y - shift) / scale)[None],
-            weight=lambda y, sample_weight: sample_weight,
-        )
+    def _measure(self, rows: Rows, solver: Solver) -> Coding:
+        loss = make_loss(self.loss, 1, self.quantile)
+        y, weight = (as_tensor(part, torch.float64) for part in (rows.y, rows.sample_weight))
+        shift, scale = loss.location_and_scale(y, weight, center=self.fit_intercept)
+        start = loss.constant((y - shift) / scale, weight, 1)
+        if not bool(torch.isfinite(start).all()):
+            raise ValueError(f"loss={self.loss!r} needs targets that are not all zero.")
+        unit = scale**loss.degree
+        return Coding(shift, scale, start.numpy(), identity_link=loss.identity_link, unit=unit)
 
-
-def _location_and_scale(y: np.ndarray, sample_weight: np.ndarray, *, center: bool) -> tuple[float, float]:
-    """Return the weighted mean and standard deviation, or zero and the root mean square."""
-    # Dividing by the largest value first keeps the squares of very small and large numbers finite.
-    largest = float(np.abs(y).max()) or 1.0
-    relative, weight = y / largest, sample_weight / sample_weight.sum(dtype=np.float64)
-    mean = float(weight @ relative) if center else 0.0
-    spread = float(np.sqrt(weight @ (relative - mean) ** 2))
-    # A constant target has a spread of rounding errors.
-    return mean * largest, spread * largest if spread > 10 * np.finfo(np.float64).eps else 1.0
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        # The loss is checked in fit only, so it may be anything here.
+        loss = LOSSES.get(self.loss) if isinstance(self.loss, str) else None
+        tags.target_tags.positive_only = loss is not None and loss.positive_only
+        return tags

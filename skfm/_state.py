@@ -37,8 +37,16 @@ def fitted_attributes(task: Task, iterate: Iterate, record: Record) -> dict[str,
         "fields_": task.problem.fields.numpy(force=True),
         "n_iter_": record.n_iter,
         "history_": {name: list(values) for name, values in record.history.items()},
-        "device_": str(task.problem.design.device),
-        "_loss": task.problem.loss,
+        "device_": str(task.problem.device),
+        "_model": {
+            "solver": task.solver.name,
+            "loss": task.problem.loss,
+            "n_outputs": len(task.coding.start),
+            "quantile": task.quantile,
+        },
+        "_coding": task.coding._asdict(),
+        "_dtype": str(np.dtype(dtype)),
+        "_dense_columns": task.problem.design.dense_columns.numpy(force=True),
         "_posterior": None,
         **task.units.attributes(),
     }
@@ -60,6 +68,12 @@ def fitted_parameters(
         as_tensor(estimator.coef_, dtype, device).reshape(n_outputs, n_features),
         as_tensor(estimator.factors_, dtype, device).reshape(n_outputs, n_features, n_factors),
     )
+
+
+def fitted_model(estimator: Any) -> Any:
+    """Return the loss or likelihood that a fitted estimator was trained with."""
+    settings = dict(estimator._model)
+    return SOLVERS[settings.pop("solver")].model(**settings)
 
 
 def predict_raw(estimator: Any, X: Any) -> Tensor:
@@ -92,7 +106,7 @@ def predict_variance(estimator: Any, X: Any) -> Tensor | None:
 
 def noise_variance(estimator: Any) -> float:
     """Return the variance of the noise in the user's units."""
-    return float(estimator._target["scale"][0] ** 2 / estimator._posterior["noise_precision"][0])
+    return float(estimator._coding["scale"] ** 2 / estimator._posterior["noise_precision"][0])
 
 
 def no_posterior(purpose: str) -> ValueError:

@@ -2,46 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from ._coding import Coding
 from ._input import Rows
 from ._training import Validation
 from ._units import Units, as_tensor
+from .core.batches import Rows as CoreRows
 from .core.design import DesignMatrix
-from .core.device import compute_dtype
+from .core.device import compute_dtype, fits
 from .core.fields import as_field_labels
-from .core.likelihoods import LIKELIHOODS
 from .core.parameters import FMParameters
 from .core.plan import describe_fields
 from .core.solvers import SOLVERS
 from .core.solvers.base import Problem, Settings, Solver
 
-
-class Coding(NamedTuple):
-    """The target as solvers see it, measured on the training rows.
-
-    Attributes
-    ----------
-    shift, scale : ndarray of shape (n_outputs,)
-        What standardizes the target: zero and one where it is not standardized.
-    mean : ndarray of shape (n_outputs,)
-        Expected value of the solver's target before any column is looked at.
-    target : callable
-        Turns encoded y of shape (n_samples,) into the solver's, of shape (n_outputs, n_samples).
-    weight : callable
-        Turns encoded y and sample weights into the weights that count.
-    """
-
-    shift: np.ndarray
-    scale: np.ndarray
-    mean: np.ndarray
-    target: Callable[[np.ndarray], np.ndarray]
-    weight: Callable[[np.ndarray, np.ndarray], np.ndarray]
+#: Rows that show the fields where a solver does not need them exactly.
+FIELD_ROWS = 1 << 17
 
 
 class Task(NamedTuple):
@@ -54,12 +36,35 @@ class Task(NamedTuple):
     coding : Coding
     dtype : numpy dtype
         Of the training data.
+    solver : Solver
+    quantile : float
     """
 
     problem: Problem
     units: Units
     coding: Coding
     dtype: np.dtype
+    solver: Solver
+    quantile: float = 0.5
+
+    @property
+    def model(self) -> Any:
+        """The loss or likelihood."""
+        return self.solver.model(self.problem.loss, len(self.coding.start), self.quantile)
+
+    def design(self, X: Any) -> DesignMatrix:
+        """Return other rows as the problem's design has them."""
+        design = self.problem.design
+        return self.units.design(X, design.dtype, design.device, design.dense_columns.numpy(force=True))
+
+    def rows(self, rows: Rows) -> CoreRows:
+        """Return other rows in the units of the problem."""
+        dtype, device = self.problem.design.dtype, self.problem.design.device
+        return CoreRows(
+            self.design(rows.X),
+            as_tensor(self.coding.target(rows.y), dtype, device)[0],
+            as_tensor(self.coding.weight(rows.y, rows.sample_weight), dtype, device),
+        )
 
 
 def supported_solver(estimator: Any) -> Solver:
@@ -71,8 +76,9 @@ def supported_solver(estimator: Any) -> Solver:
     solver = SOLVERS[name]
     if loss not in solver.losses:
         others = _quoted(key for key, other in SOLVERS.items() if loss in other.losses)
+        losses = estimator._parameter_constraints["loss"][0].options & solver.losses
         raise ValueError(
-            f"loss={loss!r} is not supported by solver={name!r}, which supports {_quoted(solver.losses)}. "
+            f"loss={loss!r} is not supported by solver={name!r}, which supports {_quoted(losses)}. "
             f"Solvers that support it: {others}."
         )
     defaults = inspect.signature(type(estimator)).parameters
@@ -86,40 +92,49 @@ def supported_solver(estimator: Any) -> Solver:
                 f"{option}={value!r} does not go with solver={name!r}, which learns it or has no use for "
                 f"it. Leave {option}={default!r}, or use a solver that takes it: {takers}."
             )
+    if getattr(estimator, "quantile", 0.5) != 0.5 and loss != "quantile":
+        raise ValueError(
+            f"quantile={estimator.quantile!r} does not go with loss={loss!r}. Leave quantile=0.5, or use "
+            "loss='quantile'."
+        )
     return solver
 
 
-def describe(estimator: Any, rows: Rows, coding: Coding, device: torch.device) -> Task:
+def describe(estimator: Any, rows: Rows, coding: Coding, solver: Solver, device: torch.device) -> Task:
     """Turn training rows into a problem."""
     dtype = compute_dtype(rows.X.dtype, device)
-    design = DesignMatrix.from_array(rows.X, dtype=dtype, device=device)
-    weight = as_tensor(coding.weight(rows.y, rows.sample_weight), dtype, device)
+    # A solver that goes batch by batch can leave in the memory of the host what a GPU has no room for.
+    home = device if not solver.learns_online or fits(rows.X, device) else torch.device("cpu")
+    design = DesignMatrix.from_array(rows.X, dtype=dtype, device=home)
+    weight = as_tensor(coding.weight(rows.y, rows.sample_weight), dtype, home)
     has_both = estimator.fit_intercept and estimator.fit_linear
-    units = Units.measure(design, weight, coding.shift, coding.scale, center=has_both)
-    automatic = isinstance(estimator.fields, str)
-    fields = describe_fields(design) if automatic else _given_fields(estimator.fields, design.shape[1])
+    units = Units.measure(design, weight, coding, center=has_both)
+    if isinstance(estimator.fields, str):
+        fields = describe_fields(design if not solver.learns_online else _some_rows(design))
+    else:
+        fields = _given_fields(estimator.fields, design.shape[1])
     problem = Problem(
         design=units.conditioning.apply(design),
-        target=as_tensor(coding.target(rows.y), dtype, device),
+        target=as_tensor(coding.target(rows.y), dtype, home),
         sample_weight=weight,
         loss=estimator.loss,
         fields=fields.to(device),
         fit_intercept=estimator.fit_intercept,
         fit_linear=estimator.fit_linear,
+        compute_device=device,
     )
-    return Task(problem, units, coding, rows.X.dtype)
+    return Task(problem, units, coding, rows.X.dtype, solver, getattr(estimator, "quantile", 0.5))
 
 
 def describe_validation(rows: Rows, task: Task) -> Validation:
     """Turn validation rows into the units of a task."""
-    dtype, device = task.problem.design.dtype, task.problem.design.device
+    dtype, device = task.problem.design.dtype, task.problem.device
     return Validation(
         design=task.units.design(rows.X, dtype, device),
         target=as_tensor(task.coding.target(rows.y), dtype, device),
         sample_weight=as_tensor(task.coding.weight(rows.y, rows.sample_weight), dtype, device),
-        likelihood=LIKELIHOODS[task.problem.loss],
-        # Only squared errors have a target with a scale.
-        unit=float(task.coding.scale[0]) ** 2,
+        likelihood=task.model,
+        unit=task.coding.unit,
     )
 
 
@@ -137,35 +152,41 @@ def starting_point(
     fitted : FMParameters or None
         Parameters to continue from, in the user's units.
     """
-    design, coding = task.problem.design, task.coding
-    shape = (len(coding.shift), design.shape[1], estimator.n_factors)
+    problem, coding = task.problem, task.coding
+    shape = (len(coding.start), problem.design.shape[1], estimator.n_factors)
     if fitted is not None:
         if fitted.factors.shape != shape:
             raise ValueError(
-                f"warm_start=True continues a fit with n_factors={fitted.factors.shape[2]}, but now "
-                f"n_factors={shape[2]}. Keep it, or fit anew with warm_start=False."
+                f"warm_start=True continues a fit of shape {tuple(fitted.factors.shape)} (outputs, features, "
+                f"n_factors), but now it would be {shape}. Keep n_factors={fitted.factors.shape[2]} and the kind "
+                "of solver, or fit anew with warm_start=False."
             )
         start = task.units.to_solver(fitted)
     else:
         # In float64 on the CPU, so that every device and dtype starts from the same numbers.
         start = FMParameters(
-            LIKELIHOODS[task.problem.loss].link(torch.as_tensor(coding.mean, dtype=torch.float64)),
+            torch.as_tensor(coding.start, dtype=torch.float64),
             torch.zeros(shape[:2], dtype=torch.float64),
             torch.from_numpy(estimator.init_scale * rng.standard_normal(shape)),
         )
-    intercept, linear, factors = (t.to(design.dtype).to(design.device) for t in start)
-    return FMParameters(intercept * task.problem.fit_intercept, linear * task.problem.fit_linear, factors)
+    intercept, linear, factors = (t.to(problem.design.dtype).to(problem.device) for t in start)
+    return FMParameters(intercept * problem.fit_intercept, linear * problem.fit_linear, factors)
 
 
-def settings(estimator: Any, solver: Solver, task: Task) -> Settings:
+def settings(estimator: Any, task: Task, *, max_iter: int, seed: int) -> Settings:
     """Return the hyperparameters that a solver reads, in its units."""
-    options = {name: getattr(estimator, name) for name in solver.options}
-    l2_factors = options.get("l2_factors", "auto")
-    if not isinstance(l2_factors, str):
-        # With y = sigma z, w = sigma w' and v = sqrt(sigma) v' the objective J of the user is
-        # sigma^2 times that in z, if the penalty on v' is l2_factors / sigma and that on w' l2_linear.
-        options["l2_factors"] = l2_factors / float(task.coding.scale[0])
-    return Settings(**options)
+    known = {f.name for f in dataclasses.fields(Settings)}
+    options = {name: getattr(estimator, name) for name in sorted(task.solver.options & known)}
+    task.coding.penalties(options)
+    return Settings(**options, max_iter=max_iter, seed=seed, unit=task.coding.unit, quantile=task.quantile)
+
+
+def _some_rows(design: DesignMatrix) -> DesignMatrix:
+    """Return at most `FIELD_ROWS` rows, evenly spread: enough to see which columns go together."""
+    n_samples = design.shape[0]
+    if n_samples <= FIELD_ROWS:
+        return design
+    return design.take(torch.arange(0, n_samples, -(-n_samples // FIELD_ROWS), device=design.device))
 
 
 def _given_fields(fields: Any, n_features: int) -> torch.Tensor:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +15,11 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from ._callbacks import NoCallbacks
+from ._checkpoint import Checkpoint
 from .core.design import DesignMatrix
 from .core.parameters import FMParameters, raw_prediction
-from .core.solvers.base import Iterate, Problem, Settings, Solver
-
-
-class DivergenceError(ArithmeticError):
-    """A sweep ended without finite parameters."""
+from .core.solvers.base import DivergenceError, Iterate, Problem, Settings, Solver
+from .core.solvers.sources import BatchSource
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,8 @@ class Record:
     ----------
     history : dict of list
         One entry a sweep.
+    failure : Exception or None
+        What ended a run that had learned something before.
     """
 
     def __init__(self, objective_name: str, *, validated: bool) -> None:
@@ -68,6 +69,7 @@ class Record:
         self.history = {objective_name: self.objective}
         if validated:
             self.history["validation_loss"] = self.validation
+        self.failure: Exception | None = None
         self._kept: Iterate | None = None
         self._best = 0
         self._fit = 0.0
@@ -109,6 +111,23 @@ class Record:
         """Whether the validation loss has not fallen for so many sweeps."""
         return bool(self.validation) and self.n_iter - 1 - self._best >= n_iter_no_change
 
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return tensors and numbers that `restore` goes on from."""
+        numbers = {"history": self.history, "best": self._best, "kept": None}
+        if self._kept is None or not self.validation:
+            return {}, numbers
+        numbers["kept"] = self._kept.objective
+        return {f"kept_{i}": t for i, t in enumerate(self._kept.parameters)}, numbers
+
+    def restore(self, tensors: dict[str, Tensor], numbers: dict[str, Any], like: Tensor) -> None:
+        """Take up the record of an interrupted run."""
+        for name, values in self.history.items():
+            values[:] = numbers["history"][name]
+        self._best = numbers["best"]
+        if numbers["kept"] is not None:
+            kept = FMParameters(*(tensors[f"kept_{i}"].to(like) for i in range(3)))
+            self._kept = Iterate(kept, numbers["kept"])
+
     def latest(self) -> dict[str, str]:
         """Return the numbers of the last sweep, for a progress bar."""
         return {name: f"{values[-1]:.6g}" for name, values in self.history.items()}
@@ -126,6 +145,8 @@ def train(
     validation: Validation | None = None,
     n_iter_no_change: int = 5,
     callbacks: NoCallbacks | None = None,
+    checkpoint: Checkpoint | None = None,
+    prepare: Callable[[Any], None] | None = None,
     verbose: int | bool = 0,
 ) -> Record:
     """Sweep until the objective settles, the validation loss stops falling or somebody says stop.
@@ -144,6 +165,10 @@ def train(
         Stop after so many sweeps without a lower validation loss.
     callbacks : NoCallbacks, optional
         Told of every sweep.
+    checkpoint : Checkpoint, optional
+        Where to save the run, and to go on from if there is one. Only for runs of minibatch solvers.
+    prepare : callable, optional
+        Called with the run before its first sweep.
     verbose : int or bool
         Whether to draw a progress bar.
 
@@ -155,20 +180,28 @@ def train(
     callbacks = callbacks or NoCallbacks()
     record = Record(solver.objective_name, validated=validation is not None)
     sweeps = solver.sweeps(problem, start, settings)
+    if prepare is not None:
+        prepare(sweeps)
+    if checkpoint is not None:
+        _connect(checkpoint, sweeps, record)
+    learned = functools.partial(_add_what_was_learned, sweeps, record, validation)
     try:
-        with _progress_bar(verbose, max_iter) as bar:
+        with _progress_bar(verbose, max_iter, problem.source) as bar:
             while record.n_iter < max_iter:
                 callbacks.begin_sweep()
                 iterate = _next_finite(sweeps)
                 record.add(iterate, None if validation is None else validation.loss(iterate.parameters))
                 if bar is not None:
                     bar.set_postfix(record.latest(), refresh=False)
-                    bar.update()
+                    if problem.source is None:
+                        bar.update()
+                    else:
+                        bar.set_description(f"epoch {record.n_iter + 1}")
                 stop = callbacks.end_sweep(iterate, record)
                 if stop or record.converged(tol) or record.stale(n_iter_no_change):
                     break
     except KeyboardInterrupt:
-        if record.n_iter == 0:
+        if not learned():
             raise
         warnings.warn(
             f"Training was interrupted after {record.n_iter} sweeps. The model is the best so far.",
@@ -186,7 +219,42 @@ def train(
             ConvergenceWarning,
             stacklevel=2,
         )
+    except Exception as error:
+        # Reading a stream can fail at any time.
+        if problem.source is None or not learned():
+            raise
+        if checkpoint is not None:
+            checkpoint.save(*_whole_state(sweeps, record))
+        record.failure = error
+        return record
+    if checkpoint is not None:
+        checkpoint.remove()
     return record
+
+
+def _whole_state(run: Any, record: Record) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors, numbers = run.state()
+    kept, history = record.state()
+    return {**tensors, **kept}, {**numbers, "record": history}
+
+
+def _connect(checkpoint: Checkpoint, run: Any, record: Record) -> None:
+    """Go on from a checkpoint, and write new ones."""
+    found = checkpoint.load()
+    if found is not None:
+        tensors, numbers = found
+        run.resume(tensors, numbers)
+        record.restore(tensors, numbers["record"], run.learner.theta)
+    run.after_segment = lambda: checkpoint.save_if_due(lambda: _whole_state(run, record))
+
+
+def _add_what_was_learned(run: Any, record: Record, validation: Validation | None) -> bool:
+    """Take down an epoch that did not end, if nothing better is known; return whether there is anything."""
+    if record.n_iter == 0 and getattr(run, "has_learned", False):
+        iterate = run.iterate()
+        if all(bool(torch.isfinite(t).all()) for t in iterate.parameters):
+            record.add(iterate, None if validation is None else validation.loss(iterate.parameters))
+    return record.n_iter > 0
 
 
 def _next_finite(sweeps: Iterator[Iterate]) -> Iterate:
@@ -202,10 +270,14 @@ def _next_finite(sweeps: Iterator[Iterate]) -> Iterate:
     return iterate
 
 
-def _progress_bar(verbose: int | bool, max_iter: int) -> Any:
+def _progress_bar(verbose: int | bool, max_iter: int, source: BatchSource | None) -> Any:
     if not verbose:
         return nullcontext()
     # Here, because importing it takes time that only those who want a bar should spend.
     from tqdm.auto import tqdm
 
-    return tqdm(total=max_iter, desc="fit", unit="sweep")
+    if source is None:
+        return tqdm(total=max_iter, desc="fit", unit="sweep")
+    bar = tqdm(desc="fit", unit="row", unit_scale=True)
+    source.on_rows = bar.update
+    return bar

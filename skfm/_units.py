@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ._coding import Coding
 from .core.conditioning import Conditioning
 from .core.design import DesignMatrix
 from .core.parameters import FMParameters
@@ -21,7 +22,7 @@ class Units(NamedTuple):
     conditioning : Conditioning
         Of the columns.
     shift, scale : Tensor of shape (n_outputs,)
-        Of the target, in float64 on the CPU.
+        Of the raw predictions, in float64 on the CPU.
     """
 
     conditioning: Conditioning
@@ -33,8 +34,7 @@ class Units(NamedTuple):
         cls,
         design: DesignMatrix,
         sample_weight: Tensor,
-        shift: np.ndarray,
-        scale: np.ndarray,
+        coding: Coding,
         *,
         center: bool,
     ) -> Units:
@@ -44,8 +44,7 @@ class Units(NamedTuple):
         ----------
         design : DesignMatrix of shape (n_samples, n_features)
         sample_weight : Tensor of shape (n_samples,)
-        shift, scale : ndarray of shape (n_outputs,)
-            Of the target.
+        coding : Coding
         center : bool
             Whether columns may be centered: that moves the intercept and the linear term, so a
             model must have both.
@@ -55,12 +54,17 @@ class Units(NamedTuple):
             # mean^2 + variance: the columns get unit root mean square about zero instead.
             spread = torch.hypot(measured.center, measured.scale)
             measured = Conditioning(torch.zeros_like(measured.center), spread)
-        return cls(measured, as_tensor(shift, torch.float64), as_tensor(scale, torch.float64))
+        raw = (as_tensor(values, torch.float64) for values in (coding.raw_shift, coding.raw_scale))
+        return cls(measured, *raw)
 
-    def design(self, X: Any, dtype: torch.dtype, device: torch.device) -> DesignMatrix:
-        """Return rows in the solver's units."""
-        center = self.conditioning.center.numpy(force=True)
-        return self.conditioning.apply(user_design(X, center, dtype, device))
+    def design(
+        self, X: Any, dtype: torch.dtype, device: torch.device, dense_columns: np.ndarray | None = None
+    ) -> DesignMatrix:
+        """Return rows in the solver's units, with the given columns dense or those that are centered."""
+        if dense_columns is None:
+            dense_columns = np.flatnonzero(self.conditioning.center.numpy(force=True))
+        design = DesignMatrix.from_array(X, dtype=dtype, device=device, dense_columns=dense_columns)
+        return self.conditioning.apply(design)
 
     def to_user(self, parameters: FMParameters) -> FMParameters:
         """Return solver parameters in the user's units, in float64 on the CPU."""
@@ -71,15 +75,15 @@ class Units(NamedTuple):
         return self.conditioning.unfold(parameters, self.shift, self.scale)
 
     def attributes(self) -> dict[str, dict[str, np.ndarray]]:
-        """Return the private fitted attributes that hold the units, as numpy arrays."""
-        target = {"shift": self.shift.numpy(), "scale": self.scale.numpy()}
-        return {"_conditioning": self.conditioning.arrays(), "_target": target}
+        """Return the private fitted attribute that holds the units of the columns, as numpy arrays."""
+        return {"_conditioning": self.conditioning.arrays()}
 
     @classmethod
     def of(cls, estimator: Any) -> Units:
         """Rebuild the units of a fitted estimator."""
-        target = (as_tensor(estimator._target[name], torch.float64) for name in ("shift", "scale"))
-        return cls(Conditioning.from_arrays(estimator._conditioning), *target)
+        coding = Coding(**estimator._coding)
+        raw = (as_tensor(values, torch.float64) for values in (coding.raw_shift, coding.raw_scale))
+        return cls(Conditioning.from_arrays(estimator._conditioning), *raw)
 
 
 def user_design(X: Any, center: np.ndarray, dtype: torch.dtype, device: torch.device) -> DesignMatrix:

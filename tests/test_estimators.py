@@ -472,9 +472,9 @@ def test_warm_start_keeps_validation_rows_apart():
     X = one_hot()
     y = plant(X)
     model = FMRegressor(2, early_stopping=True, warm_start=True, max_iter=2).fit(X, y)
-    seed = model._split_seed
+    seed = model._seed
     model.fit(X, y)
-    assert model._split_seed == seed
+    assert model._seed == seed
 
 
 # ------------------------------------------------------------------------------------- scikit-learn

@@ -51,7 +51,7 @@ class ScriptedValidation:
 
 
 START = FMParameters(torch.zeros(1), torch.zeros(1, 2), torch.zeros(1, 2, 1))
-PROBLEM = SimpleNamespace(sample_weight=torch.tensor([1.0, 3.0]))
+PROBLEM = SimpleNamespace(sample_weight=torch.tensor([1.0, 3.0]), source=None)
 
 
 def run(script, *, max_iter=100, tol=0.0, **options):

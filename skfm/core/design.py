@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -161,6 +162,38 @@ class DesignMatrix:
             self.dense_columns,
         )
 
+    def take(self, rows: Tensor) -> DesignMatrix:
+        """Return the given rows, in their order, as a copy.
+
+        Parameters
+        ----------
+        rows : LongTensor of shape (n_taken,)
+        """
+        n_taken, length = len(rows), self.row_length
+        if length is not None:
+            # Rows of equal length are a table.
+            indptr = torch.arange(n_taken + 1, dtype=self.indptr.dtype, device=self.device) * length
+            indices = self.indices.view(-1, length).index_select(0, rows).view(-1)
+            values = self.values
+            if values is not None:
+                values = values.view(-1, length).index_select(0, rows).view(-1)
+        else:
+            lengths = self.indptr.diff().index_select(0, rows)
+            indptr = torch.cat([lengths.new_zeros(1), lengths.cumsum(0).to(lengths.dtype)])
+            places = (self.indptr.index_select(0, rows) - indptr[:-1]).repeat_interleave(lengths)
+            places += torch.arange(len(places), dtype=places.dtype, device=self.device)
+            indices = self.indices.index_select(0, places)
+            values = None if self.values is None else self.values.index_select(0, places)
+        shape = (n_taken, self.shape[1])
+        dense = self.dense.index_select(1, rows)
+        return DesignMatrix(shape, indptr, indices, values, dense, self.dense_columns)
+
+    @cached_property
+    def row_length(self) -> int | None:
+        """Number of entries of a row in the sparse part, None if it differs."""
+        lengths = self.indptr.diff()
+        return int(lengths[0]) if len(self.indices) and bool((lengths == lengths[0]).all()) else None
+
     def pieces(self, n_rows: int) -> Iterator[tuple[int, DesignMatrix]]:
         """Cut into pieces of at most ``n_rows`` rows, each with the number of its first row."""
         step = max(1, n_rows)
@@ -236,6 +269,8 @@ def _canonical_csr(X: Any, dtype: np.dtype, dense_columns: np.ndarray | None = N
 def _mostly_dense(X: Any) -> np.ndarray:
     """Return the columns that hold numbers other than 0 and 1 and are not mostly zeros, and few others."""
     n_samples, n_features = X.shape
+    if sparse.issparse(X) and (X.data == 1).all():
+        return np.empty(0, np.intp)
     if not sparse.issparse(X):
         numeric = (
             np.array([bool(((c != 0) & (c != 1)).any()) for c in X.T]) if n_features else np.empty(0, bool)

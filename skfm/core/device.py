@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -61,6 +63,18 @@ def prediction_device(fitted_on: str, dtype: np.dtype) -> torch.device:
         return torch.device("cpu")
     exact = compute_dtype(dtype, device) == compute_dtype(dtype, torch.device("cpu"))
     return device if exact else torch.device("cpu")
+
+
+#: How much of the free memory of a GPU the data may take; batches need as much again.
+SHARE_OF_MEMORY = 0.25
+
+
+def fits(X: Any, device: torch.device) -> bool:
+    """Tell whether a matrix and its batches fit on a device beside all else."""
+    if device.type != "cuda":
+        return True
+    nbytes = X.nbytes if isinstance(X, np.ndarray) else X.data.nbytes + X.indices.nbytes + X.indptr.nbytes
+    return nbytes <= SHARE_OF_MEMORY * torch.cuda.mem_get_info(device)[0]
 
 
 def wide_dtype(device: torch.device) -> torch.dtype:

@@ -15,18 +15,17 @@ import torch
 from torch import Tensor
 
 from ..parameters import FMParameters
-from .base import Iterate, Problem, Settings, Solver
-from .block import BlockRun, cholesky
+from .base import Iterate, Problem, Settings
+from .block import BlockRun, BlockSolver, cholesky
 
 #: What "auto" stands for, for a standardized target.
 L2_LINEAR, L2_FACTORS = 1.0, 10.0
 
 
-class ALS(Solver):
+class ALS(BlockSolver):
     """Alternating least squares on the block engine."""
 
     name = "als"
-    losses = frozenset({"squared_error", "log_loss", "probit"})
     options = frozenset({"l2_linear", "l2_factors"})
     objective_name = "objective"
     objective_rises = False

@@ -5,12 +5,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor
 
 from ..design import DesignMatrix
 from ..parameters import FMParameters, Posterior
+
+if TYPE_CHECKING:
+    from .sources import BatchSource
+
+
+class DivergenceError(ArithmeticError):
+    """A sweep ended without finite parameters."""
 
 
 @dataclass(frozen=True)
@@ -22,16 +30,21 @@ class Problem:
     Attributes
     ----------
     design : DesignMatrix of shape (n_samples, n_features)
-    target : Tensor of shape (n_outputs, n_samples)
-        Standardized values for ``squared_error``, else 0 or 1.
+    target : Tensor of shape (n_outputs, n_samples) or (1, n_samples)
+        Standardized values in a regression. For classes, 0 or 1 of each output in block solvers, class numbers
+        in minibatch solvers.
     sample_weight : Tensor of shape (n_samples,)
         Strictly positive: rows of weight zero are removed beforehand.
     loss : str
-        A key of ``LIKELIHOODS``.
+        One of the solver's ``losses``.
     fields : Tensor of shape (n_features,)
         The field of each column, 0 .. n_fields - 1.
     fit_intercept, fit_linear : bool
         Whether w0 and w are part of the model.
+    source : BatchSource or None
+        Where a minibatch solver finds its batches if the design is only the first chunk of a stream.
+    compute_device : torch.device or None
+        Where to compute if the design is too large to lie there.
     """
 
     design: DesignMatrix
@@ -41,15 +54,41 @@ class Problem:
     fields: Tensor
     fit_intercept: bool = True
     fit_linear: bool = True
+    source: BatchSource | None = None
+    compute_device: torch.device | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where to compute."""
+        return self.compute_device or self.design.device
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Hyperparameters of a solver; each reads the ones it declares."""
+    """Hyperparameters of a solver, in its units; each reads the ones it declares.
 
+    Attributes
+    ----------
+    max_iter : int
+        Sweeps to plan for.
+    seed : int
+        Of the order of the rows.
+    unit : float
+        What a loss of one is in the user's units.
+    """
+
+    l1_linear: float = 0.0
     l2_linear: float | str = "auto"
     l2_factors: float | str = "auto"
     covariance_type: str = "auto"
+    learning_rate: float | str = "auto"
+    learning_rate_schedule: str = "linear"
+    batch_size: int | str = "auto"
+    shuffle: bool = True
+    quantile: float = 0.5
+    max_iter: int = 100
+    seed: int = 0
+    unit: float = 1.0
 
 
 class Iterate(NamedTuple):
@@ -81,17 +120,29 @@ class Solver(ABC):
     When to stop, what to report and which iterate to keep is the caller's business.
     """
 
-    name: ClassVar[str]
+    name: str
     #: Losses it can minimize.
     losses: ClassVar[frozenset[str]]
     #: Names of the public parameters that only some solvers read.
-    options: ClassVar[frozenset[str]] = frozenset()
+    options: frozenset[str] = frozenset()
     #: What ``Iterate.objective`` is: a name for the history, and whether it rises or falls.
     objective_name: ClassVar[str]
     objective_rises: ClassVar[bool]
+    #: Whether sweeps approach a point where the objective stands still, or follow a schedule to its end.
+    converges: ClassVar[bool] = True
     #: Whether iterates carry a posterior, so that predictions have a variance.
     has_posterior: ClassVar[bool] = False
+    #: Whether it learns from batches, so that data can come in chunks.
+    learns_online: ClassVar[bool] = False
+
+    @abstractmethod
+    def model(self, loss: str, n_outputs: int, quantile: float = 0.5) -> Any:
+        """Return the object that has the values and the predictions of a loss."""
 
     @abstractmethod
     def sweeps(self, problem: Problem, start: FMParameters, settings: Settings) -> Iterator[Iterate]:
         """Yield the state after every sweep, for as long as the caller asks."""
+
+    def default_max_iter(self, n_samples: int | None) -> int:
+        """Return how many sweeps to make of so many rows if the user does not say; None is an unknown number."""
+        return 100

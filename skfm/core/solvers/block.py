@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ..device import wide_dtype
-from ..likelihoods import LIKELIHOODS
+from ..likelihoods import LIKELIHOODS, Likelihood
 from ..parameters import FMParameters
 from ..plan import color_classes, find_pairs
-from .base import Iterate, Problem
+from .base import Iterate, Problem, Solver
 from .engine import BlockState, Engine
 from .pairs import PairEngine
 from .tiles import TileEngine
@@ -25,6 +25,15 @@ def make_engine(problem: Problem, state: BlockState) -> Engine:
     classes = color_classes(problem.design, problem.fields)
     pairs = find_pairs(problem.design, classes)
     return TileEngine(problem, state, classes) if pairs is None else PairEngine(problem, state, pairs)
+
+
+class BlockSolver(Solver):
+    """A solver on the block engine."""
+
+    losses = frozenset(LIKELIHOODS)
+
+    def model(self, loss: str, n_outputs: int, quantile: float = 0.5) -> Likelihood:
+        return LIKELIHOODS[loss]
 
 
 class BlockRun(ABC):

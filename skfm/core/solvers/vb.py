@@ -20,8 +20,8 @@ from torch import Tensor
 
 from ..parameters import FMParameters
 from ..priors import FieldPriors
-from .base import Iterate, Problem, Settings, Solver
-from .block import BlockRun, cholesky
+from .base import Iterate, Problem, Settings
+from .block import BlockRun, BlockSolver, cholesky
 
 #: Where variances and priors start, in standardized units. Wide priors find the factors soonest.
 INITIAL_VARIANCE = 0.01
@@ -39,11 +39,10 @@ FULL_BYTES, FULL_WORK = 1 << 29, 1 << 26
 FULL_FACTORS = 8
 
 
-class VB(Solver):
+class VB(BlockSolver):
     """Variational Bayes on the block engine."""
 
     name = "vb"
-    losses = frozenset({"squared_error", "log_loss", "probit"})
     options = frozenset({"covariance_type"})
     objective_name = "bound"
     objective_rises = True

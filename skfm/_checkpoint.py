@@ -1,0 +1,101 @@
+"""Checkpoints of a long run: a file that a killed run goes on from."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+#: Seconds between checkpoints at least, and how many times longer than writing one takes.
+INTERVAL, PATIENCE = 30.0, 20.0
+FORMAT = 1
+
+
+class Checkpoint:
+    """A file with the latest state of a run.
+
+    It is a numpy archive without pickles. A new one replaces the old one in a single step, when it is
+    completely on the disk: whenever the run is killed, the file is a whole checkpoint.
+
+    Parameters
+    ----------
+    path : path-like
+    identity : dict
+        What two runs have to have in common for one to go on from the other, as JSON can hold it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], identity: dict[str, Any]) -> None:
+        self.path = Path(path)
+        self.identity = json.loads(json.dumps(identity))
+        self._last, self._took = time.monotonic(), 0.0
+        parent = self.path.absolute().parent
+        if not parent.is_dir() or self.path.is_dir():
+            raise ValueError(
+                f"checkpoint={str(path)!r} is not a file in a folder that exists. Make the folder "
+                f"{str(parent)!r}, or name a file in another one."
+            )
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Return the tensors and numbers of an interrupted run, None if there is none."""
+        if not self.path.exists():
+            return None
+        advice = "Delete the file to start anew, or pass another path."
+        try:
+            with np.load(self.path, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+            numbers = json.loads(bytes(arrays.pop("json")).decode())
+            version, identity = numbers["format"], numbers["identity"]
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise ValueError(
+                f"{self.path} is no checkpoint of skfm, or damaged: {error}. {advice}"
+            ) from error
+        if version != FORMAT:
+            raise ValueError(f"{self.path} was written by another version of skfm. {advice}")
+        for name in sorted(self.identity.keys() | identity.keys()):
+            ours, theirs = self.identity.get(name), identity.get(name)
+            if ours != theirs:
+                raise ValueError(
+                    f"{self.path} is the checkpoint of another run: there {name} was {theirs!r}, here it is "
+                    f"{ours!r}. {advice}"
+                )
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}, numbers
+
+    def save_if_due(self, state: Callable[[], tuple[dict[str, Tensor], dict[str, Any]]]) -> None:
+        """Write the state, unless the last one was written just now."""
+        begun = time.monotonic()
+        if begun - self._last < max(INTERVAL, PATIENCE * self._took):
+            return
+        self.save(*state())
+        self._last = time.monotonic()
+        self._took = self._last - begun
+
+    def save(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
+        """Write the state. If that fails, the checkpoint before stays, and the run goes on with a warning."""
+        text = json.dumps({**numbers, "format": FORMAT, "identity": self.identity})
+        arrays: dict[str, Any] = {name: tensor.numpy(force=True) for name, tensor in tensors.items()}
+        arrays["json"] = np.frombuffer(text.encode(), np.uint8)
+        partial = self.path.with_name(self.path.name + ".partial")
+        try:
+            with partial.open("wb") as file:
+                np.savez(file, **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(self.path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+            kept = "The one before it is still valid." if self.path.exists() else "There is none yet."
+            warnings.warn(f"A checkpoint could not be written to {self.path}: {error}. {kept}", stacklevel=2)
+
+    def remove(self) -> None:
+        """Delete the file: the run is over."""
+        self.path.unlink(missing_ok=True)

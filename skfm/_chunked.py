@@ -1,0 +1,173 @@
+"""Training on a stream of chunks: each is checked, turned into batches and forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from ._checkpoint import Checkpoint
+from ._input import Rows, check_rows
+from ._task import Task
+from .core.batches import Batch
+from .core.solvers import SOLVERS, Solver
+from .core.solvers.sources import BatchSource, cut
+from .streaming import Chunk, Chunks, read_ahead
+
+
+class Stream:
+    """Chunks, checked one by one.
+
+    The first one is read at once, to learn from it what all have in common. It is not read a second time in
+    the same pass, since that may be the only one.
+
+    Parameters
+    ----------
+    chunks : Chunks
+    check : callable
+        Turns a chunk and its number into rows; ``first`` tells whether it is the first one read.
+    """
+
+    def __init__(self, chunks: Chunks, check: Callable[[Chunk, bool], Rows]) -> None:
+        self.chunks = chunks
+        self._check = check
+        self._reading: Any = read_ahead(chunks.chunks())
+        self._opened: list[Rows] = []
+        self._first = self._first_rows = 0
+        #: Applied to the rows of that chunk in every pass: sets validation rows apart.
+        self.keep: Callable[[Rows], Rows] = lambda rows: rows
+
+    @property
+    def n_samples(self) -> int | None:
+        """About how many rows there are, None if nobody knows."""
+        n_chunks = self.chunks.n_chunks
+        return None if n_chunks is None else n_chunks * self._first_rows
+
+    def first(self) -> Rows:
+        """Return the rows of the first chunk that has any."""
+        for number, chunk in enumerate(self._reading):
+            rows = self._rows(chunk, number, first=True)
+            self._opened.append(rows)
+            if len(rows.y):
+                self._first, self._first_rows = number, len(rows.y)
+                return rows
+        raise ValueError("No chunk holds any rows with a positive weight.")
+
+    def rows(self, start: int) -> Generator[tuple[int, Rows], None, None]:
+        """Yield number and rows of each chunk from ``start`` on."""
+        opened, self._opened = self._opened, []
+        reading = self._reading
+        if start or not opened:
+            opened.clear()
+            reading.close()
+            reading = read_ahead(self.chunks.chunks(start))
+        with closing(reading):
+            for number, item in enumerate(chain(_emptied(opened), reading), start):
+                rows = item if isinstance(item, Rows) else self._rows(item, number, first=False)
+                yield number, self.keep(rows) if number == self._first else rows
+                # Not to hold this chunk while the next one is prepared.
+                del item, rows
+
+    def _rows(self, chunk: Chunk, number: int, *, first: bool) -> Rows:
+        try:
+            return self._check(chunk, first)
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"Chunk {number}: {error}") from error
+
+
+class ChunkedBatches(BatchSource):
+    """The batches of a stream.
+
+    Parameters
+    ----------
+    stream : Stream
+    task : Task
+    batch_size : int or "auto"
+    seed : int
+    shuffle : bool
+    """
+
+    def __init__(
+        self, stream: Stream, task: Task, batch_size: int | str, seed: int, *, shuffle: bool
+    ) -> None:
+        self._stream, self._task = stream, task
+        self._batch_size, self._seed, self._shuffle = batch_size, seed, shuffle
+
+    @property
+    def n_segments(self) -> int | None:
+        return self._stream.chunks.n_chunks
+
+    def segments(self, epoch: int, start: int = 0) -> Iterator[list[Batch]]:
+        with closing(self._stream.rows(start)) as chunks:
+            for number, rows in chunks:
+                if not len(rows.y):
+                    yield []
+                    continue
+                yield cut(
+                    self._task.rows(rows), self._batch_size, self._seed, epoch, number, shuffle=self._shuffle
+                )
+                del rows
+
+
+def _emptied(items: list) -> Iterator:
+    """Yield and drop the items."""
+    while items:
+        yield items.pop(0)
+
+
+def open_stream(estimator: Any, solver: Solver, chunks: Chunks, y: Any, sample_weight: Any) -> Stream:
+    """Return a stream for ``fit``, or say why it cannot be."""
+    if y is not None or sample_weight is not None:
+        raise ValueError("A stream of chunks brings y and sample_weight along. Pass neither beside it.")
+    if not solver.learns_online:
+        others = ", ".join(repr(name) for name, other in SOLVERS.items() if other.learns_online)
+        raise ValueError(
+            f"solver={solver.name!r} needs all data at once and cannot learn from chunks. Use one of {others}."
+        )
+    return Stream(chunks, ChunkCheck(estimator, chunks))
+
+
+class ChunkCheck:
+    """Checks chunks as ``fit`` checks arrays, the later ones against the first."""
+
+    def __init__(self, estimator: Any, chunks: Chunks) -> None:
+        self._estimator, self._chunks = estimator, chunks
+        self._dtype: Any = None
+
+    def __call__(self, chunk: Chunk, first: bool) -> Rows:
+        estimator = self._estimator
+        if not len(chunk.y):
+            return Rows(chunk.X, np.empty(0), np.empty(0))
+        options = {"y_numeric": not estimator._y_are_labels, "may_be_empty": True}
+        rows = check_rows(estimator, *chunk, reset=first and not estimator._continues(), **options)
+        if first:
+            self._dtype = rows.X.dtype
+            estimator._learn_labels(rows.y if self._chunks.classes is None else self._chunks.classes)
+        elif rows.X.dtype != self._dtype:
+            raise ValueError(
+                f"X is {rows.X.dtype}, but {self._dtype} in the first chunk. Convert all chunks to one dtype."
+            )
+        return rows._replace(y=estimator._encode(rows.y))
+
+
+def checkpoint_of(estimator: Any, rows: Rows) -> Checkpoint | None:
+    """Return the checkpoint that an estimator asks for, bound to its parameters and the first rows."""
+    if estimator.checkpoint is None:
+        return None
+    # These may differ between a run and the one that goes on from it.
+    free = {"checkpoint", "device", "random_state", "verbose", "warm_start"}
+    identity: dict[str, Any] = {
+        name: repr(value) for name, value in estimator.get_params().items() if name not in free
+    }
+    X = rows.X
+    values = X.data if hasattr(X, "indptr") else X
+    identity |= {
+        "estimator": type(estimator).__name__,
+        "shape of X": list(X.shape),
+        "sum of X": float(np.sum(values, dtype=np.float64)),
+        "sum of the weights": float(np.sum(rows.sample_weight, dtype=np.float64)),
+    }
+    return Checkpoint(estimator.checkpoint, identity)

@@ -1,0 +1,102 @@
+"""Where the batches of an epoch come from, how large they are and how many epochs a run has if nobody says."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..batches import Batch, Rows, make_batches
+
+#: Up to so many rows are one batch, and so many epochs then.
+SMALL, SMALL_EPOCHS = 256, 100
+#: Steps to aim for in a run, and the batches that this may lead to.
+STEPS, BATCH_SIZES = 750, (64, 8192)
+#: Epochs over a million rows and more; fewer rows take more of them.
+EPOCHS, MILLION = 3, 1_000_000
+
+
+def auto_epochs(n_samples: int | None) -> int:
+    """Return the number of epochs for so many rows, None for a stream of unknown length."""
+    if n_samples is None or n_samples >= MILLION:
+        return EPOCHS
+    return SMALL_EPOCHS if n_samples <= SMALL else round(EPOCHS * (MILLION / n_samples) ** (1 / 3))
+
+
+def auto_batch_size(n_samples: int | None) -> int:
+    """Return a power of two that makes about `STEPS` steps in the number of epochs above."""
+    if n_samples is None:
+        n_samples = MILLION
+    if n_samples <= SMALL:
+        return SMALL
+    smallest, largest = BATCH_SIZES
+    wanted = n_samples * auto_epochs(n_samples) / STEPS
+    return int(min(largest, max(smallest, 2 ** round(math.log2(wanted)))))
+
+
+def shuffled(n: int, *seed: int) -> Tensor:
+    """Return a permutation, drawn on the CPU so that all devices see the same."""
+    state = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
+    return torch.randperm(n, generator=torch.Generator().manual_seed(state >> 1))
+
+
+def cut(rows: Rows, batch_size: int | str, *seed: int, shuffle: bool) -> list[Batch]:
+    """Return a chunk in batches, in an order of its own; "auto" is the size for streams."""
+    size = auto_batch_size(None) if isinstance(batch_size, str) else batch_size
+    n_samples = rows.design.shape[0]
+    order = None
+    if shuffle and n_samples > size:
+        order = shuffled(n_samples, *seed).to(rows.design.device)
+    return list(make_batches(rows, size, order))
+
+
+class BatchSource(ABC):
+    """Where the batches of an epoch come from, segment by segment.
+
+    A segment is a part of an epoch after which all can be looked at: a chunk of a stream, or the whole.
+    """
+
+    #: Called with the number of rows of each segment that is done.
+    on_rows: Callable[[int], None] | None = None
+
+    @property
+    def n_segments(self) -> int | None:
+        """Segments of an epoch, None if that is not known before the first one ends."""
+        return None
+
+    @abstractmethod
+    def segments(self, epoch: int, start: int = 0) -> Iterator[list[Batch]]:
+        """Yield the segments of an epoch from number ``start`` on."""
+
+
+class PlannedBatches(BatchSource):
+    """Batches of rows in memory, laid out once, in another order every epoch.
+
+    Parameters
+    ----------
+    rows : Rows
+    batch_size : int
+    seed : int
+    shuffle : bool
+    pin : bool
+        Whether to keep the batches in pinned memory, from where a GPU takes them one by one.
+    """
+
+    n_segments = 1
+
+    def __init__(self, rows: Rows, batch_size: int, seed: int, *, shuffle: bool, pin: bool = False) -> None:
+        batches = cut(rows, batch_size, seed, shuffle=shuffle)
+        self._batches = [batch.pin() for batch in batches] if pin else batches
+        self._seed, self._shuffle = seed, shuffle
+
+    def segments(self, epoch: int, start: int = 0) -> Iterator[list[Batch]]:
+        if start:
+            return
+        batches = self._batches
+        if self._shuffle:
+            batches = [batches[i] for i in shuffled(len(batches), self._seed, 1 + epoch).tolist()]
+        yield batches

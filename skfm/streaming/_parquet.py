@@ -1,0 +1,229 @@
+"""Chunks of Parquet files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ._record_batches import RecordBatchChunks, import_pyarrow, skip_rows
+
+
+class ParquetChunks(RecordBatchChunks):
+    """Chunks of Parquet files, with categories encoded.
+
+    Columns of strings and of dictionaries (categories) are hashed, or one-hot encoded if their categories
+    are given. Columns of numbers are taken as they are; booleans are 0 and 1. If there are no others, `X` is
+    dense.
+
+    Parameters
+    ----------
+    path : str, path-like or list of these
+        A file, files in the order to read them in, or a folder, of which all files ``*.parquet`` are read in
+        the order of their paths, those in its subfolders included, but none that begins with a dot or an
+        underscore. All must have the columns of the first.
+
+    target : str
+        Name of the column with the targets: numbers, booleans or strings.
+
+    weight : str, default=None
+        Name of the column with the sample weights.
+
+    columns : list of str, default=None
+        Names of the columns to use, in the order of the features. By default all but `target` and `weight`.
+        Others are not read.
+
+    categories : dict of str to list, default=None
+        Categories of each column that is to be one-hot encoded, as for
+        :class:`~sklearn.preprocessing.OneHotEncoder`: numbers have to ascend. Columns of numbers may be
+        encoded too. All other values, and nulls, have no entry in their row, unless the last category is
+        None, which stands for nulls.
+
+    hasher : int or FeatureHasher, default=None
+        Number of columns to hash into, or a hasher whose `n_features` and `alternate_sign` are used. See
+        :class:`ArrowChunks`.
+
+    batch_rows : int, default=65536
+        Rows of a chunk; the last one may have fewer.
+
+    dtype : dtype, default=numpy.float32
+        Type of the values of `X`, float32 or float64. Weights are float64, and so are targets with a
+        fractional part.
+
+    classes : array-like of shape (n_classes,), default=None
+        For classifiers: all labels.
+
+    Attributes
+    ----------
+    source : list of Path
+        The files.
+
+    n_features : int
+        Number of columns of `X`.
+
+    fields : ndarray of shape (n_features,), dtype int64, or None
+        For each feature the number of the column in `columns` that it comes from, to be passed to an
+        estimator as its `fields`. None with hashing, which mixes columns.
+
+    feature_names : ndarray of shape (n_features,), dtype object, or None
+        Names of the features: "column_category", or the name of a column of numbers. None with hashing.
+
+    columns : list of str
+        The columns that are used.
+
+    classes : ndarray of shape (n_classes,) or None
+        The distinct labels in ascending order, None if they were not given.
+
+    n_chunks : int
+        Number of chunks.
+
+    Raises
+    ------
+    ImportError
+        If pyarrow is not installed.
+    OSError
+        If a file is missing, or was changed since its rows were counted.
+    TypeError, ValueError
+        If a file is not a Parquet file, or if columns are missing or cannot be encoded, when the object is
+        made, or later at a null or a value that is not finite; the message has the column and the number of
+        the row, counted from 0 over all files.
+
+    See Also
+    --------
+    ArrowChunks : The same for Arrow tables, data sets (CSV and other formats, filters, columns from the names
+        of folders) and streams.
+
+    Notes
+    -----
+    Chunk k has the rows from ``k * batch_rows`` on, counted over all files. To begin a pass at chunk k, whole
+    row groups before it are skipped unread. Memory holds the columns of one row group besides the chunk.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import pyarrow as pa
+    >>> import pyarrow.parquet as pq
+    >>> from skfm.streaming import ParquetChunks
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = Path(folder.name) / "ratings.parquet"
+    >>> pq.write_table(pa.table({"user": ["Ann", "Bo", "Ann"], "rating": [5.0, 3.0, 4.0]}), path)
+    >>> data = ParquetChunks(path, target="rating", hasher=1000, batch_rows=2)
+    >>> data.n_features, data.n_chunks
+    (1000, 2)
+    >>> [chunk.y.tolist() for chunk in data]
+    [[5.0, 3.0], [4.0]]
+    >>> folder.cleanup()
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        *,
+        target: str,
+        weight: str | None = None,
+        columns: Sequence[str] | None = None,
+        categories: Mapping[str, Any] | None = None,
+        hasher: Any = None,
+        batch_rows: int = 1 << 16,
+        dtype: Any = np.float32,
+        classes: Any = None,
+    ) -> None:
+        import_pyarrow("ParquetChunks")
+        paths = _find_files(path)
+        # Rows of each row group of each file.
+        self._row_groups: list[list[int]] = []
+        schemas = []
+        for each in paths:
+            with _open(each) as file:
+                groups = file.metadata.num_row_groups
+                self._row_groups.append([file.metadata.row_group(i).num_rows for i in range(groups)])
+                schemas.append(file.schema_arrow)
+        super().__init__(
+            paths,
+            schemas[0],
+            target=target,
+            weight=weight,
+            columns=columns,
+            categories=categories,
+            hasher=hasher,
+            batch_rows=batch_rows,
+            dtype=dtype,
+            classes=classes,
+        )
+        for each, schema in zip(paths, schemas, strict=True):
+            self._check_schema(each, schema)
+
+    @property
+    def n_chunks(self) -> int:
+        """Number of chunks.
+
+        Returns
+        -------
+        n_chunks : int
+            From the metadata of the files.
+        """
+        return -(-self._n_rows() // self.batch_rows)
+
+    def _n_rows(self) -> int:
+        return sum(map(sum, self._row_groups))
+
+    def _batches(self, first_row: int) -> Iterator[Any]:
+        for path, n_rows in zip(self.source, self._row_groups, strict=True):
+            ends = np.cumsum(n_rows)
+            groups = np.flatnonzero(ends > first_row).tolist()
+            if groups:
+                skipped = int(ends[groups[0]]) - n_rows[groups[0]]
+                batches = self._row_group_batches(path, groups, sum(n_rows))
+                yield from skip_rows(batches, first_row - skipped)
+            first_row = max(0, first_row - sum(n_rows))
+
+    def _row_group_batches(self, path: Path, groups: list[int], n_rows: int) -> Iterator[Any]:
+        with _open(path) as file:
+            if file.metadata.num_rows != n_rows:
+                raise OSError(
+                    f"{path} was changed since its rows were counted: it had {n_rows} rows and has "
+                    f"{file.metadata.num_rows} now. Make a new object when the file is complete."
+                )
+            for batch in file.iter_batches(self.batch_rows, row_groups=groups, columns=self._names):
+                yield batch.select(self._names)
+
+    def _check_schema(self, path: Path, schema: Any) -> None:
+        for name in self._names:
+            expected = self._schema.field(name).type
+            found = schema.field(name).type if name in schema.names else None
+            if found != expected:
+                raise ValueError(
+                    f"{path} has {f'the type {found}' if found else 'nothing'} for column {name!r}, but "
+                    f"{self.source[0]} has the type {expected}. All files must have the same columns."
+                )
+
+
+def _find_files(path: Any) -> list[Path]:
+    if not isinstance(path, str | os.PathLike):
+        paths = [Path(each) for each in path]
+        if not paths:
+            raise ValueError("path is an empty list: pass one file or more.")
+        return paths
+    path = Path(path)
+    if not path.is_dir():
+        return [path]
+    files = sorted(
+        file for file in path.rglob("*.parquet") if file.is_file() and not file.name.startswith((".", "_"))
+    )
+    if not files:
+        raise FileNotFoundError(f"The folder {path} has no files *.parquet.")
+    return files
+
+
+def _open(path: Path) -> Any:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        return pyarrow.parquet.ParquetFile(path)
+    except pyarrow.ArrowInvalid as error:
+        raise ValueError(f"{path} cannot be read as a Parquet file: {error}") from error

@@ -1,0 +1,83 @@
+"""What is wrong with a line in the svmlight format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+_REPAIR = "Correct the line or remove it."
+
+
+def first_fault(lines: list[bytes], fails: Callable[[list[bytes]], bool]) -> int:
+    """Return the number of the first bad line, given that there is one.
+
+    Halving costs as much as parsing all lines twice, however many there are.
+    """
+    start, stop = 0, len(lines)
+    while stop - start > 1:
+        middle = (start + stop) // 2
+        start, stop = (start, middle) if fails(lines[start:middle]) else (middle, stop)
+    return start
+
+
+def explain(line: bytes, *, n_features: int | None, zero_based: bool, dtype: Any) -> str:
+    """Say what is wrong with a line and what to do, '' if it is not clear."""
+    reason = _reason(line, 0 if zero_based else 1, n_features, dtype)
+    if not reason:
+        return ""
+    return f"{reason} The line begins with {_show(line.rstrip(), 60)}."
+
+
+def _reason(line: bytes, first: int, n_features: int | None, dtype: Any) -> str:
+    label, *features = line.split(b"#", 1)[0].split()
+    reason = _number_fault(label, np.float64)
+    if reason:
+        return f"the label {reason}. {_REPAIR}"
+    if features and features[0].startswith(b"qid"):
+        del features[0]
+    previous = first - 1
+    for feature in features:
+        shown = _show(feature)
+        digits, colon, value = feature.partition(b":")
+        if not colon:
+            return f"{shown} is not of the form index:value. {_REPAIR}"
+        try:
+            index = int(digits)
+        except ValueError:
+            return f"the index of {shown} is not an integer. {_REPAIR}"
+        if index < first:
+            counting = "from 0 (zero_based=True)" if first == 0 else "from 1 (zero_based=False)"
+            return f"index {index} is not possible where columns are numbered {counting}."
+        if index <= previous:
+            return f"index {index} follows {previous}, but indices must ascend. {_REPAIR}"
+        if index > np.iinfo(np.int32).max:
+            return f"index {index} is larger than {np.iinfo(np.int32).max}. Number the columns anew."
+        if n_features is not None and index - first >= n_features:
+            return (
+                f"index {index} is beyond the last column, number {n_features - 1 + first} "
+                f"(n_features={n_features}, zero_based={first == 0}). Pass a larger n_features."
+            )
+        reason = _number_fault(value, dtype)
+        if reason:
+            return f"the value of {shown} {reason}. {_REPAIR}"
+        previous = index
+    return ""
+
+
+def _number_fault(text: bytes, dtype: Any) -> str:
+    try:
+        number = float(text)
+    except ValueError:
+        return f"{_show(text)} is not a number"
+    if not np.isfinite(number):
+        return f"{number} is not finite"
+    if abs(number) > float(np.finfo(dtype).max):
+        return f"{number} is too large for {np.dtype(dtype)}"
+    return ""
+
+
+def _show(text: bytes, length: int = 40) -> str:
+    """Return the beginning of a text in quotes, other characters than ASCII escaped."""
+    return repr(text if len(text) <= length else text[:length] + b"...")[1:]

@@ -1,0 +1,169 @@
+"""Chunks: any number of passes, beginning anywhere, over whatever can be iterated; what is wrong is named."""
+
+import pickle
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_array_equal
+
+from skfm.streaming import Chunk, Chunks
+
+
+def items(n=4):
+    return [(np.full((2, 3), float(k)), np.array([k, -k])) for k in range(n)]
+
+
+class Again:
+    """Not a sequence, but can be iterated over again and again."""
+
+    def __iter__(self):
+        return iter(items())
+
+
+SOURCES = {
+    "list": items(),
+    "tuple": tuple(items()),
+    "object": Again(),
+    "function that makes a generator": lambda: (item for item in items()),
+    "function that returns a list": items,
+    "chunks": Chunks(items()),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES.keys())
+@pytest.mark.parametrize("start", range(6))
+def test_every_pass_gives_the_same_chunks_from_any_start(source, start):
+    data = Chunks(source)
+    for _ in range(2):
+        chunks = list(data.chunks(start=start))
+        assert [chunk.y[0] for chunk in chunks] == list(range(start, 4))
+        assert all(isinstance(chunk, Chunk) and chunk.sample_weight is None for chunk in chunks)
+    assert [chunk.y[0] for chunk in data] == [0, 1, 2, 3]
+
+
+def test_passes_do_not_disturb_each_other():
+    data = Chunks(items())
+    for chunk, other in zip(data, data, strict=True):
+        assert_array_equal(chunk.X, other.X)
+
+
+@pytest.mark.parametrize(
+    "make", [iter, lambda source: (item for item in source)], ids=["iterator", "generator"]
+)
+def test_an_iterator_is_good_for_one_pass(make):
+    data = Chunks(make(items()))
+    data.chunks()  # not begun: nothing is read
+    assert [chunk.y[0] for chunk in data.chunks(start=1)] == [1, 2, 3]
+    with pytest.raises(ValueError, match=r"read once only.*function that makes a new generator.*max_iter=1"):
+        next(data.chunks())
+
+
+@pytest.mark.parametrize("make", [np.asarray, sp.csr_matrix, sp.coo_array, sp.csc_matrix, np.ndarray.tolist])
+def test_matrices_of_all_kinds(make):
+    X = np.array([[0.0, 1.0], [2.0, 0.0]])
+    ((found, y, weight),) = Chunks([[make(X), ["a", "b"], [1, 2]]])
+    assert_array_equal(found.toarray() if sp.issparse(found) else found, X)
+    assert not sp.issparse(found) or found.format == "csr"
+    assert_array_equal(y, ["a", "b"])
+    assert_array_equal(weight, [1, 2])
+
+
+def test_arrays_are_not_copied():
+    X, y = items()[1]
+    ((found, found_y, _),) = Chunks([(X, y)])
+    assert found is X
+    assert found_y is y
+
+
+def test_what_is_known_beforehand():
+    data = Chunks(items(), n_features=np.int64(3), classes=["no", "yes", "no"])
+    assert (data.n_features, data.n_chunks) == (3, 4)
+    assert_array_equal(data.classes, ["no", "yes"])
+    unknown = Chunks(items)
+    assert (unknown.n_features, unknown.n_chunks, unknown.classes) == (None, None, None)
+
+
+X2, Y2 = items()[0]
+
+
+@pytest.mark.parametrize(
+    ("item", "error", "message"),
+    [
+        ((X2,), TypeError, r"Chunk 1 must be a tuple \(X, y\).*got tuple of 1"),
+        ((X2, Y2, Y2, Y2), TypeError, "Chunk 1 .*got tuple of 4"),
+        (X2, TypeError, "Chunk 1 .*got ndarray of 2"),
+        (None, TypeError, "Chunk 1 .*got NoneType"),
+        ((X2[0], Y2), ValueError, r"X of chunk 1 must be a matrix, got shape \(3,\)"),
+        ((X2.astype(str), Y2), TypeError, "X of chunk 1 must hold numbers, got dtype <U"),
+        ((X2, Y2[:1]), ValueError, r"y of chunk 1 must have shape \(2,\).*got \(1,\)"),
+        ((X2, Y2[:, None]), ValueError, r"y of chunk 1 must have shape \(2,\).*got \(2, 1\)"),
+        ((X2, Y2, [1]), ValueError, r"sample_weight of chunk 1 must have shape \(2,\)"),
+        ((X2[:, :2], Y2), ValueError, "X of chunk 1 has 2 columns, but those before it have 3"),
+    ],
+)
+def test_bad_items_are_named(item, error, message):
+    chunks = Chunks([items()[0], item]).chunks()
+    next(chunks)
+    with pytest.raises(error, match=message):
+        next(chunks)
+
+
+def test_the_number_of_a_bad_chunk_counts_from_the_beginning_of_the_data():
+    with pytest.raises(TypeError, match="Chunk 3"):
+        next(Chunks([*items(3), None]).chunks(start=3))
+
+
+def test_n_features_that_does_not_match():
+    with pytest.raises(ValueError, match="X of chunk 0 has 3 columns, but n_features is 5"):
+        next(iter(Chunks(items(), n_features=5)))
+
+
+@pytest.mark.parametrize("source", [[], lambda: iter([])])
+def test_no_chunks(source):
+    with pytest.raises(ValueError, match="holds no chunks"):
+        list(Chunks(source))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"source": 5}, TypeError, "source must be an iterable .*got int"),
+        ({"n_features": 0}, ValueError, "n_features must be 1 or more, got 0"),
+        ({"n_features": 2.0}, TypeError, "n_features must be an integer, got 2.0"),
+        ({"classes": []}, ValueError, r"classes must be a list .*got shape \(0,\)"),
+        ({"classes": "ab"}, ValueError, r"classes must be a list .*got shape \(\)"),
+    ],
+)
+def test_bad_arguments(options, error, message):
+    with pytest.raises(error, match=message):
+        Chunks(**{"source": items(), **options})
+
+
+@pytest.mark.parametrize(("start", "error"), [(-1, ValueError), (1.5, TypeError), (True, TypeError)])
+def test_bad_start_is_told_at_once(start, error):
+    with pytest.raises(error, match="start must be"):
+        Chunks(items()).chunks(start=start)
+
+
+class Numbered(Chunks):
+    """The smallest subclass: it jumps to where it shall start."""
+
+    n_chunks = 3
+
+    def _read(self, start):
+        for number in range(start, self.source):
+            yield np.full((1, 2), number), [number]
+
+
+def test_a_subclass_reads_for_itself():
+    data = Numbered(3, n_features=2)
+    assert [chunk.y.tolist() for chunk in data.chunks(start=1)] == [[1], [2]]
+    assert data.n_chunks == 3
+    with pytest.raises(ValueError, match="Numbered holds no chunks"):
+        list(Numbered(0))
+
+
+def test_pickle():
+    data = pickle.loads(pickle.dumps(Chunks(items(), classes=[0, 1])))
+    assert [chunk.y[0] for chunk in data] == [0, 1, 2, 3]
