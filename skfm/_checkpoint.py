@@ -7,6 +7,7 @@ import json
 import os
 import time
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,11 +51,11 @@ class Checkpoint:
             return None
         advice = "Delete the file to start anew, or pass another path."
         try:
-            with np.load(self.path, allow_pickle=False) as archive:
+            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
             numbers = json.loads(bytes(arrays.pop("json")).decode())
             version, identity = numbers["format"], numbers["identity"]
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(
                 f"{self.path} is no checkpoint of skfm, or damaged: {error}. {advice}"
             ) from error

@@ -32,14 +32,14 @@ class FMClassifier(ClassifierMixin, BaseFM):
     """Factorization machine for classification.
 
     A linear model with an interaction of every pair of columns, whose strength is the inner
-    product of two vectors of `n_factors` numbers, one a column::
+    product of two vectors of `n_factors` numbers, one a column [1]_::
 
         raw(x) = intercept + <coef, x> + sum_{i<j} <factors_i, factors_j> x_i x_j
         P(y = classes_[1]) = 1 / (1 + exp(-raw(x)))        # loss="log_loss"
 
     So interactions can be learned that the training data hardly show, such as those of a user
     and an advertisement. The time it takes grows with the number of non-zeros in X, not with the
-    number of pairs. More than two classes are one such model each against the rest.
+    number of pairs. More than two classes have such a raw prediction each: see `loss`.
 
     Columns may be in any units: they are standardized inside, and the fitted attributes are in
     the units of X. Read more in the :ref:`user guide <user_guide>`.
@@ -50,25 +50,51 @@ class FMClassifier(ClassifierMixin, BaseFM):
         Length of the vectors of the interactions. 0 is a linear model. With `solver="vb"` more
         cost time but rarely accuracy.
 
-    solver : {"vb", "als"}, default="vb"
+    solver : {"vb", "als", "adagrad", "adam", "sgd", "ftrl"}, default="vb"
+        Block solvers hold all data in memory, and need no learning rate:
+
         - "vb" approximates the posterior of a Bayesian model by variational inference. It learns
-          how strongly to regularize and needs no tuning; predictions have a standard deviation.
+          how strongly to regularize and needs no tuning; probabilities are averaged over the posterior.
         - "als" minimizes the penalized loss by alternating least squares, with the penalties
           `l2_linear` and `l2_factors`. Less memory and time a sweep.
 
-    loss : {"log_loss", "probit"}, default="log_loss"
-        - "log_loss" takes the raw prediction for log odds, as logistic regression does.
-        - "probit" takes it for a quantile of the normal distribution.
+        Minibatch solvers take a step for every batch of rows. They are for large data, for
+        streams of chunks, for `partial_fit` and for the other losses. All bound their steps by the curvature of
+        the loss, and learn their penalties along the way unless these are given:
+
+        - "adagrad" has a step size for each column that shrinks with its gradients [2]_. Recommended.
+        - "adam" goes by running means of the gradients and of their squares [3]_, for columns in
+          use only. Twice the memory of the model more, where "adagrad" has one or two numbers a column.
+        - "sgd" is plain stochastic gradient descent, with one step size for all columns.
+        - "ftrl" follows the regularized leader on the linear term [4]_, which `l1_linear` makes sparse, and
+          is "adagrad" on the factors.
+
+    loss : {"log_loss", "probit", "hinge", "squared_hinge"}, default="log_loss"
+        With z = 1 for samples of the class and -1 for others:
+
+        - "log_loss": ``log(1 + exp(-z * raw))``, which takes the raw prediction for log odds, as logistic
+          regression does. More than two classes are one model under the minibatch solvers, with
+          ``P(y = c) = exp(raw_c) / sum_k exp(raw_k)``; under "vb" and "als" each is fitted against the rest.
+        - "probit": takes the raw prediction for a quantile of the normal distribution. Only for
+          "vb" and "als".
+        - "hinge": ``max(0, 1 - z * raw)``, the loss of a linear support vector machine, and "squared_hinge", its
+          square. Only for minibatch solvers, and without probabilities. More than two classes are each fitted
+          against the rest.
+
+    l1_linear : float, default=0.0
+        Penalty of the linear term, ``l1_linear * sum(abs(coef))`` beside the sum of the losses. Coefficients
+        that are worth less are exactly 0. Only for "ftrl".
 
     l2_linear : float or "auto", default="auto"
         Penalty of the linear term, ``l2_linear / 2 * sum(coef ** 2)`` beside the sum of the
-        losses. On numeric columns (values other than 0 and 1) it is the penalty of the
-        coefficients of the standardized columns. "auto" is learned by "vb", which takes no
-        number, and 1 for "als".
+        losses. On numeric columns (values other than 0 and 1) this and the other penalties are those of the
+        coefficients of the standardized columns. "auto" is learned for each field by "vb", which takes no
+        number, and by the minibatch solvers; it is 1 for "als".
 
     l2_factors : float or "auto", default="auto"
         Penalty of the interactions, ``l2_factors / 2 * sum(factors ** 2)``, in the same way.
-        "auto" is learned by "vb", which takes no number, and 10 for "als".
+        "auto" is learned for each field and factor by "vb", which takes no number, and by the minibatch
+        solvers; it is 10 for "als".
 
     fit_intercept : bool, default=True
         Whether the model has an intercept.
@@ -76,29 +102,49 @@ class FMClassifier(ClassifierMixin, BaseFM):
     fit_linear : bool, default=True
         Whether the model has a linear term.
 
-    max_iter : int, default=100
-        Sweeps over all columns, at most.
+    max_iter : int or None, default=None
+        Sweeps over all columns ("vb", "als") or epochs over all rows (minibatch solvers), at most. None is 100 sweeps;
+        or 3 epochs for a million rows and more, 6 for 100,000, 14 for 10,000, 30 for 1,000 and 100 for 256 or fewer;
+        3 for a stream of unknown length, and 1 for an iterator, which can be read once only.
 
     tol : float, default=4e-4
-        Training stops when two sweeps in a row change the objective, or the bound, by less than
+        "vb" and "als" stop when two sweeps in a row change the objective, or the bound, by less than
         this share of the loss, or of the expected log likelihood, that is part of it. 0 never stops.
+        Minibatch solvers do not read it: their learning rate plans for `max_iter` epochs.
 
     init_scale : float, default=0.1
         Standard deviation of the initial factors.
 
     fields : "auto" or array-like of shape (n_features,), default="auto"
-        The field of each column, as numbers or strings. Columns of a field share a prior in "vb".
-        "auto" finds the columns that one-hot encode one category, and takes all numeric
-        columns together.
+        The field of each column, as numbers or strings. Columns of a field share a prior in "vb", and a learned
+        penalty in the minibatch solvers. "auto" finds the columns that one-hot encode one category, and takes all
+        numeric columns together.
 
     covariance_type : {"auto", "full", "diag"}, default="auto"
         Posterior covariances of "vb": of all parameters of a column, or variances only, which
         takes less memory and time for large `n_factors` and many non-zeros a row. "auto" takes
         "full" where it is not much more expensive.
 
+    learning_rate : float or "auto", default="auto"
+        Step size of the minibatch solvers, for standardized columns. "auto" is
+        0.25 for "adagrad" and "ftrl", 0.01 for "adam" and 0.03 for "sgd". Where training blows up, it goes on from
+        the last good state with a quarter of it, and warns.
+
+    learning_rate_schedule : {"linear", "constant"}, default="linear"
+        "linear" lowers the learning rate to zero over the epochs. "constant" does not, for models that go
+        on learning; `partial_fit` always takes it.
+
+    batch_size : int or "auto", default="auto"
+        Rows that the minibatch solvers take a step for. "auto" is all of 256 rows or fewer, a power of two from
+        64 to 8192 that grows with the number of rows for more, and 4096 for streams and `partial_fit`.
+
+    shuffle : bool, default=True
+        Whether the minibatch solvers put rows into batches at random, and go through the batches in another order
+        every epoch. The rows of a stream are shuffled within each chunk, and the chunks keep their order.
+
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, by which the weights of their samples are multiplied. "balanced"
-        gives all classes the same total weight.
+        gives all classes the same total weight; of a stream, in its first chunk.
 
     early_stopping : bool, default=False
         Whether to set a part of the training data aside, the same of each class, and stop when the
@@ -106,23 +152,30 @@ class FMClassifier(ClassifierMixin, BaseFM):
         data of your own.
 
     validation_fraction : float, default=0.1
-        Share of the training data to set aside for early stopping.
+        Share of the training data to set aside for early stopping; of a stream, share of its first chunk.
 
     n_iter_no_change : int, default=5
-        Stop after so many sweeps without a lower loss on the validation data. The parameters
+        Stop after so many sweeps or epochs without a lower loss on the validation data. The parameters
         of the lowest loss are kept.
 
     warm_start : bool, default=False
-        Whether `fit` continues from the parameters of the fit before.
+        Whether `fit` continues from the parameters of the fit before, in minibatch solvers from the state of
+        their step sizes too.
+
+    checkpoint : str, path-like or None, default=None
+        File in which a minibatch solver saves its state, every 30 seconds at most, after an epoch or a chunk. If it
+        is there when `fit` begins, the fit goes on from it. It is deleted at the end of the fit.
 
     device : str or torch.device, default="auto"
         Where to compute: "cpu", "cuda", "cuda:1", "mps", or "auto" for a CUDA device where there is one.
 
     random_state : int, RandomState instance or None, default=None
-        Draws the initial factors and the validation data. Pass an int for the same result every time.
+        Draws the initial factors, the validation data and the order of the rows. Pass an int for the same result
+        every time.
 
     verbose : int or bool, default=0
-        Whether to show a progress bar, with the objective and the loss on the validation data.
+        Whether to show a progress bar, with the objective and the loss on the validation data. For
+        a stream it counts rows.
 
     Attributes
     ----------
@@ -147,12 +200,13 @@ class FMClassifier(ClassifierMixin, BaseFM):
         The field of each column, counted from 0.
 
     n_iter_ : int
-        Number of sweeps of the last fit.
+        Number of sweeps or epochs of the last fit; with `partial_fit`, one more for each call.
 
     history_ : dict of list
-        One entry a sweep of the last fit: "bound" ("vb", the lower bound on the log evidence,
-        rises) or "objective" ("als", falls); and "validation_loss" with validation data, the
-        mean loss a sample, summed over the classes if there are more than two.
+        One entry a sweep or epoch of the last fit: "bound" ("vb", the lower bound on the log evidence,
+        rises), "objective" ("als", falls) or "training_loss" (minibatch solvers, the mean of the
+        losses of all rows, each before the step for its batch, without penalties). With validation data
+        also "validation_loss", the mean loss a sample. Classes that are fitted against the rest add up.
 
     device_ : str
         Where the model was fitted. Predictions are made there too if the machine has such a device.
@@ -166,10 +220,20 @@ class FMClassifier(ClassifierMixin, BaseFM):
     See Also
     --------
     FMRegressor : Factorization machine for regression.
+    skfm.streaming.Chunks : Data sets larger than memory, for `fit`.
 
     References
     ----------
     .. [1] S. Rendle, "Factorization Machines", IEEE International Conference on Data Mining, 2010.
+
+    .. [2] J. Duchi, E. Hazan and Y. Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic
+       Optimization", Journal of Machine Learning Research 12, 2011.
+
+    .. [3] D. P. Kingma and J. Ba, "Adam: A Method for Stochastic Optimization", International Conference on
+       Learning Representations, 2015.
+
+    .. [4] H. B. McMahan et al., "Ad Click Prediction: a View from the Trenches", ACM SIGKDD Conference on
+       Knowledge Discovery and Data Mining, 2013.
 
     Examples
     --------
@@ -185,6 +249,19 @@ class FMClassifier(ClassifierMixin, BaseFM):
     >>> model = make_pipeline(OneHotEncoder(), FMClassifier(n_factors=2, random_state=0))
     >>> model.fit(X, y).predict([["red", "red"], ["red", "blue"]])
     array(['same', 'different'], dtype='<U9')
+
+    The same from records that come day by day, with hashed categories and a minibatch solver.
+
+    >>> from sklearn.feature_extraction import FeatureHasher
+    >>> hasher = FeatureHasher(1000, alternate_sign=False)
+    >>> model = FMClassifier(n_factors=2, solver="adagrad", batch_size=50, random_state=0)
+    >>> for day in range(10):
+    ...     X = rng.choice(["red", "green", "blue"], size=(300, 2))
+    ...     y = np.where(X[:, 0] == X[:, 1], "same", "different")
+    ...     records = [{"shirt": shirt, "shoes": shoes} for shirt, shoes in X]
+    ...     model = model.partial_fit(hasher.transform(records), y, classes=["same", "different"])
+    >>> model.predict(hasher.transform([{"shirt": "red", "shoes": "blue"}]))
+    array(['different'], dtype='<U9')
     """
 
     _parameter_constraints: dict = {

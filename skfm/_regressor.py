@@ -25,9 +25,10 @@ class FMRegressor(RegressorMixin, BaseFM):
     """Factorization machine for regression.
 
     A linear model with an interaction of every pair of columns, whose strength is the inner
-    product of two vectors of `n_factors` numbers, one a column::
+    product of two vectors of `n_factors` numbers, one a column [1]_::
 
-        yhat(x) = intercept + <coef, x> + sum_{i<j} <factors_i, factors_j> x_i x_j
+        raw(x) = intercept + <coef, x> + sum_{i<j} <factors_i, factors_j> x_i x_j
+        yhat(x) = raw(x), or exp(raw(x)) with loss="poisson" and loss="gamma"
 
     So interactions can be learned that the training data hardly show, such as those of a user
     and a film. The time it takes grows with the number of non-zeros in X, not with the
@@ -42,24 +43,54 @@ class FMRegressor(RegressorMixin, BaseFM):
         Length of the vectors of the interactions. 0 is a linear model. With `solver="vb"` more
         cost time but rarely accuracy.
 
-    solver : {"vb", "als"}, default="vb"
+    solver : {"vb", "als", "adagrad", "adam", "sgd", "ftrl"}, default="vb"
+        Block solvers hold all data in memory, and need no learning rate:
+
         - "vb" approximates the posterior of a Bayesian model by variational inference. It learns
           how strongly to regularize and needs no tuning; predictions have a standard deviation.
         - "als" minimizes the penalized loss by alternating least squares, with the penalties
           `l2_linear` and `l2_factors`. Less memory and time a sweep.
 
-    loss : {"squared_error"}, default="squared_error"
-        Half the squared error, ``(y - yhat) ** 2 / 2``.
+        Minibatch solvers take a step for every batch of rows. They are for large data, for
+        streams of chunks, for `partial_fit` and for the other losses. All bound their steps by the curvature of
+        the loss, and learn their penalties along the way unless these are given:
+
+        - "adagrad" has a step size for each column that shrinks with its gradients [2]_. Recommended.
+        - "adam" goes by running means of the gradients and of their squares [3]_, for columns in
+          use only. Twice the memory of the model more, where "adagrad" has one or two numbers a column.
+        - "sgd" is plain stochastic gradient descent, with one step size for all columns.
+        - "ftrl" follows the regularized leader on the linear term [4]_, which `l1_linear` makes sparse, and
+          is "adagrad" on the factors.
+
+    loss : {"squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma"}, default="squared_error"
+        All but the first need a minibatch solver. With ``e = y - yhat``:
+
+        - "squared_error": ``e ** 2 / 2``; predicts the mean.
+        - "absolute_error": ``abs(e)``; predicts the median, which outliers hardly move.
+        - "huber": ``e ** 2 / 2`` up to ``abs(e) = d``, ``d * (abs(e) - d / 2)`` beyond, where d is 1.35 robust
+          standard deviations of y (1.4826 times the median distance from the median).
+        - "quantile": ``max(quantile * e, (quantile - 1) * e)``; predicts the quantile `quantile`.
+        - "poisson": ``yhat - y * log(yhat)``, for counts and other targets from 0 on; predicts the mean.
+        - "gamma": ``y / yhat + log(yhat)``, for positive targets whose spread grows with their mean;
+          predicts the mean.
+
+    quantile : float, default=0.5
+        Which quantile `loss="quantile"` predicts, between 0 and 1.
+
+    l1_linear : float, default=0.0
+        Penalty of the linear term, ``l1_linear * sum(abs(coef))`` beside the sum of the losses. Coefficients
+        that are worth less are exactly 0. Only for "ftrl".
 
     l2_linear : float or "auto", default="auto"
         Penalty of the linear term, ``l2_linear / 2 * sum(coef ** 2)`` beside the sum of the
-        losses. On numeric columns (values other than 0 and 1) it is the penalty of the
-        coefficients of the standardized columns. "auto" is learned by "vb", which takes no
-        number, and 1 for "als".
+        losses. On numeric columns (values other than 0 and 1) this and the other penalties are those of the
+        coefficients of the standardized columns. "auto" is learned for each field by "vb", which takes no
+        number, and by the minibatch solvers; it is 1 for "als", for a target of standard deviation 1.
 
     l2_factors : float or "auto", default="auto"
         Penalty of the interactions, ``l2_factors / 2 * sum(factors ** 2)``, in the same way.
-        "auto" is learned by "vb", which takes no number, and 10 for "als".
+        "auto" is learned for each field and factor by "vb", which takes no number, and by the minibatch
+        solvers; it is 10 for "als", for a target of standard deviation 1.
 
     fit_intercept : bool, default=True
         Whether the model has an intercept.
@@ -67,48 +98,75 @@ class FMRegressor(RegressorMixin, BaseFM):
     fit_linear : bool, default=True
         Whether the model has a linear term.
 
-    max_iter : int, default=100
-        Sweeps over all columns, at most.
+    max_iter : int or None, default=None
+        Sweeps over all columns ("vb", "als") or epochs over all rows (minibatch solvers), at most. None is 100 sweeps;
+        or 3 epochs for a million rows and more, 6 for 100,000, 14 for 10,000, 30 for 1,000 and 100 for 256 or fewer;
+        3 for a stream of unknown length, and 1 for an iterator, which can be read once only.
 
     tol : float, default=4e-4
-        Training stops when two sweeps in a row change the objective, or the bound, by less than
+        "vb" and "als" stop when two sweeps in a row change the objective, or the bound, by less than
         this share of the loss, or of the expected log likelihood, that is part of it. 0 never stops.
+        Minibatch solvers do not read it: their learning rate plans for `max_iter` epochs.
 
     init_scale : float, default=0.1
         Standard deviation of the initial factors, for a standardized target.
 
     fields : "auto" or array-like of shape (n_features,), default="auto"
-        The field of each column, as numbers or strings. Columns of a field share a prior in "vb".
-        "auto" finds the columns that one-hot encode one category, and takes all numeric
-        columns together.
+        The field of each column, as numbers or strings. Columns of a field share a prior in "vb", and a learned
+        penalty in the minibatch solvers. "auto" finds the columns that one-hot encode one category, and takes all
+        numeric columns together.
 
     covariance_type : {"auto", "full", "diag"}, default="auto"
         Posterior covariances of "vb": of all parameters of a column, or variances only, which
         takes less memory and time for large `n_factors` and many non-zeros a row. "auto" takes
         "full" where it is not much more expensive.
 
+    learning_rate : float or "auto", default="auto"
+        Step size of the minibatch solvers, for standardized columns and target. "auto" is
+        0.25 for "adagrad" and "ftrl", 0.01 for "adam" and 0.03 for "sgd". Where training blows up, it goes on from
+        the last good state with a quarter of it, and warns.
+
+    learning_rate_schedule : {"linear", "constant"}, default="linear"
+        "linear" lowers the learning rate to zero over the epochs. "constant" does not, for models that go
+        on learning; `partial_fit` always takes it.
+
+    batch_size : int or "auto", default="auto"
+        Rows that the minibatch solvers take a step for. "auto" is all of 256 rows or fewer, a power of two from
+        64 to 8192 that grows with the number of rows for more, and 4096 for streams and `partial_fit`.
+
+    shuffle : bool, default=True
+        Whether the minibatch solvers put rows into batches at random, and go through the batches in another order
+        every epoch. The rows of a stream are shuffled within each chunk, and the chunks keep their order.
+
     early_stopping : bool, default=False
         Whether to set a part of the training data aside and stop when the loss on it does not fall
         any more. Passing `X_val` and `y_val` to `fit` does the same on data of your own.
 
     validation_fraction : float, default=0.1
-        Share of the training data to set aside for early stopping.
+        Share of the training data to set aside for early stopping; of a stream, share of its first chunk.
 
     n_iter_no_change : int, default=5
-        Stop after so many sweeps without a lower loss on the validation data. The parameters
+        Stop after so many sweeps or epochs without a lower loss on the validation data. The parameters
         of the lowest loss are kept.
 
     warm_start : bool, default=False
-        Whether `fit` continues from the parameters of the fit before.
+        Whether `fit` continues from the parameters of the fit before, in minibatch solvers from the state of
+        their step sizes too.
+
+    checkpoint : str, path-like or None, default=None
+        File in which a minibatch solver saves its state, every 30 seconds at most, after an epoch or a chunk. If it
+        is there when `fit` begins, the fit goes on from it. It is deleted at the end of the fit.
 
     device : str or torch.device, default="auto"
         Where to compute: "cpu", "cuda", "cuda:1", "mps", or "auto" for a CUDA device where there is one.
 
     random_state : int, RandomState instance or None, default=None
-        Draws the initial factors and the validation data. Pass an int for the same result every time.
+        Draws the initial factors, the validation data and the order of the rows. Pass an int for the same result
+        every time.
 
     verbose : int or bool, default=0
-        Whether to show a progress bar, with the objective and the loss on the validation data.
+        Whether to show a progress bar, with the objective and the loss on the validation data. For
+        a stream it counts rows.
 
     Attributes
     ----------
@@ -129,12 +187,13 @@ class FMRegressor(RegressorMixin, BaseFM):
         The field of each column, counted from 0.
 
     n_iter_ : int
-        Number of sweeps of the last fit.
+        Number of sweeps or epochs of the last fit; with `partial_fit`, one more for each call.
 
     history_ : dict of list
-        One entry a sweep of the last fit: "bound" ("vb", the lower bound on the log evidence,
-        rises) or "objective" ("als", falls), of the standardized target; and "validation_loss" with
-        validation data, half the mean squared error.
+        One entry a sweep or epoch of the last fit: "bound" ("vb", the lower bound on the log evidence,
+        rises) or "objective" ("als", falls), both of the standardized target; or "training_loss" (minibatch solvers, the
+        mean of the losses of all rows, each before the step for its batch, without penalties, in the
+        units of y). With validation data also "validation_loss", the mean loss on them in the units of y.
 
     device_ : str
         Where the model was fitted. Predictions are made there too if the machine has such a device.
@@ -148,10 +207,20 @@ class FMRegressor(RegressorMixin, BaseFM):
     See Also
     --------
     FMClassifier : Factorization machine for classification.
+    skfm.streaming.Chunks : Data sets larger than memory, for `fit`.
 
     References
     ----------
     .. [1] S. Rendle, "Factorization Machines", IEEE International Conference on Data Mining, 2010.
+
+    .. [2] J. Duchi, E. Hazan and Y. Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic
+       Optimization", Journal of Machine Learning Research 12, 2011.
+
+    .. [3] D. P. Kingma and J. Ba, "Adam: A Method for Stochastic Optimization", International Conference on
+       Learning Representations, 2015.
+
+    .. [4] H. B. McMahan et al., "Ad Click Prediction: a View from the Trenches", ACM SIGKDD Conference on
+       Knowledge Discovery and Data Mining, 2013.
 
     Examples
     --------
@@ -172,6 +241,16 @@ class FMRegressor(RegressorMixin, BaseFM):
     Pipeline(...)
     >>> round(model.score(X_test, y_test), 2)
     1.0
+
+    Counts, with a minibatch solver: shops sell more of the products of their own kind.
+
+    >>> from sklearn.metrics import d2_tweedie_score
+    >>> shop, product = rng.integers(0, 20, 2000), rng.integers(0, 30, 2000)
+    >>> sold = rng.poisson(np.where(shop % 2 == product % 2, 5, 1))
+    >>> X = OneHotEncoder().fit_transform(np.column_stack([shop, product]))
+    >>> model = FMRegressor(solver="adagrad", loss="poisson", random_state=0).fit(X, sold)
+    >>> bool(d2_tweedie_score(sold, model.predict(X), power=1) > 0.5)
+    True
     """
 
     _parameter_constraints: dict = {

@@ -10,6 +10,10 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skfm import FMClassifier, FMRegressor
 
+MINIBATCH = ("adagrad", "adam", "sgd", "ftrl")
+REGRESSION = ("squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma")
+CLASSIFICATION = ("log_loss", "hinge", "squared_hinge")
+
 ESTIMATORS = [
     FMRegressor(),
     FMRegressor(solver="als"),
@@ -17,6 +21,11 @@ ESTIMATORS = [
     FMClassifier(solver="als"),
     FMClassifier(loss="probit"),
     FMClassifier(solver="als", loss="probit"),
+    # Every loss on one minibatch solver, every other one on the default loss: all of them share the code of both.
+    *(FMRegressor(solver="adagrad", loss=loss) for loss in REGRESSION),
+    *(FMClassifier(solver="adagrad", loss=loss) for loss in CLASSIFICATION),
+    *(FMRegressor(solver=solver) for solver in MINIBATCH[1:]),
+    *(FMClassifier(solver=solver) for solver in MINIBATCH[1:]),
 ]
 
 #: Which checks a solver cannot pass, with the reason. Only solvers that are random by nature may stand here.

@@ -24,7 +24,15 @@ from skfm import FMClassifier, FMRegressor
 from skfm.core.solvers import SOLVERS
 
 ALL_SOLVERS = pytest.mark.parametrize("solver", sorted(SOLVERS))
-ALL_LOSSES = pytest.mark.parametrize("loss", ["log_loss", "probit"])
+SOLVERS_AND_LOSSES = pytest.mark.parametrize(
+    ("solver", "loss"),
+    [
+        (name, loss)
+        for name in sorted(SOLVERS)
+        for loss in ("log_loss", "probit")
+        if loss in SOLVERS[name].losses
+    ],
+)
 
 
 def one_hot(n_samples=120, sizes=(6, 5), seed=0, dtype=np.float64):
@@ -91,8 +99,7 @@ def test_regressor_attributes_define_its_predictions(solver, make_X):
     assert {len(values) for values in model.history_.values()} == {model.n_iter_}
 
 
-@ALL_SOLVERS
-@ALL_LOSSES
+@SOLVERS_AND_LOSSES
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_classifier_attributes_define_its_predictions(solver, loss, n_classes):
     X = mixed()
@@ -137,7 +144,9 @@ def test_number_of_factors_zero_is_a_linear_model(solver):
 def test_a_part_of_the_model_left_out_is_zero_in_the_users_units(solver, make_X, option):
     X = make_X()
     y = plant(X) + 30
-    model = FMRegressor(2, solver=solver, random_state=0, max_iter=20, **{option: False}).fit(X, y)
+    # Block solvers are there after a few sweeps; Adam's short steps need more of them to get from 0 to 30.
+    max_iter = 20 if SOLVERS[solver].converges else 400
+    model = FMRegressor(2, solver=solver, random_state=0, max_iter=max_iter, **{option: False}).fit(X, y)
     attribute = {"fit_intercept": "intercept_", "fit_linear": "coef_"}[option]
     assert_array_equal(getattr(model, attribute), 0)
     assert model.score(X, y) > 0
@@ -289,7 +298,8 @@ def test_extreme_targets(scale):
 @ALL_SOLVERS
 def test_one_sample(solver):
     model = FMRegressor(2, solver=solver, random_state=0).fit([[1.0, 0.0, 3.0]], [7.0])
-    assert_allclose(model.predict([[1.0, 0.0, 3.0]]), 7, rtol=1e-6)
+    # What the random factors add at the start fades with the step size of the stochastic solvers.
+    assert_allclose(model.predict([[1.0, 0.0, 3.0]]), 7, rtol=1e-6 if SOLVERS[solver].converges else 0.01)
 
 
 @pytest.mark.parametrize(
@@ -355,8 +365,7 @@ def test_unseen_columns_are_less_certain():
     assert abs(model.predict_proba(unseen)[0, 0] - 0.5) <= abs(model.predict_proba(known)[0, 0] - 0.5)
 
 
-@ALL_SOLVERS
-@ALL_LOSSES
+@SOLVERS_AND_LOSSES
 def test_probabilities_where_all_classes_are_impossible(solver, loss):
     X = one_hot()
     model = FMClassifier(2, solver=solver, loss=loss, random_state=0, max_iter=3).fit(X, plant(X, 3))

@@ -160,8 +160,8 @@ class Quantile(RobustLoss):
 
     def derivatives(self, y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         q = self.quantile
-        slope = torch.where(y < raw, 1 - q, torch.where(y > raw, -q, 0.0)).to(raw.dtype)
-        return slope, torch.full_like(raw, q * (1 - q))
+        sign = torch.sign(raw - y)
+        return sign.clamp(min=0) * (1 - q) + sign.clamp(max=0) * q, torch.full_like(raw, q * (1 - q))
 
     def constant(self, y: Tensor, weight: Tensor, n_outputs: int) -> Tensor:
         return weighted_quantile(y, weight, self.quantile)[None]

@@ -246,6 +246,58 @@ def test_rows_and_parts(X, data):
         assert_array_equal(to_dense(half.rows(start, stop)), to_dense(half)[start:stop])
 
 
+@given(X=matrices(dtype="float64"), index_dtype=st.sampled_from([np.int32, np.int64]), data=st.data())
+def test_chosen_rows(X, index_dtype, data):
+    """Any rows in any order, repeated or none at all, are the design of these rows of the matrix."""
+    S = sp.csr_matrix(X)
+    S.indices, S.indptr = S.indices.astype(index_dtype), S.indptr.astype(index_dtype)
+    design = take(S)
+    chosen = data.draw(st.lists(st.integers(0, len(X) - 1), max_size=12))
+    part = design.take(torch.tensor(chosen, dtype=torch.long))
+    assert part.shape == (len(chosen), X.shape[1])
+    assert part.indptr.dtype == design.indptr.dtype
+    assert part.indices.dtype == design.indices.dtype
+    assert (part.values is None) == (design.values is None)
+    assert len(part.indptr) == len(chosen) + 1
+    assert part.indptr[-1] == len(part.indices)
+    assert_array_equal(part.dense_columns, design.dense_columns)
+    assert_array_equal(to_dense(part), X[chosen])
+    assert_array_equal(to_dense(part.take(torch.arange(len(chosen)))), X[chosen])
+
+
+@pytest.mark.parametrize("numeric", [False, True])
+@pytest.mark.parametrize("dense_columns", [[], [1, 4]])
+def test_chosen_rows_of_equal_length(numeric, dense_columns):
+    """Rows with as many entries each, of a slice too, and what they come to: a copy."""
+    rng = np.random.default_rng(3)
+    X = np.zeros((12, 10))
+    X[:, dense_columns] = rng.normal(size=(12, len(dense_columns)))
+    others = np.setdiff1d(np.arange(10), dense_columns)
+    for row in X:
+        row[rng.choice(others, 3, replace=False)] = rng.choice([2.0, 0.5, -1.0], 3) if numeric else 1
+    design = take(sp.csr_matrix(X), dense_columns=np.array(dense_columns, dtype=int))
+    assert design.row_length == 3
+    chosen = torch.tensor([7, 7, 0, 11, 3])
+    part = design.take(chosen)
+    assert part.row_length == 3
+    assert_array_equal(to_dense(part), X[chosen])
+    # The slice begins where its first row does.
+    assert_array_equal(to_dense(design.rows(4, 10).take(torch.tensor([5, 0, 2]))), X[[9, 4, 6]])
+    for tensor in (part.indices, part.values, part.dense):
+        if tensor is not None and tensor.is_floating_point():
+            tensor.fill_(9)
+    assert_array_equal(to_dense(design), X)
+
+
+def test_row_length():
+    """Known where all rows have it, and not of a matrix without entries."""
+    ragged, empty = np.eye(3), np.zeros((3, 2))
+    ragged[0] = 1
+    assert take(ragged).row_length is None
+    assert take(empty).row_length is None
+    assert take(np.eye(4)).row_length == 1
+
+
 @given(X=matrices(dtype="float64"), index_dtype=st.sampled_from([np.int32, np.int64]))
 def test_columns_are_the_transpose(X, index_dtype):
     """The CSC form holds the sparse part, rows ascending in each column."""

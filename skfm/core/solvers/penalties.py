@@ -148,7 +148,13 @@ class Penalties:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors that change while learning."""
-        return {"precision": self.precision, "l2": self.l2, "doubt": self.doubt, "penalty_sums": self.sums}
+        return {
+            "precision": self.precision,
+            "precision_start": self._start,
+            "l2": self.l2,
+            "doubt": self.doubt,
+            "penalty_sums": self.sums,
+        }
 
 
 def _sample(fields: Tensor, n_fields: int) -> Tensor:
