@@ -1,6 +1,6 @@
 """Planted click logs: CPU seconds an epoch, and the time to the log loss that the peer reaches at best.
 
-    python benchmarks/clicks.py [--rows 1000000] [--columns 100000 1000000] [--factors 8 16] [--threads 1]
+    python benchmarks/clicks.py [--rows 1000000] [--columns 100000 1000000] [--factors 8 16]
 
 Twenty one-hot fields with Zipf ids, a planted factorization machine, float32, one thread. The peer is
 modern-fm's AdaGrad at the best of its learning rates and numbers of epochs, in the same process and run.
@@ -11,25 +11,18 @@ import argparse
 import os
 import time
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--rows", type=int, default=1_000_000)
-parser.add_argument("--columns", type=int, nargs="+", default=[100_000, 1_000_000])
-parser.add_argument("--factors", type=int, nargs="+", default=[8, 16])
-parser.add_argument(
-    "--rates", type=float, nargs="+", default=[0.02, 0.05, 0.1], help="learning rates of the peer"
-)
-parser.add_argument("--threads", type=int, default=1)
-parser.add_argument("--no-peer", action="store_true")
-args = parser.parse_args()
-for name in ("OMP_NUM_THREADS", "RAYON_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[name] = str(args.threads)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAYON_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
 
+import modern_fm
 import numpy as np
 import torch
 from planted import clicks
 from sklearn.metrics import log_loss
 
 from skfm import FMClassifier
+
+THREADS = int(os.environ["OMP_NUM_THREADS"])
 
 
 def timed(model, X, y, X_test, y_test):
@@ -48,7 +41,17 @@ def each_epoch(make, data):
 
 def main():
     """Print a block of lines for every size."""
-    torch.set_num_threads(args.threads)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--columns", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--factors", type=int, nargs="+", default=[8, 16])
+    parser.add_argument(
+        "--rates", type=float, nargs="*", default=[0.02, 0.05, 0.1], help="learning rates of the peer"
+    )
+    args = parser.parse_args()
+    torch.set_num_threads(THREADS)
     for columns in args.columns:
         X, y, oracle = clicks(args.rows * 10 // 9, columns)
         n_test = len(y) // 10
@@ -72,16 +75,12 @@ def main():
                 f"  an epoch {epoch:.2f} s CPU, {wall:.2f} s wall; all else {fits[0][0] - epoch:.2f} s",
                 flush=True,
             )
-            if args.no_peer:
-                continue
-            import modern_fm
-
             best = None
             for rate in args.rates:
 
                 def peer(n, rate=rate, factors=factors):
                     return modern_fm.FMClassifier(
-                        factors, learning_rate=rate, max_iter=n, n_jobs=args.threads, random_state=0
+                        factors, learning_rate=rate, max_iter=n, n_jobs=THREADS, random_state=0
                     )
 
                 theirs, their_epoch, _ = each_epoch(peer, data)
@@ -92,6 +91,8 @@ def main():
                 print(
                     f"  an epoch {their_epoch:.2f} s; all else {theirs[0][0] - their_epoch:.2f} s", flush=True
                 )
+            if best is None:
+                continue
             reached = [cpu for cpu, _, loss in fits if loss <= best[0]]
             print(f"  epoch: {best[2] / epoch:.1f} times faster")
             if reached:

@@ -64,7 +64,7 @@ class FMClassifier(ClassifierMixin, BaseFM):
 
         - "adagrad" has a step size for each column that shrinks with its gradients [2]_. Recommended.
         - "adam" goes by running means of the gradients and of their squares [3]_, for columns in
-          use only. Twice the memory of the model more, where "adagrad" has one or two numbers a column.
+          use only. Takes twice the memory of the model besides, where "adagrad" takes two numbers a column.
         - "sgd" is plain stochastic gradient descent, with one step size for all columns.
         - "ftrl" follows the regularized leader on the linear term [4]_, which `l1_linear` makes sparse, and
           is "adagrad" on the factors.
@@ -335,8 +335,11 @@ class FMClassifier(ClassifierMixin, BaseFM):
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Learn from some more samples, with a minibatch solver.
 
-        The first call measures the columns, as `fit` does; later calls keep to these measures. Learning rates
-        do not decay. With ``batch_size="auto"`` up to 4096 samples are one step.
+        The first call measures the scales of numeric columns, as `fit` does; later calls keep to these measures.
+
+        Each call is one pass over its samples, and counts in `n_iter_`. Learning rates do not decay. With
+        ``batch_size="auto"`` up to 4096 samples are one step, so give a smaller batch size for smaller calls.
+        After a `fit` with `warm_start=True` it goes on with the step sizes of that.
 
         Parameters
         ----------
@@ -384,8 +387,9 @@ class FMClassifier(ClassifierMixin, BaseFM):
         Returns
         -------
         scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
-            Log odds ("log_loss") or standard scores ("probit"): of ``classes_[1]`` for two classes,
-            else of each class against the rest.
+            Log odds ("log_loss"), standard scores ("probit") or margins (the hinge losses): of ``classes_[1]``
+            for two classes, else of each class against the rest. Of the softmax of more than two classes, the
+            logarithms of the probabilities up to a constant.
         """
         raw = predict_raw(self, self._checked(X)).numpy()
         return raw[0] if len(raw) == 1 else np.ascontiguousarray(raw.T)
@@ -411,8 +415,9 @@ class FMClassifier(ClassifierMixin, BaseFM):
         """Predict the probability of each class.
 
         With a posterior ("vb") probabilities are expected values over it, closer to 1/2 the less
-        is known about the columns of a sample. Those of more than two classes are
-        the probabilities of each against the rest, normalized.
+        is known about the columns of a sample. Those of more than two classes are a softmax under the
+        minibatch solvers, else the probabilities of each against the rest, normalized. The hinge losses
+        have none.
 
         Parameters
         ----------
@@ -477,6 +482,11 @@ class FMClassifier(ClassifierMixin, BaseFM):
     def _encode(self, y: np.ndarray, name: str = "y") -> np.ndarray:
         check_classification_targets(y)
         unknown = np.setdiff1d(y, self.classes_)
+        if len(unknown) and name != "y":
+            raise ValueError(
+                f"{name} holds classes that y does not: {unknown.tolist()}. Remove these samples from the "
+                "validation data, or add samples of these classes to the training data."
+            )
         if len(unknown):
             raise ValueError(
                 f"{name} holds classes that are not known: {unknown.tolist()}. All classes have to be known from "

@@ -57,7 +57,7 @@ class FMRegressor(RegressorMixin, BaseFM):
 
         - "adagrad" has a step size for each column that shrinks with its gradients [2]_. Recommended.
         - "adam" goes by running means of the gradients and of their squares [3]_, for columns in
-          use only. Twice the memory of the model more, where "adagrad" has one or two numbers a column.
+          use only. Takes twice the memory of the model besides, where "adagrad" takes two numbers a column.
         - "sgd" is plain stochastic gradient descent, with one step size for all columns.
         - "ftrl" follows the regularized leader on the linear term [4]_, which `l1_linear` makes sparse, and
           is "adagrad" on the factors.
@@ -191,9 +191,10 @@ class FMRegressor(RegressorMixin, BaseFM):
 
     history_ : dict of list
         One entry a sweep or epoch of the last fit: "bound" ("vb", the lower bound on the log evidence,
-        rises) or "objective" ("als", falls), both of the standardized target; or "training_loss" (minibatch solvers, the
-        mean of the losses of all rows, each before the step for its batch, without penalties, in the
-        units of y). With validation data also "validation_loss", the mean loss on them in the units of y.
+        rises) or "objective" ("als", falls), both of the standardized target; or "training_loss"
+        (minibatch solvers, the mean of the losses of all rows, each before the step for its batch, without
+        penalties, in the units of y). With validation data also "validation_loss", the mean loss on them in
+        the units of y.
 
     device_ : str
         Where the model was fitted. Predictions are made there too if the machine has such a device.
@@ -322,8 +323,12 @@ class FMRegressor(RegressorMixin, BaseFM):
     def partial_fit(self, X, y, sample_weight=None):
         """Learn from some more samples, with a minibatch solver.
 
-        The first call measures columns and target, as `fit` does; later calls keep to these measures.
-        Learning rates do not decay. With ``batch_size="auto"`` up to 4096 samples are one step.
+        The first call measures the scales of numeric columns and of the target, as `fit` does; later calls keep
+        to these measures.
+
+        Each call is one pass over its samples, and counts in `n_iter_`. Learning rates do not decay. With
+        ``batch_size="auto"`` up to 4096 samples are one step, so give a smaller batch size for smaller calls.
+        After a `fit` with `warm_start=True` it goes on with the step sizes of that.
 
         Parameters
         ----------

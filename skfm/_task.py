@@ -157,9 +157,8 @@ def starting_point(
     if fitted is not None:
         if fitted.factors.shape != shape:
             raise ValueError(
-                f"warm_start=True continues a fit of shape {tuple(fitted.factors.shape)} (outputs, features, "
-                f"n_factors), but now it would be {shape}. Keep n_factors={fitted.factors.shape[2]} and the kind "
-                "of solver, or fit anew with warm_start=False."
+                f"The fitted model has n_factors={fitted.factors.shape[2]}, from which warm_start=True and "
+                f"partial_fit go on, but now n_factors={shape[2]}. Keep it, or fit anew with warm_start=False."
             )
         start = task.units.to_solver(fitted)
     else:

@@ -176,13 +176,13 @@ CLASSIFIER = {
         {},
         {"X_val": X[:3], "y_val": ["yes", "no", "maybe"]},
         ValueError,
-        r"y_val holds classes that are not known: \['maybe'\]",
+        r"y_val holds classes that y does not: \['maybe'\]",
     ),
     "classes of another type": (
         {},
         {"X_val": X[:3], "y_val": [0, 1, 0]},
         ValueError,
-        "y_val holds classes that are not known",
+        "y_val holds classes that y does not",
     ),
     "unknown class weight": ({"class_weight": "even"}, {}, ValueError, "'class_weight' .* Got 'even'"),
     "negative class weight": (
@@ -289,7 +289,7 @@ def test_what_goes_together_is_what_solvers_declare():
     ("parameters", "arguments", "message"),
     [
         ({}, {"X": X[:, :3]}, "X has 3 features, but FMClassifier is expecting 4"),
-        ({"n_factors": 3}, {}, "continues a fit .*but now .*Keep n_factors=2.*warm_start=False"),
+        ({"n_factors": 3}, {}, "has n_factors=2, .*but now n_factors=3.*warm_start=False"),
         (
             {},
             {"y": np.where(Y > 0, "yes", "maybe")},

@@ -178,7 +178,7 @@ def test_a_checkpoint_that_cannot_be_written_does_not_stop_the_run(tmp_path, mon
 
     monkeypatch.setattr(checkpoint_module.np, "savez", full)
     model = FMRegressor(2, solver="adagrad", max_iter=1, random_state=0, checkpoint=tmp_path / "run")
-    with pytest.warns(UserWarning, match="could not be written to .*No space left"):
+    with pytest.warns(UserWarning, match=r"could not be written to .*No space left"):
         model.fit(X, y)
     assert not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match="not a file in a folder that exists"):
@@ -230,5 +230,5 @@ def test_quantiles_cover_what_they_say():
     for level in (0.2, 0.8):
         model = FMRegressor(2, solver="adagrad", loss="quantile", quantile=level, random_state=0).fit(X, y)
         assert abs((y < model.predict(X)).mean() - level) < 0.1
-    with pytest.raises(ValueError, match="quantile=0.8 does not go with loss='squared_error'"):
+    with pytest.raises(ValueError, match=r"quantile=0\.8 does not go with loss='squared_error'"):
         FMRegressor(solver="adagrad", quantile=0.8).fit(X, y)

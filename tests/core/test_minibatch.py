@@ -114,7 +114,8 @@ def test_huge_learning_rate(solver, loss):
         try:
             model = fit(solver, loss, X, y, weight, learning_rate=1e12, batch_size=16, max_iter=3)
         except ValueError as error:
-            assert "learning rate" in str(error)
+            if "learning rate" not in str(error):
+                raise
         else:
             assert np.isfinite(outputs(model, X)).all()
 
