@@ -1,5 +1,6 @@
 """Update rules against plain loops over single parameters."""
 
+import itertools
 import math
 
 import numpy as np
@@ -184,12 +185,8 @@ def test_only_rows_that_are_given(name):
         rule.update(together, slots, step)
         for j in range(6):
             rows = [j]
-            single = Step(
-                *(
-                    t[rows] if isinstance(t, torch.Tensor) and len(t) == 6 and i != 7 else t
-                    for i, t in enumerate(step)
-                )
-            )._replace(pool=step.pool, spread=step.spread, profile=step.profile)
+            names = ("gradient", "curvature", "penalty", "l2", "passes", "visits")
+            single = step._replace(**{name: getattr(step, name)[rows] for name in names})
             theta, parts = alone[rows], [s[rows] for s in own]
             rule.update(theta, parts, single)
             alone[rows] = theta
@@ -285,7 +282,7 @@ def test_adagrad_state_rises():
         old = theta.clone()
         rule.update(theta, slots, fixed)
         lengths.append((theta - old).abs())
-    assert all(bool((b < a).all()) for a, b in zip(lengths, lengths[1:], strict=False))
+    assert all(bool((b < a).all()) for a, b in itertools.pairwise(lengths))
 
 
 def test_adagrad_is_the_textbook_on_one_parameter():
