@@ -17,7 +17,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._callbacks import CallbackSupportMixin, FitCallbacks
-from ._chunked import ChunkedBatches, Stream, checkpoint_of, open_stream
+from ._checkpoint import Checkpoint
+from ._chunked import ChunkedBatches, Stream, identity_of, open_stream
 from ._coding import Coding
 from ._input import X_OPTIONS, Rows, check_rows, check_validation_rows, split_rows
 from ._online import as_tensors, describe_again, learn_online, online_state
@@ -98,6 +99,8 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
 
     #: Whether y are labels: any type, the same shares of each in both parts of a split.
     _y_are_labels = False
+    #: Seed of the validation split and of the order of the rows.
+    _seed: int
 
     def _learn_labels(self, y: np.ndarray) -> None:
         """Learn which labels there are."""
@@ -149,18 +152,19 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
         rng = check_random_state(self.random_state)
         fitted = fitted_parameters(self) if self._continues() else None
         self._draw_seed(rng)
+        checkpoint = None if self.checkpoint is None else Checkpoint(self.checkpoint)
+        if checkpoint is not None:
+            # The order of the rows and the validation rows have to be those of the run that it goes on from.
+            self._seed = checkpoint.seed(self._seed)
         stream = open_stream(self, solver, X, y, sample_weight) if isinstance(X, Chunks) else None
         rows, held_out = self._validate((X, y, sample_weight), (X_val, y_val, sample_weight_val), stream)
         task = describe(self, rows, self._measure(rows, solver), solver, device)
         n_samples = len(rows.y) if stream is None else stream.n_samples
-        max_iter = self.max_iter or (
-            1 if stream and stream.chunks.has_one_pass else solver.default_max_iter(n_samples)
-        )
+        has_one_pass = stream is not None and stream.chunks.has_one_pass
+        max_iter = self.max_iter or (1 if has_one_pass else solver.default_max_iter(n_samples))
         options = settings(self, task, max_iter=max_iter, seed=self._seed)
-        problem = task.problem
-        if stream is not None:
-            source = ChunkedBatches(stream, task, options.batch_size, self._seed, shuffle=options.shuffle)
-            problem = dataclasses.replace(problem, source=source)
+        if checkpoint is not None:
+            checkpoint.identity = identity_of(self, rows, held_out)
         callbacks = FitCallbacks.of(
             self,
             max_iter=max_iter,
@@ -169,6 +173,12 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
             sample_weight=None if sample_weight is None else rows.sample_weight,
             fitted_attributes=functools.partial(fitted_attributes, task),
         )
+        problem = task.problem
+        if stream is not None:
+            # The first chunk has told what there is to know: nothing may keep it in memory.
+            rows, task = rows.take(np.arange(0)), task.without_rows()
+            source = ChunkedBatches(stream, task, options.batch_size, self._seed, shuffle=options.shuffle)
+            problem = dataclasses.replace(task.problem, source=source)
         run: list[Any] = []
         record = train(
             problem,
@@ -180,11 +190,11 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
             validation=None if held_out is None else describe_validation(held_out, task),
             n_iter_no_change=self.n_iter_no_change,
             callbacks=callbacks,
-            checkpoint=checkpoint_of(self, rows),
+            checkpoint=checkpoint,
             prepare=functools.partial(self._prepare, run),
             verbose=self.verbose,
         )
-        for name in OPTIONAL:
+        for name in (*OPTIONAL, "_online"):
             self.__dict__.pop(name, None)
         self.__dict__.update(fitted_attributes(task, record.kept, record))
         if self.warm_start and solver.learns_online:
@@ -196,11 +206,16 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
     def _prepare(self, keep: list, run: Any) -> None:
         """Give a warm start what the run before knew of step sizes, and keep the run."""
         keep.append(run)
-        if self._continues() and hasattr(self, "_online") and hasattr(run, "learner"):
+        if self._continues() and hasattr(self, "_online") and self._model["solver"] == self.solver:
             run.learner.load_slots(as_tensors(self._online["tensors"]))
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any) -> None:
         """Learn from some more rows."""
+        if isinstance(X, Chunks):
+            raise TypeError(
+                "partial_fit takes arrays. Pass a stream of chunks to fit, or go through it: for chunk in "
+                "chunks: estimator.partial_fit(chunk.X, chunk.y, sample_weight=chunk.sample_weight)."
+            )
         solver = supported_solver(self)
         goes_on = hasattr(self, "factors_")
         device = resolve_device(self.device)

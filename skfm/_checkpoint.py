@@ -7,7 +7,6 @@ import json
 import os
 import time
 import warnings
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from torch import Tensor
 #: Seconds between checkpoints at least, and how many times longer than writing one takes.
 INTERVAL, PATIENCE = 30.0, 20.0
 FORMAT = 1
+ADVICE = "Delete the file to start anew, or pass another path."
 
 
 class Checkpoint:
@@ -30,13 +30,17 @@ class Checkpoint:
     Parameters
     ----------
     path : path-like
+
+    Attributes
+    ----------
     identity : dict
         What two runs have to have in common for one to go on from the other, as JSON can hold it.
     """
 
-    def __init__(self, path: str | os.PathLike[str], identity: dict[str, Any]) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self.identity = json.loads(json.dumps(identity))
+        self.identity: dict[str, Any] = {}
+        self._seed = 0
         self._last, self._took = time.monotonic(), 0.0
         parent = self.path.absolute().parent
         if not parent.is_dir() or self.path.is_dir():
@@ -45,30 +49,40 @@ class Checkpoint:
                 f"{str(parent)!r}, or name a file in another one."
             )
 
+    def seed(self, default: int) -> int:
+        """Return the seed of the interrupted run, or that of a new one if there is none."""
+        self._seed = self._read(["json"])[1]["seed"] if self.path.exists() else default
+        return self._seed
+
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return the tensors and numbers of an interrupted run, None if there is none."""
         if not self.path.exists():
             return None
-        advice = "Delete the file to start anew, or pass another path."
-        try:
-            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-            numbers = json.loads(bytes(arrays.pop("json")).decode())
-            version, identity = numbers["format"], numbers["identity"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(
-                f"{self.path} is no checkpoint of skfm, or damaged: {error}. {advice}"
-            ) from error
-        if version != FORMAT:
-            raise ValueError(f"{self.path} was written by another version of skfm. {advice}")
-        for name in sorted(self.identity.keys() | identity.keys()):
-            ours, theirs = self.identity.get(name), identity.get(name)
-            if ours != theirs:
+        arrays, numbers = self._read()
+        theirs, ours = numbers["identity"], json.loads(json.dumps(self.identity))
+        for name in sorted(ours.keys() | theirs.keys()):
+            if ours.get(name) != theirs.get(name):
                 raise ValueError(
-                    f"{self.path} is the checkpoint of another run: there {name} was {theirs!r}, here it is "
-                    f"{ours!r}. {advice}"
+                    f"{self.path} is the checkpoint of another run: there {name} was {theirs.get(name)!r}, here "
+                    f"it is {ours.get(name)!r}. {ADVICE}"
                 )
         return {name: torch.from_numpy(array) for name, array in arrays.items()}, numbers
+
+    def _read(self, names: list[str] | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Return the arrays of these names, of all by default, and the numbers."""
+        try:
+            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in names or archive.files}
+            numbers = json.loads(bytes(arrays.pop("json")).decode())
+            version, numbers["identity"] = numbers["format"], dict(numbers["identity"])
+            numbers["seed"] = int(numbers["seed"])
+        except Exception as error:  # what a file of any content may lead to
+            raise ValueError(
+                f"{self.path} is no checkpoint of skfm, or damaged: {error}. {ADVICE}"
+            ) from error
+        if version != FORMAT:
+            raise ValueError(f"{self.path} was written by another version of skfm. {ADVICE}")
+        return arrays, numbers
 
     def save_if_due(self, state: Callable[[], tuple[dict[str, Tensor], dict[str, Any]]]) -> None:
         """Write the state, unless the last one was written just now."""
@@ -81,7 +95,7 @@ class Checkpoint:
 
     def save(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
         """Write the state. If that fails, the checkpoint before stays, and the run goes on with a warning."""
-        text = json.dumps({**numbers, "format": FORMAT, "identity": self.identity})
+        text = json.dumps({**numbers, "format": FORMAT, "seed": self._seed, "identity": self.identity})
         arrays: dict[str, Any] = {name: tensor.numpy(force=True) for name, tensor in tensors.items()}
         arrays["json"] = np.frombuffer(text.encode(), np.uint8)
         partial = self.path.with_name(self.path.name + ".partial")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
-from ._checkpoint import Checkpoint
 from ._input import Rows, check_rows
 from ._task import Task
 from .core.batches import Batch
@@ -60,12 +60,14 @@ class Stream:
         """Yield number and rows of each chunk from ``start`` on."""
         opened, self._opened = self._opened, []
         reading = self._reading
-        if start or not opened:
+        if opened and (not start or self.chunks.has_one_pass):
+            items: Iterator[Any] = islice(chain(_emptied(opened), reading), start, None)
+        else:
             opened.clear()
             reading.close()
-            reading = read_ahead(self.chunks.chunks(start))
+            items = reading = read_ahead(self.chunks.chunks(start))
         with closing(reading):
-            for number, item in enumerate(chain(_emptied(opened), reading), start):
+            for number, item in enumerate(items, start):
                 rows = item if isinstance(item, Rows) else self._rows(item, number, first=False)
                 yield number, self.keep(rows) if number == self._first else rows
                 # Not to hold this chunk while the next one is prepared.
@@ -120,6 +122,12 @@ def _emptied(items: list) -> Iterator:
 
 def open_stream(estimator: Any, solver: Solver, chunks: Chunks, y: Any, sample_weight: Any) -> Stream:
     """Return a stream for ``fit``, or say why it cannot be."""
+    if chunks.has_one_pass and (estimator.max_iter or 1) > 1:
+        raise ValueError(
+            f"max_iter={estimator.max_iter} epochs cannot be made of chunks from a "
+            f"{type(chunks.source).__name__} object, which can be read once only. Let Chunks have a function that "
+            "makes a new one, or set max_iter=1."
+        )
     if y is not None or sample_weight is not None:
         raise ValueError("A stream of chunks brings y and sample_weight along. Pass neither beside it.")
     if not solver.learns_online:
@@ -139,10 +147,11 @@ class ChunkCheck:
 
     def __call__(self, chunk: Chunk, first: bool) -> Rows:
         estimator = self._estimator
-        if not len(chunk.y):
-            return Rows(chunk.X, np.empty(0), np.empty(0))
-        options = {"y_numeric": not estimator._y_are_labels, "may_be_empty": True}
-        rows = check_rows(estimator, *chunk, reset=first and not estimator._continues(), **options)
+        weight = chunk.sample_weight
+        if not len(chunk.y) or (weight is not None and not weight.any()):
+            return Rows(chunk.X[:0], np.empty(0), np.empty(0))
+        reset = first and not estimator._continues()
+        rows = check_rows(estimator, *chunk, reset=reset, y_numeric=not estimator._y_are_labels)
         if first:
             self._dtype = rows.X.dtype
             estimator._learn_labels(rows.y if self._chunks.classes is None else self._chunks.classes)
@@ -153,21 +162,22 @@ class ChunkCheck:
         return rows._replace(y=estimator._encode(rows.y))
 
 
-def checkpoint_of(estimator: Any, rows: Rows) -> Checkpoint | None:
-    """Return the checkpoint that an estimator asks for, bound to its parameters and the first rows."""
-    if estimator.checkpoint is None:
-        return None
+def identity_of(estimator: Any, rows: Rows, held_out: Rows | None) -> dict[str, Any]:
+    """Return what tells a run from others: its parameters, its first rows and its validation rows."""
     # These may differ between a run and the one that goes on from it.
     free = {"checkpoint", "device", "random_state", "verbose", "warm_start"}
     identity: dict[str, Any] = {
         name: repr(value) for name, value in estimator.get_params().items() if name not in free
     }
-    X = rows.X
-    values = X.data if hasattr(X, "indptr") else X
-    identity |= {
-        "estimator": type(estimator).__name__,
-        "shape of X": list(X.shape),
-        "sum of X": float(np.sum(values, dtype=np.float64)),
-        "sum of the weights": float(np.sum(rows.sample_weight, dtype=np.float64)),
-    }
-    return Checkpoint(estimator.checkpoint, identity)
+    identity["estimator"] = type(estimator).__name__
+    for suffix, part in (("", rows), ("_val", held_out)):
+        if part is not None:
+            values = part.X.data if sp.issparse(part.X) else part.X
+            identity |= {
+                f"shape of X{suffix}": list(part.X.shape),
+                f"dtype of X{suffix}": str(part.X.dtype),
+                f"sum of X{suffix}": float(np.sum(values, dtype=np.float64)),
+                f"sum of y{suffix}": float(np.sum(part.y, dtype=np.float64)),
+                f"sum of sample_weight{suffix}": float(np.sum(part.sample_weight, dtype=np.float64)),
+            }
+    return identity

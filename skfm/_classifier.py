@@ -20,9 +20,10 @@ from .core.solvers import Solver
 
 def _has_probabilities(estimator: FMClassifier) -> bool:
     """Tell whether the loss has probabilities; the hinge losses have none."""
-    if estimator.loss in ("hinge", "squared_hinge"):
+    loss = estimator._model["loss"] if hasattr(estimator, "_model") else estimator.loss
+    if loss in ("hinge", "squared_hinge"):
         raise AttributeError(
-            f"predict_proba is not available with loss={estimator.loss!r}, which does not model probabilities. "
+            f"predict_proba is not available with loss={loss!r}, which does not model probabilities. "
             "Use loss='log_loss', or sklearn.calibration.CalibratedClassifierCV."
         )
     return True
@@ -520,6 +521,11 @@ class FMClassifier(ClassifierMixin, BaseFM):
         if isinstance(self.class_weight, str):
             # As scikit-learn does it, but with sample weights as repeats.
             totals = np.bincount(rows.y, weights=rows.sample_weight, minlength=len(self.classes_))
+            if not totals.all():
+                raise ValueError(
+                    "class_weight='balanced' goes by the first chunk of a stream, which has no samples of "
+                    f"{self.classes_[totals == 0].tolist()}. Pass a dict of weights."
+                )
             return totals.sum() / (len(totals) * totals)
         weight = compute_class_weight(self.class_weight, classes=self.classes_, y=self._decode(rows.y))
         if not (np.isfinite(weight).all() and (weight > 0).all()):

@@ -39,7 +39,6 @@ def check_rows(
     *,
     reset: bool,
     y_numeric: bool,
-    may_be_empty: bool = False,
 ) -> Rows:
     """Check samples as scikit-learn does, and drop those of weight zero, since weights mean repeats."""
     X, y = validate_data(estimator, X, y, reset=reset, y_numeric=y_numeric, **X_OPTIONS)
@@ -53,7 +52,7 @@ def check_rows(
     rows = Rows(X, y, weight)
     if weight.all():
         return rows
-    if not weight.any() and not may_be_empty:
+    if not weight.any():
         raise ValueError("Sample weights are all zero: they must contain at least one positive number.")
     return rows.take(np.flatnonzero(weight))
 

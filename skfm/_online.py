@@ -16,7 +16,7 @@ from .core.batches import Rows as CoreRows
 from .core.device import compute_dtype
 from .core.parameters import FMParameters
 from .core.solvers import Solver
-from .core.solvers.base import Iterate, Problem, Settings
+from .core.solvers.base import DivergenceError, Iterate, Problem, Settings
 from .core.solvers.sources import cut
 
 
@@ -68,13 +68,22 @@ def learn_online(
     """
     problem = task.problem
     rows = CoreRows(problem.design, problem.target[0], problem.sample_weight)
-    number = 0 if state is None else state["n_chunks"]
+    number = state["n_chunks"] if state else 0
     batches = cut(rows, settings.batch_size, settings.seed, 0, number, shuffle=settings.shuffle)
     run: Any = task.solver.sweeps(problem, start, settings)
-    if state is not None:
+    if state is not None and number:
         run.resume(as_tensors(state["tensors"]), state["numbers"])
-    with torch.no_grad():
-        iterate = run.learn_chunk(batches)
+    elif state is not None:
+        # After a fit, which need not have kept the state that it ended in.
+        run.learner.load_slots(as_tensors(state["tensors"]))
+    try:
+        with torch.no_grad():
+            iterate = run.learn_chunk(batches)
+    except DivergenceError as trouble:
+        raise ValueError(
+            f"partial_fit failed, and the model is as it was before: {trouble}. Look for extreme values in X, y "
+            "and sample_weight."
+        ) from trouble
     return iterate, online_state(run, n_chunks=number + 1)
 
 

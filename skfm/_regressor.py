@@ -379,9 +379,8 @@ class FMRegressor(RegressorMixin, BaseFM):
         loss = make_loss(self.loss, 1, self.quantile)
         inside = loss.in_range(as_tensor(y, torch.float64)).numpy()
         if not inside.all():
-            first = int(np.argmin(inside))
             raise ValueError(
-                f"loss={self.loss!r} takes targets that are {loss.range}, but {name}[{first}] = {y[first]}. Some "
+                f"loss={self.loss!r} takes targets that are {loss.range}, but {name} holds {y[~inside][0]}. Some "
                 "value(s) of y are out of the valid range of the loss: correct them, or choose another loss."
             )
         return y

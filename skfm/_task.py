@@ -57,6 +57,18 @@ class Task(NamedTuple):
         design = self.problem.design
         return self.units.design(X, design.dtype, design.device, design.dense_columns.numpy(force=True))
 
+    def without_rows(self) -> Task:
+        """Return the task without the rows that it was measured on."""
+        problem = self.problem
+        none = torch.arange(0, device=problem.design.device)
+        empty = dataclasses.replace(
+            problem,
+            design=problem.design.take(none),
+            target=problem.target[:, none],
+            sample_weight=problem.sample_weight[none],
+        )
+        return self._replace(problem=empty)
+
     def rows(self, rows: Rows) -> CoreRows:
         """Return other rows in the units of the problem."""
         dtype, device = self.problem.design.dtype, self.problem.design.device

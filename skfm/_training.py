@@ -94,8 +94,12 @@ class Record:
         self._fit = iterate.objective if iterate.fit is None else iterate.fit
         if self._kept is None or validation_loss is None or validation_loss < self.validation[self._best]:
             self._best = self.n_iter - 1
-            posterior = None if iterate.posterior is None else iterate.posterior.clone()
-            self._kept = iterate._replace(parameters=iterate.parameters.clone(), posterior=posterior)
+            self.keep(iterate)
+
+    def keep(self, iterate: Iterate) -> None:
+        """Take a copy of the state worth keeping."""
+        posterior = None if iterate.posterior is None else iterate.posterior.clone()
+        self._kept = iterate._replace(parameters=iterate.parameters.clone(), posterior=posterior)
 
     def converged(self, tol: float) -> bool:
         """Whether the last two sweeps each changed the objective by less than the ``tol``-th part of the fit.
@@ -207,6 +211,8 @@ def train(
             f"Training was interrupted after {record.n_iter} sweeps. The model is the best so far.",
             stacklevel=2,
         )
+        # Whoever wants to can go on from the checkpoint later.
+        return record
     except DivergenceError as trouble:
         if record.n_iter == 0:
             raise ValueError(
@@ -245,6 +251,8 @@ def _connect(checkpoint: Checkpoint, run: Any, record: Record) -> None:
         tensors, numbers = found
         run.resume(tensors, numbers)
         record.restore(tensors, numbers["record"], run.learner.theta)
+        if record.n_iter and not record.validation:
+            record.keep(run.iterate())
     run.after_segment = lambda: checkpoint.save_if_due(lambda: _whole_state(run, record))
 
 

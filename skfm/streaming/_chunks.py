@@ -164,6 +164,24 @@ class Chunks:
     def __iter__(self) -> Iterator[Chunk]:
         return self.chunks()
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Say that this is no array: `fit` of the minibatch solvers takes it, and nothing else does.
+
+        Parameters
+        ----------
+        dtype, copy
+            Of no use.
+
+        Raises
+        ------
+        TypeError
+            Always.
+        """
+        raise TypeError(
+            f"{type(self).__name__} is a stream of chunks and no array. Only fit takes it, of FMRegressor or "
+            "FMClassifier with a minibatch solver. Elsewhere go through it: for X, y, sample_weight in chunks."
+        )
+
     def chunks(self, start: int = 0) -> Iterator[Chunk]:
         """Make one pass over the data.
 

@@ -172,6 +172,13 @@ class Learner:
         )
         self.optimizer.update(self.intercept, self.intercept_slots, step)
 
+    def mean_loss(self, batch: Batch) -> Tensor:
+        """Return the mean loss of a batch under the parameters as they are."""
+        batch = batch.to(self.theta.device)
+        theta = self.theta.index_select(0, torch.cat([batch.columns, self.dense_columns]))
+        raw, _ = forward(batch, theta, self.intercept[0], self._mask)
+        return self.loss.loss(batch.target[None], raw.T).sum(0) @ batch.weight / batch.weight.sum()
+
     def parameters(self) -> FMParameters:
         """Return the parameters as views of the tables."""
         n_outputs, n_features, size = self.shape
@@ -201,10 +208,11 @@ class Learner:
 
     def load_slots(self, tensors: dict[str, Tensor]) -> None:
         """Take over what another learner knows of step sizes, where it has the same shape."""
-        for name, tensor in self.tensors().items():
-            other = tensors.get(name)
-            if "slot" in name and other is not None and other.shape == tensor.shape:
-                tensor.copy_(other)
+        for name, slots in (("slot", self.slots), ("intercept_slot", self.intercept_slots)):
+            for i, slot in enumerate(slots[: self.optimizer.n_portable]):
+                other = tensors.get(f"{name}_{i}")
+                if other is not None and other.shape == slot.shape:
+                    slot.copy_(other)
 
     def load(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
         """Go on from `tensors` and `numbers` of another learner of the same shape, which are copied."""

@@ -88,13 +88,14 @@ class MinibatchRun(Iterator[Iterate]):
         )
         rate = settings.learning_rate
         self.rate = optimizer.learning_rate if isinstance(rate, str) else float(rate)
+        self._start_intercept = start.intercept.clone()
         self.after_segment: Callable[[], None] | None = None
         self._epoch = self._segment = self._retries = 0
         self._n_segments: int | None = None
         self._base = math.inf
         #: Sums over the epoch so far: losses and weights.
         self._totals = [0.0, 0.0]
-        self._good = self._snapshot()
+        self._good, self._rows_since_good = self._snapshot(), 0
 
     @cached_property
     def source(self) -> BatchSource:
@@ -114,8 +115,13 @@ class MinibatchRun(Iterator[Iterate]):
         for batches in self.source.segments(self._epoch, self._segment):
             self._learn(batches)
             self._segment += 1
+            n_rows = sum(len(batch.target) for batch in batches)
+            self._rows_since_good += n_rows
+            if self._rows_since_good >= len(self.learner.theta):
+                # A copy of the model costs little beside so many rows, and all of them would be lost without.
+                self._good, self._rows_since_good = self._snapshot(), 0
             if self.source.on_rows is not None:
-                self.source.on_rows(sum(len(batch.target) for batch in batches))
+                self.source.on_rows(n_rows)
             if self.after_segment is not None:
                 self.after_segment()
         self.learner.end_pass()
@@ -151,7 +157,7 @@ class MinibatchRun(Iterator[Iterate]):
             self.learner.learn(self._with_rates(batches))
             losses, weights = self.learner.totals.tolist()
             mean = losses / weights if weights else 0.0
-            if mean < self._base + BLOW_UP * (1 + abs(self._base)) and self.learner.is_finite():
+            if mean < _limit(self._base) and self.learner.is_finite() and self._holds(batches):
                 break
             self._retreat()
         self.learner.totals.zero_()
@@ -167,8 +173,14 @@ class MinibatchRun(Iterator[Iterate]):
                 done = min((self._epoch + here) / self.settings.max_iter, LAST)
             yield batch, self.rate * (1 - done)
 
+    def _holds(self, batches: list[Batch]) -> bool:
+        """Tell whether the last step has left a fit: the losses so far are from before each step."""
+        if not batches:
+            return True
+        return float(self.learner.mean_loss(batches[-1])) < _limit(self._constant_loss(batches[-1]))
+
     def _constant_loss(self, batch: Batch) -> float:
-        raw = self.learner.intercept.T.expand(-1, len(batch.target)).to(batch.target.device)
+        raw = self._start_intercept[:, None].expand(-1, len(batch.target)).to(batch.target.device)
         losses = self.learner.loss.loss(batch.target[None], raw).sum(0)
         return float(losses @ batch.weight / batch.weight.sum())
 
@@ -215,3 +227,8 @@ class MinibatchRun(Iterator[Iterate]):
         self._n_segments = run["n_segments"]
         self.rate, self._retries, self._base = run["rate"], run["retries"], run["base"]
         self._good = self._snapshot()
+
+
+def _limit(loss: float) -> float:
+    """Return where a mean loss is a blow-up, given that of a constant model."""
+    return loss + BLOW_UP * (1 + abs(loss))

@@ -72,6 +72,8 @@ class Optimizer(ABC):
     options: ClassVar[frozenset[str]] = frozenset()
     #: Whether it asks how often each column has been visited.
     counts_visits: ClassVar[bool] = False
+    #: How many of its slots, from the first on, know of step sizes only: they go with other parameters too.
+    n_portable: ClassVar[int] = 2
 
     @abstractmethod
     def slots(self, theta: Tensor, n_outputs: int) -> list[Tensor]:
@@ -157,6 +159,7 @@ class FTRL(AdaGrad):
     name = "ftrl"
     options = frozenset({"l1_linear"})
     counts_visits = True
+    n_portable = 1
 
     def slots(self, theta: Tensor, n_outputs: int) -> list[Tensor]:
         linear = theta[:, :: theta.shape[1] // n_outputs]
