@@ -117,7 +117,7 @@ class MinibatchRun(Iterator[Iterate]):
             self._segment += 1
             n_rows = sum(len(batch.target) for batch in batches)
             self._rows_since_good += n_rows
-            if self._rows_since_good >= len(self.learner.theta):
+            if self.problem.source is not None and self._rows_since_good >= len(self.learner.theta):
                 # A copy of the model costs little beside so many rows, and all of them would be lost without.
                 self._good, self._rows_since_good = self._snapshot(), 0
             if self.source.on_rows is not None:
