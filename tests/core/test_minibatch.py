@@ -3,8 +3,7 @@
 import collections
 import copy
 import dataclasses
-import functools
-import operator
+import itertools
 import warnings
 
 import numpy as np
@@ -497,15 +496,11 @@ def test_order_of_the_batches():
     assert seen == [order(again, epoch) for epoch in range(3)]
     assert len({tuple(map(tuple, s)) for s in seen}) == 3
     for found in seen:
-        assert sorted(functools.reduce(operator.iadd, found, [])) == list(range(48))
-        assert functools.reduce(operator.iadd, found, []) != list(range(48))
+        assert sorted([*itertools.chain(*found)]) == list(range(48))
+        assert [*itertools.chain(*found)] != list(range(48))
         assert sorted(found) == sorted(seen[0])  # laid out once
     assert sorted(order(other, 0)) != sorted(seen[0])
-    assert (
-        functools.reduce(operator.iadd, order(plain, 0), [])
-        == functools.reduce(operator.iadd, order(plain, 1), [])
-        == list(range(48))
-    )
+    assert [*itertools.chain(*order(plain, 0))] == [*itertools.chain(*order(plain, 1))] == list(range(48))
     assert list(source.segments(0, 1)) == []
     assert source.n_segments == 1
     # One batch is never shuffled.
@@ -528,9 +523,7 @@ def test_cut_of_a_chunk():
     assert only.target.tolist() == list(range(48))
     batches = cut(rows, 20, 0, shuffle=True)
     assert [len(batch.target) for batch in batches] == [20, 20, 8]
-    assert sorted(functools.reduce(operator.iadd, (batch.target.tolist() for batch in batches), [])) == list(
-        range(48)
-    )
+    assert sorted(sum((batch.target.tolist() for batch in batches), [])) == list(range(48))
     assert auto_batch_size(None) == auto_batch_size(10**6)
 
 
