@@ -11,11 +11,11 @@ from scipy.special import expit, softmax
 from sklearn.base import clone
 from sklearn.linear_model import GammaRegressor, LogisticRegression, PoissonRegressor, Ridge
 from sklearn.svm import LinearSVC
+from test_estimators import brute_force, mixed, one_hot, plant
 
 from skfm import FMClassifier, FMRegressor
 from skfm.core.solvers import SOLVERS
 from skfm.core.solvers.minibatch import MinibatchRun
-from test_estimators import brute_force, mixed, one_hot, plant
 
 REGRESSION = ("squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma")
 CLASSIFICATION = ("log_loss", "hinge", "squared_hinge")

@@ -523,7 +523,7 @@ def test_cut_of_a_chunk():
     assert only.target.tolist() == list(range(48))
     batches = cut(rows, 20, 0, shuffle=True)
     assert [len(batch.target) for batch in batches] == [20, 20, 8]
-    assert sorted(sum((batch.target.tolist() for batch in batches), [])) == list(range(48))
+    assert sorted(torch.cat([batch.target for batch in batches]).tolist()) == list(range(48))
     assert auto_batch_size(None) == auto_batch_size(10**6)
 
 
