@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._callbacks import CallbackSupportMixin, FitCallbacks
 from ._checkpoint import Checkpoint
-from ._chunked import ChunkedBatches, Stream, identity_of, open_stream
+from ._chunked import ChunkedBatches, ChunkedValidation, Stream, identity_of, open_stream
 from ._coding import Coding
 from ._input import X_OPTIONS, Rows, check_rows, check_validation_rows, split_rows
 from ._online import as_tensors, describe_again, learn_online, online_state
@@ -179,6 +179,9 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
             rows, task = rows.take(np.arange(0)), task.without_rows()
             source = ChunkedBatches(stream, task, options.batch_size, self._seed, shuffle=options.shuffle)
             problem = dataclasses.replace(task.problem, source=source)
+        validation: Any = None if held_out is None else describe_validation(held_out, task)
+        if isinstance(X_val, Chunks):
+            validation = ChunkedValidation(self, X_val, task)
         run: list[Any] = []
         record = train(
             problem,
@@ -187,7 +190,7 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
             options,
             max_iter=max_iter,
             tol=self.tol if solver.converges else 0.0,
-            validation=None if held_out is None else describe_validation(held_out, task),
+            validation=validation,
             n_iter_no_change=self.n_iter_no_change,
             callbacks=callbacks,
             checkpoint=checkpoint,
@@ -260,6 +263,10 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
             rows = rows._replace(y=self._encode(rows.y))
         else:
             rows = stream.first()
+        if isinstance(validation[0], Chunks):
+            if any(part is not None for part in validation[1:]):
+                raise ValueError("A stream X_val brings y and sample_weight along. Pass neither beside it.")
+            return rows, None
         held_out = check_validation_rows(self, *validation, **options)
         if held_out is not None:
             return rows, held_out._replace(y=self._encode(held_out.y, "y_val"))

@@ -11,8 +11,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from ._input import Rows, check_rows
-from ._task import Task
+from ._task import Task, describe_validation
 from .core.batches import Batch
+from .core.parameters import FMParameters
 from .core.solvers import SOLVERS, Solver
 from .core.solvers.sources import BatchSource, cut
 from .streaming import Chunk, Chunks, read_ahead
@@ -112,6 +113,46 @@ class ChunkedBatches(BatchSource):
                     self._task.rows(rows), self._batch_size, self._seed, epoch, number, shuffle=self._shuffle
                 )
                 del rows
+
+
+class ChunkedValidation:
+    """Held-out chunks, read again for every look at them.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Knows the columns and the labels by now.
+    chunks : Chunks
+    task : Task
+    """
+
+    def __init__(self, estimator: Any, chunks: Chunks, task: Task) -> None:
+        if chunks.has_one_pass:
+            raise ValueError(
+                f"X_val comes from a {type(chunks.source).__name__} object, which can be read once only, but is "
+                "looked at after every sweep. Let Chunks have a function that makes a new one."
+            )
+        self._estimator, self._chunks, self._task = estimator, chunks, task
+
+    def loss(self, parameters: FMParameters) -> float:
+        """Return the weighted mean over all rows, as `Validation` does."""
+        loss = weight = 0.0
+        with closing(Stream(self._chunks, self._check).rows(0)) as chunks:
+            for _, rows in chunks:
+                if len(rows.y):
+                    part = describe_validation(rows, self._task)
+                    share = float(part.sample_weight.sum())
+                    loss, weight = loss + share * part.loss(parameters), weight + share
+        if not weight:
+            raise ValueError("X_val holds no rows with a positive weight.")
+        return loss / weight
+
+    def _check(self, chunk: Chunk, first: bool) -> Rows:
+        estimator, weight = self._estimator, chunk.sample_weight
+        if not len(chunk.y) or (weight is not None and not weight.any()):
+            return Rows(chunk.X[:0], np.empty(0), np.empty(0))
+        rows = check_rows(estimator, *chunk, reset=False, y_numeric=not estimator._y_are_labels)
+        return rows._replace(y=estimator._encode(rows.y, "y_val"))
 
 
 def _emptied(items: list) -> Iterator:

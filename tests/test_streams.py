@@ -216,6 +216,27 @@ def test_a_run_that_blows_up_goes_back_and_says_so(monkeypatch):
     assert vars(model) == before
 
 
+@pytest.mark.parametrize("solver", ["vb", "adagrad"])
+def test_validation_data_in_chunks_are_validation_data(solver):
+    X, y = data("log_loss")
+    model = FMClassifier(2, solver=solver, random_state=0, max_iter=8, n_iter_no_change=2)
+    arrays = clone(model).fit(X[:400], y[:400], X_val=X[400:], y_val=y[400:])
+    held_out = chunks_of(X[400:], y[400:], 70)
+    chunks = clone(model).fit(X[:400], y[:400], X_val=Chunks(held_out))
+    assert chunks.n_iter_ == arrays.n_iter_
+    assert_allclose(chunks.history_["validation_loss"], arrays.history_["validation_loss"], rtol=1e-9)
+    assert_same_model(chunks, arrays)
+    with pytest.raises(
+        ValueError, match=r"X_val comes from a list_iterator object, which can be read once only"
+    ):
+        model.fit(X, y, X_val=Chunks(iter(held_out)))
+    with pytest.raises(ValueError, match="brings y and sample_weight along"):
+        model.fit(X, y, X_val=Chunks(held_out), y_val=y)
+    with pytest.raises(ValueError, match=r"Chunk 1: y_val holds classes that y does not: \[9\]"):
+        model.fit(X, y, X_val=Chunks([held_out[0], (X[:2], [0, 9])]))
+    assert not hasattr(model, "factors_")
+
+
 def test_softmax_and_margins():
     X, y = data("log_loss", n_classes=3)
     model = FMClassifier(2, solver="adagrad", random_state=0).fit(X, y)
