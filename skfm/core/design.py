@@ -194,6 +194,23 @@ class DesignMatrix:
         lengths = self.indptr.diff()
         return int(lengths[0]) if len(self.indices) and bool((lengths == lengths[0]).all()) else None
 
+    def compact(self) -> tuple[DesignMatrix, Tensor]:
+        """Return the matrix in the columns that it uses, and these, increasing."""
+        used = torch.cat([self.indices.long(), self.dense_columns])
+        if 32 * len(used) < self.shape[1]:
+            columns, places = torch.unique(used, return_inverse=True)
+        else:
+            # Marking them in a list of all columns is faster than sorting.
+            mark = torch.zeros(self.shape[1], dtype=torch.bool, device=self.device)
+            columns = mark.index_fill_(0, used, True).nonzero()[:, 0]
+            number = used.new_empty(self.shape[1])
+            number[columns] = torch.arange(len(columns), device=self.device)
+            places = number.index_select(0, used)
+        indices = places[: len(self.indices)].to(self.indices.dtype)
+        dense_columns = places[len(self.indices) :]
+        shape = (self.shape[0], len(columns))
+        return DesignMatrix(shape, self.indptr, indices, self.values, self.dense, dense_columns), columns
+
     def pieces(self, n_rows: int) -> Iterator[tuple[int, DesignMatrix]]:
         """Cut into pieces of at most ``n_rows`` rows, each with the number of its first row."""
         step = max(1, n_rows)

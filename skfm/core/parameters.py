@@ -72,6 +72,10 @@ def raw_prediction(design: DesignMatrix, parameters: FMParameters) -> Tensor:
     Tensor of shape (n_outputs, n_samples)
     """
     intercept, linear, factors = parameters
+    if 2 * len(design.indices) < factors.shape[1]:
+        # A few rows do not need a table of all columns.
+        design, columns = design.compact()
+        linear, factors = linear[:, columns], factors[:, columns]
     n_outputs, n_features, n_factors = factors.shape
     half_squares = factors.square().sum(2) / 2
     only_ones = design.values is None and not len(design.dense_columns)

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
+from scipy import sparse
 
 from skfm.core.design import DesignMatrix
 from skfm.core.parameters import FMParameters, Posterior, raw_prediction
@@ -88,3 +89,23 @@ def test_copies_share_nothing():
         for tensor in made:
             tensor += 1
         assert all(bool((t == 1).all()) for t in copy)
+
+
+def test_few_rows_of_many_columns_do_not_change_a_prediction():
+    rng = np.random.default_rng(0)
+    for n_features in (40, 400, 40_000):  # a table of all columns, marks in a list of them, sorted ones
+        X = sparse.random(6, n_features, density=min(1, 10 / n_features), random_state=0, format="csr")
+        X = sparse.hstack([X, rng.standard_normal((6, 2))]).tocsr()
+        design = DesignMatrix.from_array(
+            X, dtype=torch.float64, dense_columns=np.array([n_features, n_features + 1])
+        )
+        linear, factors = (
+            rng.standard_normal((1, n_features + 2)),
+            rng.standard_normal((1, n_features + 2, 3)),
+        )
+        parameters = FMParameters(
+            torch.zeros(1, dtype=torch.float64), torch.tensor(linear), torch.tensor(factors)
+        )
+        s, squares = X @ factors[0], X.multiply(X) @ factors[0] ** 2
+        expected = X @ linear[0] + (s**2 - squares).sum(1) / 2
+        assert_allclose(raw_prediction(design, parameters)[0], expected, rtol=1e-10)
