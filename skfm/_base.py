@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from numbers import Integral, Real
 from typing import Any
 
@@ -156,6 +156,10 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
         if checkpoint is not None:
             # The order of the rows and the validation rows have to be those of the run that it goes on from.
             self._seed = checkpoint.seed(self._seed)
+        if callable(X) or isinstance(X, Iterator):
+            raise TypeError(
+                f"X is a {type(X).__name__} object. To learn from chunks, wrap it: fit(skfm.streaming.Chunks(X))."
+            )
         stream = open_stream(self, solver, X, y, sample_weight) if isinstance(X, Chunks) else None
         rows, held_out = self._validate((X, y, sample_weight), (X_val, y_val, sample_weight_val), stream)
         task = describe(self, rows, self._measure(rows, solver), solver, device)
@@ -165,6 +169,7 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
         options = settings(self, task, max_iter=max_iter, seed=self._seed)
         if checkpoint is not None:
             checkpoint.identity = identity_of(self, rows, held_out)
+            checkpoint.identity["X_val in chunks"] = isinstance(X_val, Chunks)
         callbacks = FitCallbacks.of(
             self,
             max_iter=max_iter,
@@ -201,6 +206,8 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
             self.__dict__.pop(name, None)
         self.__dict__.update(fitted_attributes(task, record.kept, record))
         if self.warm_start and solver.learns_online:
+            # What the fit has kept need not be the state that it ended in.
+            run[0].learner.move_to(record.kept.parameters)
             self._online = online_state(run[0], n_chunks=0)
         callbacks.end()
         self._failure = record.failure

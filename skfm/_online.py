@@ -68,14 +68,11 @@ def learn_online(
     """
     problem = task.problem
     rows = CoreRows(problem.design, problem.target[0], problem.sample_weight)
-    number = state["n_chunks"] if state else 0
+    number = 0 if state is None else state["n_chunks"]
     batches = cut(rows, settings.batch_size, settings.seed, 0, number, shuffle=settings.shuffle)
     run: Any = task.solver.sweeps(problem, start, settings)
-    if state is not None and number:
+    if state is not None:
         run.resume(as_tensors(state["tensors"]), state["numbers"])
-    elif state is not None:
-        # After a fit, which need not have kept the state that it ended in.
-        run.learner.load_slots(as_tensors(state["tensors"]))
     try:
         with torch.no_grad():
             iterate = run.learn_chunk(batches)

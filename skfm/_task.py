@@ -101,8 +101,8 @@ def supported_solver(estimator: Any) -> Solver:
         if value != default:
             takers = _quoted(key for key, other in SOLVERS.items() if option in other.options)
             raise ValueError(
-                f"{option}={value!r} does not go with solver={name!r}, which learns it or has no use for "
-                f"it. Leave {option}={default!r}, or use a solver that takes it: {takers}."
+                f"{option}={value!r} does not go with solver={name!r}, which has no use for a value of yours. "
+                f"Leave {option}={default!r}, or use a solver that takes it: {takers}."
             )
     if getattr(estimator, "quantile", 0.5) != 0.5 and loss != "quantile":
         raise ValueError(

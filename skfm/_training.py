@@ -200,7 +200,7 @@ def train(
                     if problem.source is None:
                         bar.update()
                     else:
-                        bar.set_description(f"epoch {record.n_iter + 1}")
+                        bar.set_description_str(f"epoch {min(record.n_iter + 1, max_iter)} of {max_iter}")
                 stop = callbacks.end_sweep(iterate, record)
                 if stop or record.converged(tol) or record.stale(n_iter_no_change):
                     break
@@ -227,10 +227,14 @@ def train(
         )
     except Exception as error:
         # Reading a stream can fail at any time.
-        if problem.source is None or not learned():
+        if problem.source is None:
+            raise
+        # Of before the epoch is taken down, which a later run goes on with.
+        state = _whole_state(sweeps, record)
+        if not learned():
             raise
         if checkpoint is not None:
-            checkpoint.save(*_whole_state(sweeps, record))
+            checkpoint.save(*state)
         record.failure = error
         return record
     if checkpoint is not None:
@@ -261,7 +265,13 @@ def _add_what_was_learned(run: Any, record: Record, validation: Validation | Non
     if record.n_iter == 0 and getattr(run, "has_learned", False):
         iterate = run.iterate()
         if all(bool(torch.isfinite(t).all()) for t in iterate.parameters):
-            record.add(iterate, None if validation is None else validation.loss(iterate.parameters))
+            loss = None
+            if validation is not None:
+                try:
+                    loss = validation.loss(iterate.parameters)
+                except Exception:  # it may be what has failed before
+                    loss = math.nan
+            record.add(iterate, loss)
     return record.n_iter > 0
 
 
@@ -286,6 +296,6 @@ def _progress_bar(verbose: int | bool, max_iter: int, source: BatchSource | None
 
     if source is None:
         return tqdm(total=max_iter, desc="fit", unit="sweep")
-    bar = tqdm(desc="fit", unit="row", unit_scale=True)
+    bar = tqdm(desc=f"epoch 1 of {max_iter}", unit=" rows", unit_scale=True)
     source.on_rows = bar.update
     return bar

@@ -59,6 +59,14 @@ class Loss(ABC):
         errors, it is one that a smooth loss of the same kind would have.
         """
 
+    def noise(self, losses: Tensor, slope: Tensor, curvature: Tensor) -> Tensor:
+        """Return what the curvature stands in proportion to, as the noise in the target allows, elementwise.
+
+        Summed over rows, curvature / noise is the precision that makes a likelihood of the loss: of the normal
+        distribution for squared errors, about one for a likelihood that is right as it is.
+        """
+        return slope.square()
+
     def expectation(self, raw: Tensor, variance: Tensor | None = None) -> Tensor:
         """Return the prediction that belongs to a raw prediction."""
         return raw
@@ -131,10 +139,17 @@ class RobustLoss(Loss):
         return middle, spread if spread > 10 * torch.finfo(y.dtype).eps * max(abs(middle), 1e-300) else 1.0
 
 
-class AbsoluteError(RobustLoss):
-    """The absolute error: predictions are medians."""
+class LaplaceLoss(RobustLoss):
+    """Losses in proportion to the error: the mean of the loss tells the scale of the noise, slopes do not."""
 
     degree = 1
+
+    def noise(self, losses: Tensor, slope: Tensor, curvature: Tensor) -> Tensor:
+        return losses * curvature
+
+
+class AbsoluteError(LaplaceLoss):
+    """The absolute error: predictions are medians."""
 
     def loss(self, y: Tensor, raw: Tensor) -> Tensor:
         return (y - raw).abs()
@@ -146,10 +161,8 @@ class AbsoluteError(RobustLoss):
         return weighted_quantile(y, weight, 0.5)[None]
 
 
-class Quantile(RobustLoss):
+class Quantile(LaplaceLoss):
     """The pinball loss: predictions are quantiles."""
-
-    degree = 1
 
     def __init__(self, quantile: float) -> None:
         self.quantile = quantile

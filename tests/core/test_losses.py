@@ -389,6 +389,29 @@ def test_weighted_quantile_is_the_middle_of_all_minima(values, level, seed, scal
     assert found == (best[0] + best[-1]) / 2
 
 
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize(
+    ("weights", "level", "expected"),
+    [
+        ([1, 1], 0.5, 0.5),
+        ([1, 1, 1, 1], 0.25, 0.5),
+        ([1, 1, 1, 1], 0.3, 1.0),
+        ([2, 1, 1], 0.5, 0.5),
+        ([1, 2, 1], 0.5, 1.0),
+        ([7, 3], 0.7, 0.5),
+        ([1] * 10, 0.1, 0.5),
+        ([1] * 10, 0.9, 8.5),
+        ([3], 0.9, 0.0),
+    ],
+)
+def test_weighted_quantile_between_two_values(weights, level, expected, scale):
+    """Where the level falls between 0, 1, 2 and so on it is the middle."""
+    values = torch.arange(len(weights), dtype=torch.float64)
+    order = torch.tensor(np.random.default_rng(0).permutation(len(weights)))
+    weight = scale * torch.tensor(weights, dtype=torch.float64)
+    assert float(weighted_quantile(values[order], weight[order], level)) == expected
+
+
 # ---------------------------------------------------------------------------------------------- units
 
 

@@ -98,7 +98,7 @@ class Learner:
             columns = torch.cat([columns, self.dense_columns])
         theta = self.theta.index_select(0, columns)
         raw, sums = forward(batch, theta, self.intercept[0], self._mask)
-        losses = self.loss.loss(batch.target[None], raw.T).sum(0)
+        losses = self.loss.loss(batch.target[None], raw.T)
         slope, curve = self.loss.derivatives(batch.target[None], raw.T)
         delta, omega = (slope * batch.weight).T.contiguous(), (curve * batch.weight).T.contiguous()
         gradient, curvature = backward(batch, theta, sums, delta, omega)
@@ -107,7 +107,7 @@ class Learner:
         moments = torch.einsum("nb,nbk->bk", omega, sums.square())
         if self.penalties.learns:
             self.penalties.sums[:, :-1] += moments
-            self.penalties.sums[:, -1] += (slope.square() * batch.weight).sum(1)
+            self.penalties.sums[:, -1] += (self.loss.noise(losses, slope, curve) * batch.weight).sum(1)
         # A row of m non-zeros moves with all of them: m times less far each.
         crowd = MOVES * (batch.entries_per_row + 1)
         spread = moments / moments[:, :1].clamp(min=torch.finfo(moments.dtype).tiny)
@@ -139,7 +139,7 @@ class Learner:
             slot.index_copy_(0, columns, rows)
         if self.fit_intercept:
             self._move_intercept(delta.sum(0), omega.sum(0), crowd, rate)
-        self.totals += torch.stack([losses @ batch.weight, batch.weight.sum()])
+        self.totals += torch.stack([(losses @ batch.weight).sum(), batch.weight.sum()])
 
     def _count(self, columns: Tensor, curvature: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
         """Count a batch; return the batches of a pass that hold each column, and all so far, (n_columns, 1)."""
@@ -213,6 +213,20 @@ class Learner:
                 other = tensors.get(f"{name}_{i}")
                 if other is not None and other.shape == slot.shape:
                     slot.copy_(other)
+
+    def move_to(self, parameters: FMParameters) -> None:
+        """Go on from other parameters, with what is known of step sizes."""
+        if all(torch.equal(mine, other) for mine, other in zip(self.parameters(), parameters, strict=True)):
+            return
+        for mine, other in zip(self.parameters(), parameters, strict=True):
+            mine.copy_(other)
+        kept = self.optimizer.n_portable
+        for table, slots in ((self.theta, self.slots), (self.intercept, self.intercept_slots)):
+            for slot, fresh in zip(
+                slots[kept:], self.optimizer.slots(table, self.shape[0])[kept:], strict=True
+            ):
+                slot.copy_(fresh)
+                self.visits.zero_()
 
     def load(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
         """Go on from `tensors` and `numbers` of another learner of the same shape, which are copied."""

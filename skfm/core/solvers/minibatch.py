@@ -20,7 +20,7 @@ from .penalties import Penalties
 from .sources import BatchSource, PlannedBatches, auto_batch_size, auto_epochs
 
 #: A mean loss this far above that of the start is a blow-up.
-BLOW_UP = 100.0
+BLOW_UP = 3.0
 #: Where the schedule of the learning rate ends, so that the last step is still one.
 LAST = 0.999
 #: How much smaller steps get after one, and how often that is tried.
@@ -157,7 +157,7 @@ class MinibatchRun(Iterator[Iterate]):
             self.learner.learn(self._with_rates(batches))
             losses, weights = self.learner.totals.tolist()
             mean = losses / weights if weights else 0.0
-            if mean < _limit(self._base) and self.learner.is_finite() and self._holds(batches):
+            if self._is_fit(mean, batches) and self.learner.is_finite() and self._holds(batches):
                 break
             self._retreat()
         self.learner.totals.zero_()
@@ -172,6 +172,15 @@ class MinibatchRun(Iterator[Iterate]):
                 here = 0.0 if n_segments is None else (self._segment + i / len(batches)) / n_segments
                 done = min((self._epoch + here) / self.settings.max_iter, LAST)
             yield batch, self.rate * (1 - done)
+
+    def _is_fit(self, mean: float, batches: list[Batch]) -> bool:
+        """Tell whether a mean loss of a segment is one of a fit: not far above that of a constant."""
+        if mean < _limit(self._base):
+            return True
+        # The segment may hold outliers that the first batch did not have.
+        weights = [float(batch.weight.sum()) for batch in batches]
+        losses = (weight * self._constant_loss(batch) for weight, batch in zip(weights, batches, strict=True))
+        return mean < _limit(sum(losses) / sum(weights))
 
     def _holds(self, batches: list[Batch]) -> bool:
         """Tell whether the last step has left a fit: the losses so far are from before each step."""
@@ -211,7 +220,6 @@ class MinibatchRun(Iterator[Iterate]):
         run = {
             "epoch": self._epoch,
             "segment": self._segment,
-            "rate": self.rate,
             "retries": self._retries,
             "base": self._base,
             "totals": self._totals,
@@ -223,9 +231,12 @@ class MinibatchRun(Iterator[Iterate]):
         """Go on from where another run of the same problem was."""
         run = numbers["run"]
         self.learner.load(tensors, numbers)
+        self.learner.penalties.restore_given()
         self._epoch, self._segment, self._totals = run["epoch"], run["segment"], list(run["totals"])
         self._n_segments = run["n_segments"]
-        self.rate, self._retries, self._base = run["rate"], run["retries"], run["base"]
+        self._retries, self._base = run["retries"], run["base"]
+        # Of another learning rate, if the user has set one since.
+        self.rate *= SHRINK**self._retries
         self._good = self._snapshot()
 
 

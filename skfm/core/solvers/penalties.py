@@ -146,6 +146,11 @@ class Penalties:
         self.l2.copy_(torch.where(self._learned, self.precision / alpha, self._given).flatten(1))
         self.sums.zero_()
 
+    def restore_given(self) -> None:
+        """Take the given penalties again, which may be others than those of the run that the state is from."""
+        l2 = self.l2.view(len(self.l2), *self._shape)
+        self.l2.copy_(torch.where(self._learned, l2, self._given).flatten(1))
+
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors that change while learning."""
         return {

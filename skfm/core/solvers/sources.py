@@ -24,7 +24,7 @@ def auto_epochs(n_samples: int | None) -> int:
     """Return the number of epochs for so many rows, None for a stream of unknown length."""
     if n_samples is None or n_samples >= MILLION:
         return EPOCHS
-    return SMALL_EPOCHS if n_samples <= SMALL else round(EPOCHS * (MILLION / n_samples) ** (1 / 3))
+    return SMALL_EPOCHS if n_samples <= SMALL else round(EPOCHS * (MILLION / n_samples) ** 0.4)
 
 
 def auto_batch_size(n_samples: int | None) -> int:
