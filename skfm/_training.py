@@ -117,7 +117,8 @@ class Record:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return tensors and numbers that `restore` goes on from."""
-        numbers = {"history": self.history, "best": self._best, "kept": None}
+        history = {name: list(values) for name, values in self.history.items()}
+        numbers = {"history": history, "best": self._best, "kept": None}
         if self._kept is None or not self.validation:
             return {}, numbers
         numbers["kept"] = self._kept.objective

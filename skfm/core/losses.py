@@ -133,7 +133,7 @@ class RobustLoss(Loss):
         errors = (y - middle).abs()
         # For a normal distribution, 1.4826 medians are a standard deviation.
         spread = 1.4826 * float(weighted_quantile(errors, weight, 0.5))
-        if spread <= 1e-8 * float(errors.max()):
+        if spread <= 1e-8 * float(weighted_quantile(errors, weight, 0.95)):
             # More than half of the target is one value.
             spread = float((weight / weight.sum()) @ errors)
         return middle, spread if spread > 10 * torch.finfo(y.dtype).eps * max(abs(middle), 1e-300) else 1.0

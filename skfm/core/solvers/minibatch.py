@@ -152,7 +152,8 @@ class MinibatchRun(Iterator[Iterate]):
     def _learn(self, batches: list[Batch]) -> None:
         """Take the steps of a segment, with smaller ones if they blow up."""
         if self._base == math.inf and batches:
-            self._base = self._constant_loss(batches[0])
+            # The factors to begin with can be far off by themselves where rows have many non-zeros.
+            self._base = max(self._constant_loss(batches[0]), float(self.learner.mean_loss(batches[0])))
         while True:
             self.learner.learn(self._with_rates(batches))
             losses, weights = self.learner.totals.tolist()
@@ -180,13 +181,14 @@ class MinibatchRun(Iterator[Iterate]):
         # The segment may hold outliers that the first batch did not have.
         weights = [float(batch.weight.sum()) for batch in batches]
         losses = (weight * self._constant_loss(batch) for weight, batch in zip(weights, batches, strict=True))
-        return mean < _limit(sum(losses) / sum(weights))
+        return mean < _limit(max(self._base, sum(losses) / sum(weights)))
 
     def _holds(self, batches: list[Batch]) -> bool:
         """Tell whether the last step has left a fit: the losses so far are from before each step."""
         if not batches:
             return True
-        return float(self.learner.mean_loss(batches[-1])) < _limit(self._constant_loss(batches[-1]))
+        limit = _limit(max(self._base, self._constant_loss(batches[-1])))
+        return float(self.learner.mean_loss(batches[-1])) < limit
 
     def _constant_loss(self, batch: Batch) -> float:
         raw = self._start_intercept[:, None].expand(-1, len(batch.target)).to(batch.target.device)
