@@ -636,7 +636,7 @@ def test_cut_of_a_chunk():
 def test_automatic_sizes(n, more):
     """Batches grow with the rows and epochs get fewer; both stay in their bounds."""
     size, n_epochs = auto_batch_size(n), auto_epochs(n)
-    assert size & (size - 1) == 0
+    assert size % sources.BATCH_SIZES[0] == 0
     assert sources.BATCH_SIZES[0] <= size <= sources.BATCH_SIZES[1]
     assert sources.EPOCHS <= n_epochs <= sources.SMALL_EPOCHS
     assert auto_epochs(n + more) <= n_epochs

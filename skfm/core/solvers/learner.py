@@ -75,6 +75,7 @@ class Learner:
         self._diagonal = torch.eye(n_outputs, dtype=self.theta.dtype, device=self.theta.device)
         self._blocks = self._diagonal.repeat_interleave(1 + n_factors, 1)
         self._pools = pooling(n_outputs, n_factors, self.theta)
+        self._constants = torch.zeros_like(self.intercept), torch.ones_like(self.intercept[:, :1])
         self._intercept_pools = pooling(n_outputs, 0, self.theta)
 
     def learn(self, batches: Iterable[tuple[Batch, float]]) -> None:
@@ -126,7 +127,7 @@ class Learner:
             rate=rate,
             penalty=penalty,
             l2=l2,
-            passes=(visits / held).clamp_(min=1),
+            passes=(visits / held).clamp_(min=1) if self.optimizer.counts_visits else visits,
             visits=visits,
             pool=self._pools[0],
             spread=self._pools[1],
@@ -157,7 +158,7 @@ class Learner:
         return held.clamp(min=1)[:, None], visits[:, None]
 
     def _move_intercept(self, gradient: Tensor, curvature: Tensor, crowd: float, rate: float) -> None:
-        nothing, once = torch.zeros_like(self.intercept), torch.ones_like(self.intercept[:, :1])
+        nothing, once = self._constants
         step = Step(
             gradient=gradient[None],
             curvature=curvature[None],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 
@@ -15,7 +14,7 @@ from ..batches import Batch, Rows, make_batches
 #: Up to so many rows are one batch, and so many epochs then.
 SMALL, SMALL_EPOCHS = 256, 100
 #: Steps to aim for in a run, and the batches that this may lead to.
-STEPS, BATCH_SIZES = 750, (64, 8192)
+STEPS, BATCH_SIZES = 500, (64, 8192)
 #: Epochs over a million rows and more; fewer rows take more of them.
 EPOCHS, MILLION = 3, 1_000_000
 
@@ -28,14 +27,14 @@ def auto_epochs(n_samples: int | None) -> int:
 
 
 def auto_batch_size(n_samples: int | None) -> int:
-    """Return a power of two that makes about `STEPS` steps in the number of epochs above."""
+    """Return a multiple of 64 that makes about `STEPS` steps in the number of epochs above."""
     if n_samples is None:
         n_samples = MILLION
     if n_samples <= SMALL:
         return SMALL
     smallest, largest = BATCH_SIZES
     wanted = n_samples * auto_epochs(n_samples) / STEPS
-    return int(min(largest, max(smallest, 2 ** round(math.log2(wanted)))))
+    return int(min(largest, max(smallest, smallest * round(wanted / smallest))))
 
 
 def shuffled(n: int, *seed: int) -> Tensor:
