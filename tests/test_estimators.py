@@ -299,7 +299,7 @@ def test_extreme_targets(scale):
 def test_one_sample(solver):
     model = FMRegressor(2, solver=solver, random_state=0).fit([[1.0, 0.0, 3.0]], [7.0])
     # What the random factors add at the start fades with the step size of the stochastic solvers.
-    assert_allclose(model.predict([[1.0, 0.0, 3.0]]), 7, rtol=1e-6 if SOLVERS[solver].converges else 0.01)
+    assert_allclose(model.predict([[1.0, 0.0, 3.0]]), 7, atol=7e-6 if SOLVERS[solver].converges else 3e-4)
 
 
 @pytest.mark.parametrize(
