@@ -21,7 +21,7 @@ from ._checkpoint import Checkpoint
 from ._chunked import ChunkedBatches, ChunkedValidation, Stream, identity_of, open_stream
 from ._coding import Coding
 from ._input import X_OPTIONS, Rows, check_rows, check_validation_rows, split_rows
-from ._online import as_tensors, describe_again, learn_online, online_state
+from ._online import as_tensors, describe_again, lasting, learn_online, online_state
 from ._state import OPTIONAL, fitted_attributes, fitted_parameters
 from ._task import describe, describe_validation, settings, starting_point, supported_solver
 from ._training import Record, train
@@ -204,8 +204,8 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
         )
         for name in (*OPTIONAL, "_online"):
             self.__dict__.pop(name, None)
-        self.__dict__.update(fitted_attributes(task, record.kept, record))
-        if self.warm_start and solver.learns_online:
+        self.__dict__.update(fitted_attributes(task, record.kept, record), _lasting=lasting(self))
+        if solver.learns_online:
             # What the fit has kept need not be the state that it ended in.
             run[0].learner.move_to(record.kept.parameters)
             self._online = online_state(run[0], n_chunks=0)
@@ -226,6 +226,7 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
                 "partial_fit takes arrays. Pass a stream of chunks to fit, or go through it: for chunk in "
                 "chunks: estimator.partial_fit(chunk.X, chunk.y, sample_weight=chunk.sample_weight)."
             )
+        self._validate_params()  # scikit-learn does so in the first call only
         solver = supported_solver(self)
         goes_on = hasattr(self, "factors_")
         device = resolve_device(self.device)
@@ -246,7 +247,7 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
         if goes_on and "training_loss" in self.history_:
             record.objective.extend(self.history_["training_loss"])
         record.add(iterate, None)
-        self.__dict__.update(fitted_attributes(task, record.kept, record))
+        self.__dict__.update(fitted_attributes(task, record.kept, record), _lasting=lasting(self))
 
     def _continues(self) -> bool:
         return self.warm_start and hasattr(self, "factors_")

@@ -20,6 +20,16 @@ from .core.solvers.base import DivergenceError, Iterate, Problem, Settings
 from .core.solvers.sources import cut
 
 
+def lasting(estimator: Any) -> dict[str, Any]:
+    """Return the parameters that a model keeps to once it has learned something."""
+    names = ("solver", "loss", "quantile", "fit_intercept", "fit_linear")
+    values = {name: getattr(estimator, name) for name in names if hasattr(estimator, name)}
+    # Another number is fine, but what is learned has a state of its own.
+    for name in ("l2_linear", "l2_factors"):
+        values[name] = "auto" if isinstance(getattr(estimator, name), str) else "a number"
+    return values
+
+
 def describe_again(estimator: Any, rows: Rows, solver: Solver, device: torch.device) -> Task:
     """Turn more rows into a problem in the units of a fitted estimator."""
     fitted = np.dtype(estimator._dtype)
@@ -27,12 +37,12 @@ def describe_again(estimator: Any, rows: Rows, solver: Solver, device: torch.dev
         raise ValueError(
             f"X is {rows.X.dtype}, but the model was fitted to {fitted}. Convert X, as in X.astype({str(fitted)!r})."
         )
-    if (solver.name, estimator.loss) != (estimator._model["solver"], estimator._model["loss"]):
-        raise ValueError(
-            f"partial_fit goes on with solver={estimator._model['solver']!r} and loss={estimator._model['loss']!r}, "
-            f"which the model was fitted with, but now they are {solver.name!r} and {estimator.loss!r}. Set them "
-            "back, or fit anew."
-        )
+    for name, value in lasting(estimator).items():
+        if value != estimator._lasting[name]:
+            raise ValueError(
+                f"partial_fit goes on with {name}={estimator._lasting[name]!r}, which the model was fitted with, but "
+                f"now {name}={value!r}. Set it back, or fit anew."
+            )
     dtype = compute_dtype(rows.X.dtype, device)
     units, coding = Units.of(estimator), Coding(**estimator._coding)
     problem = Problem(

@@ -328,7 +328,7 @@ class FMRegressor(RegressorMixin, BaseFM):
 
         Each call is one pass over its samples, and counts in `n_iter_`. Learning rates do not decay. With
         ``batch_size="auto"`` up to 6016 samples are one step, so give a smaller batch size for smaller calls.
-        After a `fit` with `warm_start=True` it goes on with the step sizes of that.
+        After a `fit` it goes on with the step sizes of that.
 
         Parameters
         ----------
