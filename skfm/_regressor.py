@@ -132,7 +132,7 @@ class FMRegressor(RegressorMixin, BaseFM):
 
     batch_size : int or "auto", default="auto"
         Rows that the minibatch solvers take a step for. "auto" is all of 256 rows or fewer, a multiple of 64
-        up to 8192 that grows with the number of rows for more, and 6016 for streams and `partial_fit`.
+        up to 8192 that grows with the number of rows for more, and 4096 for streams and `partial_fit`.
 
     shuffle : bool, default=True
         Whether the minibatch solvers put rows into batches at random, and go through the batches in another order
@@ -327,7 +327,7 @@ class FMRegressor(RegressorMixin, BaseFM):
         to these measures.
 
         Each call is one pass over its samples, and counts in `n_iter_`. Learning rates do not decay. With
-        ``batch_size="auto"`` up to 6016 samples are one step, so give a smaller batch size for smaller calls.
+        ``batch_size="auto"`` up to 4096 samples are one step, so give a smaller batch size for smaller calls.
         After a `fit` it goes on with the step sizes of that.
 
         Parameters

@@ -324,7 +324,7 @@ def test_what_a_rule_is_told(loss, n_outputs, l2):
         gradient[:, :, 1:] -= v * (used.square().T @ slope)[:, :, None]
         assert_allclose(step.gradient.view(gradient.shape), gradient, rtol=1e-9, atol=1e-11)
         moments = torch.einsum("nb,nbk->bk", curve, sums.square())
-        crowd = MOVES * (batch.entries_per_row + 1)
+        crowd = max(1.0, MOVES * v.shape[2] ** 0.5) * (batch.entries_per_row + 1)
         profile = torch.block_diag(*(crowd * moments / moments[:, :1]).split(1))
         assert_allclose(step.profile, profile, rtol=1e-9)
         assert (step.rate, step.l1_linear) == (0.01, 0.2)

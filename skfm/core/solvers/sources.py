@@ -14,7 +14,7 @@ from ..batches import Batch, Rows, make_batches
 #: Up to so many rows are one batch, and so many epochs then.
 SMALL, SMALL_EPOCHS = 256, 100
 #: Steps to aim for in a run, and the batches that this may lead to.
-STEPS, BATCH_SIZES = 500, (64, 8192)
+STEPS, BATCH_SIZES = 730, (64, 8192)
 #: Epochs over a million rows and more; fewer rows take more of them.
 EPOCHS, MILLION = 3, 1_000_000
 
