@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize, minimize_scalar
 
-from skfm.core import losses
-from skfm.core.losses import LOSSES, make_loss, smoothed_shares, weighted_quantile
+from skfm.core.losses import LOSSES, make_loss
+from skfm.core.losses import regression as losses
+from skfm.core.losses.classification import smoothed_shares
+from skfm.core.losses.regression import weighted_quantile
 
 REGRESSION = ["squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma"]
 ROBUST = ["absolute_error", "huber", "quantile"]
