@@ -12,7 +12,7 @@ from scipy.optimize import minimize, minimize_scalar
 
 from skfm.core.losses import LOSSES, make_loss
 from skfm.core.losses import regression as losses
-from skfm.core.losses.classification import Softmax, smoothed_shares
+from skfm.core.losses.classification import Hinge, Softmax, smoothed_shares
 from skfm.core.losses.regression import weighted_quantile
 
 REGRESSION = ["squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma"]
@@ -92,7 +92,7 @@ def test_names():
     assert make_loss("quantile", 1, 0.3).quantile == 0.3
     assert type(make_loss("log_loss", 3)) is Softmax
     assert [make_loss("log_loss", n).joint_outputs for n in (1, 3)] == [False, True]
-    assert type(make_loss("hinge", 3)) is losses.Hinge
+    assert type(make_loss("hinge", 3)) is Hinge
 
 
 @pytest.mark.parametrize(("name", "n_outputs", "q"), CASES)
