@@ -123,7 +123,7 @@ class FMRegressor(RegressorMixin, BaseFM):
 
     learning_rate : float or "auto", default="auto"
         Step size of the minibatch solvers, for standardized columns and target. "auto" is
-        0.3 for "adagrad" and "ftrl", 0.01 for "adam" and 0.03 for "sgd". Where training blows up, it goes on from
+        0.25 for "adagrad" and "ftrl", 0.01 for "adam" and 0.03 for "sgd". Where training blows up, it goes on from
         the last good state with a quarter of it, and warns.
 
     learning_rate_schedule : {"linear", "constant"}, default="linear"

@@ -111,7 +111,7 @@ class AdaGrad(Optimizer):
     """
 
     name = "adagrad"
-    learning_rate = 0.3
+    learning_rate = 0.25
 
     def slots(self, theta: Tensor, n_outputs: int) -> list[Tensor]:
         return [theta.new_ones(len(theta), 2 * n_outputs)]
