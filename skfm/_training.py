@@ -17,7 +17,7 @@ from torch import Tensor
 from ._callbacks import NoCallbacks
 from ._checkpoint import Checkpoint
 from .core.design import DesignMatrix
-from .core.parameters import FMParameters, raw_prediction
+from .core.parameters import FMParameters, all_finite, raw_prediction
 from .core.solvers.base import DivergenceError, Iterate, Problem, Settings, Solver
 from .core.solvers.sources import BatchSource
 
@@ -265,7 +265,7 @@ def _add_what_was_learned(run: Any, record: Record, validation: Validation | Non
     """Take down an epoch that did not end, if nothing better is known; return whether there is anything."""
     if record.n_iter == 0 and getattr(run, "has_learned", False):
         iterate = run.iterate()
-        if all(bool(torch.isfinite(t).all()) for t in iterate.parameters):
+        if all_finite(iterate.parameters):
             loss = None
             if validation is not None:
                 try:
@@ -281,8 +281,7 @@ def _next_finite(sweeps: Iterator[Iterate]) -> Iterate:
         iterate = next(sweeps)
     except torch.linalg.LinAlgError as error:
         raise DivergenceError("a matrix could not be factorized") from error
-    state = (*iterate.parameters, *(iterate.posterior or ()))
-    if not all(bool(torch.isfinite(t).all()) for t in state):
+    if not all_finite((*iterate.parameters, *(iterate.posterior or ()))):
         raise DivergenceError("parameters became infinite or not a number")
     if not math.isfinite(iterate.objective):
         raise DivergenceError(f"the objective became {iterate.objective}")

@@ -67,7 +67,7 @@ class Units(NamedTuple):
         return self.conditioning.apply(design)
 
     def to_user(self, parameters: FMParameters) -> FMParameters:
-        """Return solver parameters in the user's units, in float64 on the CPU."""
+        """Return solver parameters in the user's units, on the CPU."""
         return self.conditioning.fold(parameters, self.shift, self.scale)
 
     def to_solver(self, parameters: FMParameters) -> FMParameters:

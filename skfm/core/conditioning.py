@@ -98,8 +98,12 @@ class Conditioning:
         Returns
         -------
         FMParameters
-            In float64 on the CPU.
+            On the CPU, in float64 except where the units are the same.
         """
+        changes = bool((self.scale != 1).any() or (shift != 0).any() or (target_scale != 1).any())
+        if not (changes or self.centers):
+            # Converting a large model would take longer than all the rest.
+            return FMParameters(*(t.cpu() for t in parameters))
         intercept, linear, factors = (t.to("cpu", torch.float64) for t in parameters)
         center, scale = self.center.cpu(), self.scale.cpu()
         shift, target_scale = shift.to("cpu", torch.float64), target_scale.to("cpu", torch.float64)

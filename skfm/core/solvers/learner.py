@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..batches import Batch
 from ..losses import Loss
-from ..parameters import FMParameters
+from ..parameters import FMParameters, all_finite
 from .gradient import backward, factor_mask, forward
 from .optimizers import Optimizer, Step, pooling
 from .penalties import Penalties
@@ -189,7 +189,7 @@ class Learner:
 
     def is_finite(self) -> bool:
         """Tell whether all parameters are finite numbers."""
-        return all(bool(torch.isfinite(t).all()) for t in (self.theta, self.intercept))
+        return all_finite((self.theta, self.intercept))
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all tensors that it takes to go on, as they are."""
