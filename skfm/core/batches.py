@@ -6,13 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
 from .design import DesignMatrix
 
 #: Entries that are sorted at a time: enough for torch to sort by radix, few enough for a cache. On a GPU, many.
 GROUP_ENTRIES = {"cpu": 1 << 17, "cuda": 1 << 25, "mps": 1 << 24}
+#: Up to so many keys an entry, a CPU counts faster than it sorts.
+COUNT_KEYS = 2
 
 
 @dataclass(frozen=True)
@@ -109,14 +113,15 @@ def make_batches(rows: Rows, batch_size: int, order: Tensor | None = None) -> It
             part, target, weight = design.rows(start, stop), rows.target[start:stop], rows.weight[start:stop]
         else:
             chosen = order[start:stop]
-            part, target, weight = design.take(chosen), rows.target[chosen], rows.weight[chosen]
+            part = design.take(chosen)
+            target, weight = (t.index_select(0, chosen) for t in (rows.target, rows.weight))
         yield from _cut(part, target, weight, batch_size, n_features)
 
 
 def _cut(
     design: DesignMatrix, target: Tensor, weight: Tensor, batch_size: int, n_features: int
 ) -> Iterator[Batch]:
-    """Lay out all batches of a group of rows with one sort."""
+    """Lay out all batches of a group of rows at once."""
     n_rows, device = design.shape[0], design.device
     n_batches = -(-n_rows // batch_size)
     starts = [*range(0, n_rows, batch_size), n_rows]
@@ -124,26 +129,18 @@ def _cut(
     lengths = indptr.diff()
     # Numbers of batch and column in one key; sorting int32 is twice as fast.
     wide = torch.int32 if n_batches * n_features < 1 << 31 else torch.int64
-    row_numbers = torch.arange(n_rows, dtype=torch.int32, device=device)
-    if design.row_length is None:
-        entry_rows = row_numbers.repeat_interleave(lengths)
-    else:
-        entry_rows = row_numbers[:, None].expand(-1, design.row_length).reshape(-1)
     keys = design.indices.to(wide)
     if n_batches > 1:
-        keys = torch.div(entry_rows, batch_size, rounding_mode="floor").to(wide).mul_(n_features).add_(keys)
-    keys, order = keys.sort(stable=True)
-    keys, place, counts = torch.unique_consecutive(keys, return_inverse=True, return_counts=True)
-    edges = torch.arange(n_batches + 1, dtype=wide, device=device) * n_features
-    distinct_bounds = torch.searchsorted(keys, edges).tolist()
+        entry_batches = torch.div(_entry_rows(design), batch_size, rounding_mode="floor").to(wide)
+        keys = entry_batches.mul_(n_features).add_(keys)
+    n_keys = n_batches * n_features
+    transpose = _count if device.type == "cpu" and n_keys <= COUNT_KEYS * len(keys) else _sort
+    distinct, ends, local, by_column, column_values = transpose(design, keys, n_keys)
+    edges = torch.arange(n_batches + 1, dtype=torch.long, device=device) * n_features
+    distinct_bounds = torch.searchsorted(distinct, edges).tolist()
     entry_bounds = indptr[starts].tolist()
-    columns = keys.long() % n_features if n_batches > 1 else keys.long()
-    ends = counts.cumsum(0)
-    local = torch.empty(len(order), dtype=torch.int32, device=device)
-    local.scatter_(0, order, place.int())
-    by_column = entry_rows.index_select(0, order)
+    columns = distinct % n_features if n_batches > 1 else distinct
     values = design.values
-    column_values = None if values is None else values.index_select(0, order)
     entries = lengths.to(weight.dtype) + design.dense.shape[0]
     for i in range(n_batches):
         first, last = starts[i], starts[i + 1]
@@ -166,3 +163,61 @@ def _cut(
             weight=batch_weight,
             entries_per_row=float(mean),
         )
+
+
+class Transposed(NamedTuple):
+    """Entries by key.
+
+    Attributes
+    ----------
+    distinct : LongTensor of shape (n_distinct,)
+        The keys in use, increasing.
+    ends : Tensor of shape (n_distinct,)
+        Where the entries of each end.
+    local : Tensor of shape (nnz,), int32
+        The place in ``distinct`` of each entry, in the order of the rows.
+    rows : Tensor of shape (nnz,), int32
+    values : Tensor of shape (nnz,) or None
+        Both in the order of the keys, and of the rows for each of them.
+    """
+
+    distinct: Tensor
+    ends: Tensor
+    local: Tensor
+    rows: Tensor
+    values: Tensor | None
+
+
+def _entry_rows(design: DesignMatrix) -> Tensor:
+    rows = torch.arange(design.shape[0], dtype=torch.int32, device=design.device)
+    if design.row_length is None:
+        return rows.repeat_interleave(design.indptr.diff())
+    return rows[:, None].expand(-1, design.row_length).reshape(-1)
+
+
+def _sort(design: DesignMatrix, keys: Tensor, n_keys: int) -> Transposed:
+    """Order the entries of a design by their keys."""
+    keys, order = keys.sort(stable=True)
+    keys, place, counts = torch.unique_consecutive(keys, return_inverse=True, return_counts=True)
+    local = torch.empty(len(order), dtype=torch.int32, device=keys.device)
+    local.scatter_(0, order, place.int())
+    rows = _entry_rows(design).index_select(0, order)
+    values = None if design.values is None else design.values.index_select(0, order)
+    return Transposed(keys.long(), counts.cumsum(0), local, rows, values)
+
+
+def _count(design: DesignMatrix, keys: Tensor, n_keys: int) -> Transposed:
+    """Do the same by counting, on a CPU: scipy's transposition goes over all keys, but compares none."""
+    values = np.empty(len(keys), np.int8) if design.values is None else design.values.numpy()
+    rows = sparse.csr_array((values, keys.numpy(), design.indptr.numpy()), shape=(design.shape[0], n_keys))
+    columns = rows.tocsc()
+    distinct = torch.from_numpy(np.flatnonzero(columns.indptr[1:] != columns.indptr[:-1]))
+    place = torch.empty(n_keys, dtype=torch.int32)
+    place[distinct] = torch.arange(len(distinct), dtype=torch.int32)
+    return Transposed(
+        distinct,
+        torch.from_numpy(columns.indptr)[distinct + 1],
+        place.index_select(0, keys),
+        torch.from_numpy(columns.indices).int(),
+        None if design.values is None else torch.from_numpy(columns.data),
+    )

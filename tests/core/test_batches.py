@@ -115,9 +115,11 @@ def assert_is(batch, X, dense_columns, rows, target, weight):
 @pytest.mark.parametrize("group_entries", [1, 40, 1 << 17])
 @pytest.mark.parametrize("batch_size", [1, 5, 23, 100])
 @pytest.mark.parametrize("kind", KINDS)
-def test_batches_are_the_rows(kind, batch_size, group_entries, monkeypatch):
-    """Each batch is its rows in the given order, whether batches are laid out one by one, a few or all at once."""
+@pytest.mark.parametrize("count_keys", [0, 1 << 20])
+def test_batches_are_the_rows(kind, batch_size, group_entries, count_keys, monkeypatch):
+    """Each batch is its rows in the given order, laid out by sorting or counting, one by one, a few or all at once."""
     monkeypatch.setattr(batches_module, "GROUP_ENTRIES", {"cpu": group_entries})
+    monkeypatch.setattr(batches_module, "COUNT_KEYS", count_keys)
     rng = np.random.default_rng([KINDS.index(kind), batch_size])
     X, dense_columns = make_matrix(kind, rng)
     for index_dtype in (np.int32, np.int64):
@@ -196,18 +198,26 @@ def test_no_rows():
     assert list(make_batches(rows, 4)) == []
 
 
-def test_group_size_does_not_matter(monkeypatch):
-    """Batches laid out alone are bit for bit those laid out together."""
+@pytest.mark.parametrize("index_dtype", [np.int32, np.int64])
+@pytest.mark.parametrize("kind", ["ragged", "uniform", "empty rows", "mixed"])
+def test_how_does_not_matter(kind, index_dtype, monkeypatch):
+    """Batches laid out alone or together, by sorting or by counting, are bit for bit the same."""
     rng = np.random.default_rng(1)
-    X, dense_columns = make_matrix("mixed", rng)
-    rows = make_rows(X, dense_columns, rng)
+    X, dense_columns = make_matrix(kind, rng)
+    rows = make_rows(X, dense_columns, rng, index_dtype=index_dtype)
     order = torch.tensor(rng.permutation(len(X)))
-    together = list(make_batches(rows, 4, order))
-    monkeypatch.setattr(batches_module, "GROUP_ENTRIES", {"cpu": 1})
-    alone = list(make_batches(rows, 4, order))
-    for a, b in zip(together, alone, strict=True):
-        for f in dataclasses.fields(Batch):
-            assert_array_equal(getattr(a, f.name), getattr(b, f.name))
+    found = []
+    for group_entries in (1, 1 << 17):
+        for count_keys in (0, 1 << 20):
+            monkeypatch.setattr(batches_module, "GROUP_ENTRIES", {"cpu": group_entries})
+            monkeypatch.setattr(batches_module, "COUNT_KEYS", count_keys)
+            found.append(list(make_batches(rows, 4, order)))
+    for others in found[1:]:
+        for a, b in zip(found[0], others, strict=True):
+            for f in dataclasses.fields(Batch):
+                assert_array_equal(getattr(a, f.name), getattr(b, f.name))
+                if isinstance(getattr(a, f.name), torch.Tensor):
+                    assert getattr(a, f.name).dtype == getattr(b, f.name).dtype
 
 
 def test_the_design_stays_as_it_is():
