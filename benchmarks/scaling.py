@@ -1,0 +1,67 @@
+"""How the time of a fit grows with the number of rows, and shrinks with a second thread.
+
+    python benchmarks/scaling.py [--rows 100000 1000000 10000000] [--threads 1 2]
+
+One epoch of `solver="adagrad"` on planted click logs (see planted.py): 100,000 columns, batches of 4096 rows. Each
+number of threads has a process of its own; medians of fits after a first one.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+
+def measure(n_rows, n_factors, repeats):
+    """Fit in this process and print wall seconds of a fit of one epoch, of a further epoch, and CPU seconds."""
+    import torch
+    from planted import clicks
+
+    from skfm import FMClassifier
+
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    X, y, _ = clicks(n_rows, 100_000)
+
+    def fit(epochs):
+        cpu, wall = time.process_time(), time.perf_counter()
+        FMClassifier(n_factors, solver="adagrad", batch_size=4096, max_iter=epochs, random_state=0).fit(X, y)
+        return time.perf_counter() - wall, time.process_time() - cpu
+
+    fit(1)
+    one, cpu = (statistics.median(times) for times in zip(*(fit(1) for _ in range(repeats)), strict=True))
+    three = statistics.median(fit(3)[0] for _ in range(repeats))
+    print(one, (three - one) / 2, cpu, X.nnz)
+
+
+def main():
+    """Print a line for each number of rows and threads."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--factors", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.measure:
+        measure(args.rows[0], args.factors, args.repeats)
+        return
+    for n_rows in args.rows:
+        for threads in args.threads:
+            command = [sys.executable, __file__, "--measure", "--rows", str(n_rows)]
+            command += ["--factors", str(args.factors), "--repeats", str(args.repeats)]
+            environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+            out = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+            one, further, cpu, nnz = (float(number) for number in out.split()[-4:])
+            print(
+                f"{n_rows:>10,} rows, {threads} threads: one epoch {one:6.2f} s wall, a further one {further:6.2f} s; "
+                f"{1e9 * cpu / nnz:5.1f} CPU ns a non-zero",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
