@@ -191,7 +191,7 @@ def train(
         _connect(checkpoint, sweeps, record)
     learned = functools.partial(_add_what_was_learned, sweeps, record, validation)
     try:
-        with _progress_bar(verbose, max_iter, problem.source) as bar:
+        with _progress_bar(verbose, max_iter, solver, problem.source) as bar:
             while record.n_iter < max_iter:
                 callbacks.begin_sweep()
                 iterate = _next_finite(sweeps)
@@ -288,14 +288,14 @@ def _next_finite(sweeps: Iterator[Iterate]) -> Iterate:
     return iterate
 
 
-def _progress_bar(verbose: int | bool, max_iter: int, source: BatchSource | None) -> Any:
+def _progress_bar(verbose: int | bool, max_iter: int, solver: Solver, source: BatchSource | None) -> Any:
     if not verbose:
         return nullcontext()
     # Here, because importing it takes time that only those who want a bar should spend.
     from tqdm.auto import tqdm
 
     if source is None:
-        return tqdm(total=max_iter, desc="fit", unit="sweep")
+        return tqdm(total=max_iter, desc="fit", unit=" epochs" if solver.learns_online else " sweeps")
     bar = tqdm(desc=f"epoch 1 of {max_iter}", unit=" rows", unit_scale=True)
     source.on_rows = bar.update
     return bar

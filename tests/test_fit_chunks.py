@@ -427,6 +427,11 @@ def test_the_progress_bar_counts_rows(capsys):
     assert "validation_loss=" in last
 
 
+def test_the_progress_bar_counts_epochs_of_rows_in_memory(capsys):
+    make("squared_error", max_iter=3, verbose=1).fit(X, Y)
+    assert re.search(r"3/3 .* epochs/s", capsys.readouterr().err)
+
+
 def test_no_progress_bar_unless_asked_for(capsys):
     make("squared_error").fit(Chunks(chunks_of(X, Y)))
     assert capsys.readouterr() == ("", "")

@@ -28,6 +28,7 @@ class Scripted:
     """
 
     objective_name = "objective"
+    learns_online = False
 
     def __init__(self, script):
         self.script = script
@@ -179,6 +180,7 @@ def test_progress_bar_shows_the_numbers_and_only_on_stderr(capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "3/3" in captured.err
+    assert " sweeps/s" in captured.err
     assert "objective=1.125" in captured.err.replace("1.12,", "1.125,")
     assert "validation_loss=3" in captured.err
     run([3.25, 2.5], max_iter=2)
