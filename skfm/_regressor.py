@@ -100,7 +100,7 @@ class FMRegressor(RegressorMixin, BaseFM):
 
     max_iter : int or None, default=None
         Sweeps over all columns ("vb", "als") or epochs over all rows (minibatch solvers), at most. None is 100 sweeps;
-        or 3 epochs for a million rows and more, 6 for 100,000, 14 for 10,000, 30 for 1,000 and 100 for 256 or fewer;
+        or 3 epochs for a million rows and more, 8 for 100,000, 19 for 10,000, 48 for 1,000 and 100 for 256 or fewer;
         3 for a stream of unknown length, and 1 for an iterator, which can be read once only.
 
     tol : float, default=4e-4
