@@ -632,6 +632,13 @@ def test_cut_of_a_chunk():
     assert auto_batch_size(None) == auto_batch_size(10**6)
 
 
+def test_the_numbers_of_epochs_are_those_of_the_documentation():
+    numbers = [auto_epochs(n) for n in (None, 10**6, 10**5, 10**4, 10**3, 256)]
+    assert numbers == [3, 3, 8, 19, 48, 100]
+    text = " ".join(FMRegressor.__doc__.split())
+    assert "8 for 100,000, 19 for 10,000, 48 for 1,000 and 100 for 256 or fewer" in text
+
+
 @given(n=st.integers(1, 10**9), more=st.integers(0, 10**8))
 def test_automatic_sizes(n, more):
     """Batches grow with the rows and epochs get fewer; both stay in their bounds."""
