@@ -43,10 +43,12 @@ class Checkpoint:
         self._seed = 0
         self._last, self._took = time.monotonic(), 0.0
         parent = self.path.absolute().parent
-        if not parent.is_dir() or self.path.is_dir():
+        if self.path.is_dir():
+            raise ValueError(f"checkpoint={str(path)!r} is a folder. Name a file in it.")
+        if not parent.is_dir():
             raise ValueError(
-                f"checkpoint={str(path)!r} is not a file in a folder that exists. Make the folder "
-                f"{str(parent)!r}, or name a file in another one."
+                f"checkpoint={str(path)!r} is in a folder that does not exist. Make {str(parent)!r}, or name a file "
+                "in another one."
             )
 
     def seed(self, default: int) -> int:
@@ -60,11 +62,11 @@ class Checkpoint:
             return None
         arrays, numbers = self._read()
         theirs, ours = numbers["identity"], json.loads(json.dumps(self.identity))
-        for name in sorted(ours.keys() | theirs.keys()):
+        for name in sorted(ours.keys() | theirs.keys(), key=lambda name: (name != "estimator", name)):
             if ours.get(name) != theirs.get(name):
                 raise ValueError(
-                    f"{self.path} is the checkpoint of another run: there {name} was {theirs.get(name)!r}, here "
-                    f"it is {ours.get(name)!r}. {ADVICE}"
+                    f"{self.path} is the checkpoint of another run: there {name} was {theirs.get(name)}, here "
+                    f"it is {ours.get(name)}. {ADVICE}"
                 )
         return {name: torch.from_numpy(array) for name, array in arrays.items()}, numbers
 

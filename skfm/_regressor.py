@@ -395,7 +395,13 @@ class FMRegressor(RegressorMixin, BaseFM):
         start = loss.constant((y - shift) / scale, weight, 1)
         if not bool(torch.isfinite(start).all()):
             raise ValueError(f"loss={self.loss!r} needs targets that are not all zero.")
-        unit = scale**loss.degree
+        try:
+            unit = float(scale) ** loss.degree
+        except OverflowError:
+            raise ValueError(
+                f"The target is too large: losses are squares of y, which spreads over {float(scale):.3g}. Divide y by "
+                "a constant."
+            ) from None
         return Coding(shift, scale, start.numpy(), identity_link=loss.identity_link, unit=unit)
 
     def __sklearn_tags__(self):

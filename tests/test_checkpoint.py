@@ -295,14 +295,14 @@ def interrupted(tmp_path):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"solver": "sgd"}, "there solver was .*'adagrad'.*, here it is .*'sgd'"),
+        ({"solver": "sgd"}, "there solver was 'adagrad', here it is 'sgd'"),
         ({"loss": "huber"}, "there loss was"),
-        ({"l2_factors": 0.5}, "there l2_factors was .*'auto'.*, here it is '0.5'"),
-        ({"max_iter": 7}, "there max_iter was '3', here it is '7'"),
+        ({"l2_factors": 0.5}, "there l2_factors was 'auto', here it is 0.5"),
+        ({"max_iter": 7}, "there max_iter was 3, here it is 7"),
         ({"learning_rate": 0.1}, "there learning_rate was"),
         ({"batch_size": 10}, "there batch_size was"),
-        ({"shuffle": False}, "there shuffle was 'True', here it is 'False'"),
-        ({"n_factors": 1}, "there n_factors was '2', here it is '1'"),
+        ({"shuffle": False}, "there shuffle was True, here it is False"),
+        ({"n_factors": 1}, "there n_factors was 2, here it is 1"),
     ],
 )
 def test_other_parameters(parameters, message, interrupted):
@@ -325,13 +325,13 @@ def test_other_data(interrupted):
         ({"X": Chunks(chunks_of(X[1:], y[1:]))}, "sum of y was"),
         ({"X": Chunks(chunks_of(X * 2, y))}, "sum of X was 200.0, here it is 400.0"),
         ({"X": Chunks(chunks_of(X[:90], y[:90]))}, r"shape of X was \[100, 35\], here it is \[90, 35\]"),
-        ({"X": Chunks(chunks_of(X.astype(np.float32), y))}, "dtype of X was 'float64', here it is 'float32'"),
+        ({"X": Chunks(chunks_of(X.astype(np.float32), y))}, "dtype of X was float64, here it is float32"),
         ({"X_val": X[:50], "y_val": y[:50]}, "X_val was None, here it is"),
         ({"X_val": Chunks(chunks_of(X, y))}, "X_val in chunks was False, here it is True"),
     ):
         with pytest.raises(ValueError, match=f"is the checkpoint of another run: there .*{message}"):
             clone(model).fit(**{"X": stream} | change)
-    with pytest.raises(ValueError, match="another run"):
+    with pytest.raises(ValueError, match="there estimator was FMRegressor, here it is FMClassifier"):
         FMClassifier(2, solver="adagrad", max_iter=3, random_state=0, checkpoint=path).fit(*LABELS)
     assert path.read_bytes() == content
 
@@ -458,7 +458,9 @@ def test_places_where_no_file_can_be(place, tmp_path):
 
     model = FMRegressor(2, solver="adagrad", checkpoint=str(tmp_path / place))
     before = dict(vars(model))
-    with pytest.raises(ValueError, match=r"is not a file in a folder that exists. Make the folder"):
+    with pytest.raises(
+        ValueError, match=r"is a folder. Name a file in it|is in a folder that does not exist. Make "
+    ):
         model.fit(Chunks(source))
     # At once, not after hours.
     assert not read

@@ -286,6 +286,15 @@ def test_constant_target(solver, value):
             assert_allclose(model.predict(X), y, rtol=1e-6, atol=0.01)
 
 
+@pytest.mark.parametrize("solver", sorted(SOLVERS))
+def test_targets_whose_squares_are_no_numbers(solver):
+    model = FMRegressor(2, solver=solver)
+    before = dict(vars(model))
+    with pytest.raises(ValueError, match=r"The target is too large: .* spreads over 5e\+299. Divide y by"):
+        model.fit(np.arange(2.0)[:, None], [1.0, 1e300])
+    assert vars(model) == before
+
+
 @pytest.mark.parametrize("scale", [1e-150, 1e150])
 def test_extreme_targets(scale):
     X = one_hot()

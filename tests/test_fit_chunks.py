@@ -413,6 +413,26 @@ def test_callbacks_with_a_stream():
     assert sweeps[-1]["r2"] == pytest.approx(model.score(X[:100], Y[:100]))
 
 
+def test_names_of_columns():
+    """Data frames bring the names of their columns, which those of other chunks and of predict are checked against."""
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 2)), columns=["n", "k"])
+    y = frame["n"] * frame["k"]
+    model = make("squared_error").fit(Chunks([(frame[:30], y[:30]), (frame[30:], y[30:])]))
+    assert model.feature_names_in_.tolist() == ["n", "k"]
+    values = make("squared_error").fit(
+        Chunks([(frame[:30].to_numpy(), y[:30]), (frame[30:].to_numpy(), y[30:])])
+    )
+    assert_array_equal(model.predict(frame), values.predict(frame.to_numpy()))
+    for other in (frame[["k", "n"]], frame.rename(columns={"k": "m"})):
+        with pytest.raises(ValueError, match="Chunk 1: The feature names should match"):
+            make("squared_error").fit(Chunks([(frame, y), (other, y)]))
+        with pytest.raises(ValueError, match="The feature names should match"):
+            model.predict(other)
+    with pytest.raises(TypeError, match="X of chunk 1 must hold numbers, got dtype object"):
+        make("squared_error").fit(Chunks([(frame, y), (frame.astype(str).astype(object), y)]))
+
+
 # --------------------------------------------------------------------------------------- progress
 
 

@@ -17,8 +17,8 @@ class Chunk(NamedTuple):
 
     Attributes
     ----------
-    X : ndarray or csr matrix of shape (n_rows, n_features)
-        The features, sparse or dense.
+    X : ndarray, csr matrix or data frame of shape (n_rows, n_features)
+        The features, sparse or dense. The columns of a data frame keep their names.
 
     y : ndarray of shape (n_rows,)
         The targets: numbers, or labels of any type.
@@ -249,17 +249,26 @@ def _check_classes(classes: Any) -> np.ndarray:
 
 def _as_chunk(item: Any, number: int) -> Chunk:
     if not isinstance(item, tuple | list) or len(item) not in (2, 3):
-        found = f"{type(item).__name__} of {len(item)}" if isinstance(item, Sized) else type(item).__name__
+        found = type(item).__name__
+        if hasattr(item, "shape"):
+            found += f" of shape {item.shape}"
+        elif isinstance(item, Sized):
+            found += f" of {len(item)}"
         raise TypeError(
             f"Chunk {number} must be a tuple (X, y) or (X, y, sample_weight), got {found}. For a single chunk "
             "pass [(X, y)]."
         )
     X, y, weight = (*item, None)[:3]
-    X = X.tocsr() if sp.issparse(X) else np.asarray(X)
-    if X.ndim != 2:
+    if sp.issparse(X):
+        X = X.tocsr()
+    elif not hasattr(X, "columns"):
+        X = np.asarray(X)
+    if len(X.shape) != 2:
         raise ValueError(f"X of chunk {number} must be a matrix, got shape {X.shape}.")
-    if X.dtype.kind not in "buif":
-        raise TypeError(f"X of chunk {number} must hold numbers, got dtype {X.dtype}. Encode it first.")
+    # A data frame stays one, for the names of its columns.
+    dtype = np.asarray(X[:1]).dtype if hasattr(X, "columns") else X.dtype
+    if dtype.kind not in "buif":
+        raise TypeError(f"X of chunk {number} must hold numbers, got dtype {dtype}. Encode it first.")
     y = _check_column("y", y, X.shape[0], number)
     return Chunk(X, y, None if weight is None else _check_column("sample_weight", weight, X.shape[0], number))
 

@@ -92,7 +92,8 @@ X2, Y2 = items()[0]
     [
         ((X2,), TypeError, r"Chunk 1 must be a tuple \(X, y\).*got tuple of 1"),
         ((X2, Y2, Y2, Y2), TypeError, "Chunk 1 .*got tuple of 4"),
-        (X2, TypeError, "Chunk 1 .*got ndarray of 2"),
+        (X2, TypeError, "Chunk 1 .*got ndarray of shape"),
+        (sp.csr_matrix(X2), TypeError, r"Chunk 1 .*got csr_matrix of shape \(2, 3\)"),
         (None, TypeError, "Chunk 1 .*got NoneType"),
         ((X2[0], Y2), ValueError, r"X of chunk 1 must be a matrix, got shape \(3,\)"),
         ((X2.astype(str), Y2), TypeError, "X of chunk 1 must hold numbers, got dtype <U"),
