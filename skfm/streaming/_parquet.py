@@ -188,8 +188,11 @@ class ParquetChunks(RecordBatchChunks):
                     f"{path} was changed since its rows were counted: it had {n_rows} rows and has "
                     f"{file.metadata.num_rows} now. Make a new object when the file is complete."
                 )
-            for batch in file.iter_batches(self.batch_rows, row_groups=groups, columns=self._names):
-                yield batch.select(self._names)
+            try:
+                for batch in file.iter_batches(self.batch_rows, row_groups=groups, columns=self._names):
+                    yield batch.select(self._names)
+            except (ValueError, OSError) as error:  # pyarrow's are of both kinds
+                raise OSError(f"{path} is damaged: {error}") from error
 
     def _check_schema(self, path: Path, schema: Any) -> None:
         for name in self._names:

@@ -142,6 +142,17 @@ def test_files_with_other_columns(tmp_path, change, message):
         ParquetChunks(tmp_path, **HASHED)
 
 
+def test_a_file_whose_pages_are_damaged(tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"y": np.arange(9000.0), "x": np.arange(9000.0)}), path)
+    content = bytearray(path.read_bytes())
+    content[100:5000] = bytes(4900)
+    path.write_bytes(content)
+    chunks = ParquetChunks(path, target="y", columns=["x"])
+    with pytest.raises(OSError, match=r"a.parquet is damaged: ."):
+        list(chunks)
+
+
 def test_files_that_change(tmp_path):
     path = tmp_path / "a.parquet"
     pq.write_table(make_table(0, 10), path)
