@@ -21,9 +21,13 @@ EPOCHS, MILLION = 3, 1_000_000
 
 def auto_epochs(n_samples: int | None) -> int:
     """Return the number of epochs for so many rows, None for a stream of unknown length."""
-    if n_samples is None or n_samples >= MILLION:
-        return EPOCHS
-    return SMALL_EPOCHS if n_samples <= SMALL else round(EPOCHS * (MILLION / n_samples) ** 0.4)
+    if n_samples is not None and n_samples <= SMALL:
+        return SMALL_EPOCHS
+    return round(_epochs(n_samples or MILLION))
+
+
+def _epochs(n_samples: int) -> float:
+    return EPOCHS * max(1.0, MILLION / n_samples) ** 0.4
 
 
 def auto_batch_size(n_samples: int | None) -> int:
@@ -33,7 +37,8 @@ def auto_batch_size(n_samples: int | None) -> int:
     if n_samples <= SMALL:
         return SMALL
     smallest, largest = BATCH_SIZES
-    wanted = n_samples * auto_epochs(n_samples) / STEPS
+    # With a whole number of epochs, a few more rows could mean smaller batches.
+    wanted = n_samples * _epochs(n_samples) / STEPS
     return int(min(largest, max(smallest, smallest * round(wanted / smallest))))
 
 
