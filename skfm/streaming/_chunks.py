@@ -259,14 +259,13 @@ def _as_chunk(item: Any, number: int) -> Chunk:
             "pass [(X, y)]."
         )
     X, y, weight = (*item, None)[:3]
-    if sp.issparse(X):
-        X = X.tocsr()
-    elif not hasattr(X, "columns"):
-        X = np.asarray(X)
+    # A data frame stays one, for the names of its columns.
+    is_frame = hasattr(X, "columns")
+    if not is_frame:
+        X = X.tocsr() if sp.issparse(X) else np.asarray(X)
     if len(X.shape) != 2:
         raise ValueError(f"X of chunk {number} must be a matrix, got shape {X.shape}.")
-    # A data frame stays one, for the names of its columns.
-    dtype = np.asarray(X[:1]).dtype if hasattr(X, "columns") else X.dtype
+    dtype = np.asarray(X[:1]).dtype if is_frame else X.dtype
     if dtype.kind not in "buif":
         raise TypeError(f"X of chunk {number} must hold numbers, got dtype {dtype}. Encode it first.")
     y = _check_column("y", y, X.shape[0], number)

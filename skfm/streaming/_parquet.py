@@ -192,7 +192,7 @@ class ParquetChunks(RecordBatchChunks):
                 for batch in file.iter_batches(self.batch_rows, row_groups=groups, columns=self._names):
                     yield batch.select(self._names)
             except (ValueError, OSError) as error:  # pyarrow's are of both kinds
-                raise OSError(f"{path} is damaged: {error}") from error
+                raise OSError(f"{path} cannot be read: {error}") from error
 
     def _check_schema(self, path: Path, schema: Any) -> None:
         for name in self._names:

@@ -149,7 +149,7 @@ def test_a_file_whose_pages_are_damaged(tmp_path):
     content[100:5000] = bytes(4900)
     path.write_bytes(content)
     chunks = ParquetChunks(path, target="y", columns=["x"])
-    with pytest.raises(OSError, match=r"a.parquet is damaged: ."):
+    with pytest.raises(OSError, match=r"a.parquet cannot be read: ."):
         list(chunks)
 
 
