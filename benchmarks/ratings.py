@@ -89,6 +89,9 @@ def main():
         model, seconds = cpu(lambda: FMRegressor(**default).fit(X, y))
         error = rmse(y_test, model.predict(X_test), bounds)
         print(f"  vb, all default, {model.n_iter_:2d} sweeps  RMSE {error:.4f}  {seconds:7.2f} s")
+        model, seconds = cpu(lambda: FMRegressor(solver="mcmc", **default).fit(X, y))
+        error = rmse(y_test, model.predict(X_test), bounds)
+        print(f"  mcmc, all default, {model.n_iter_} sweeps  RMSE {error:.4f}  {seconds:7.2f} s", flush=True)
         n = sweeps_to_reach(goal, X, y, X_test, y_test, bounds, **default)
         if n is None:
             print("  vb does not reach the RMSE of myfm")

@@ -11,6 +11,7 @@ release = skfm.__version__
 version = ".".join(release.split(".")[:2])
 
 extensions = [
+    "matplotlib.sphinxext.plot_directive",
     "myst_parser",
     "numpydoc",
     "sphinx.ext.autodoc",
@@ -51,6 +52,12 @@ html_theme_options = {
     "show_toc_level": 2,
 }
 html_sidebars = {"changelog": [], "benchmarks": []}
+
+# Plots are drawn by the examples that pages name.
+plot_include_source = False
+plot_html_show_source_link = False
+plot_html_show_formats = False
+plot_formats = [("png", 120)]
 
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True

@@ -2,7 +2,9 @@
 
     python examples/movielens.py [--data-home FOLDER] [--split u1] [--plot FILE]
 
-The official split u1, test RMSE of predictions clipped to the scale of the ratings. The data is taken from
+The official split u1, test RMSE of predictions clipped to the scale of the ratings, and intervals for some of
+them. The factorization machine by variational Bayes (the default), alternating least squares and Gibbs sampling, the
+latter also for stars in order, by an ordered probit model. The data is taken from
 the data home (default: the environment variable SKFM_DATA, or else scikit-learn's) and downloaded from
 GroupLens where it is missing. Prints a table and saves a plot, by default to build/movielens.png.
 """
@@ -29,7 +31,7 @@ from skfm.datasets import fetch_movielens
 
 
 def models():
-    """Name to model. Ridge searches for its penalty; the factorization machine learns its own."""
+    """Name to model. Ridge and "als" search for their penalties; the other factorization machines learn theirs."""
     folds = KFold(3, shuffle=True, random_state=0)
 
     def one_hot(model):
@@ -42,9 +44,33 @@ def models():
             one_hot(Ridge()), {"ridge__alpha": [1, 3, 10]}, cv=folds, scoring="neg_root_mean_squared_error"
         ),
         "HistGradientBoosting": boosting,
+        "FMRegressor, K=8, als": GridSearchCV(
+            one_hot(FMRegressor(n_factors=8, solver="als", random_state=0)),
+            {"fmregressor__l2_factors": [5, 10, 20]},
+            cv=folds,
+            scoring="neg_root_mean_squared_error",
+        ),
         "FMRegressor, K=8": one_hot(FMRegressor(n_factors=8, random_state=0)),
         "FMRegressor, K=16": one_hot(FMRegressor(n_factors=16, random_state=0)),
+        "FMRegressor, K=8, mcmc": one_hot(FMRegressor(n_factors=8, solver="mcmc", random_state=0)),
+        "FM, K=8, ordered probit": one_hot(
+            FMRegressor(n_factors=8, solver="mcmc", loss="ordered_probit", random_state=0)
+        ),
     }
+
+
+def print_intervals(models, X_train, X_test, y_test):
+    """Print predictions for some test ratings, from the user with the fewest training ratings to the one with most."""
+    n_ratings = np.bincount(X_train[:, 0])[X_test[:, 0]]
+    rows = np.argsort(n_ratings, kind="stable")[np.linspace(0, len(y_test) - 1, 5).astype(int)]
+    print("\nMeans with intervals of 90 %. Those of stars in order are whole stars.\n")
+    print(f"  {'ratings of the user':24}stars" + "".join(f"{name:>20}" for name in models))
+    cells = []
+    for model in models.values():
+        mean, (low, high) = model.predict(X_test[rows]), model.predict(X_test[rows], quantiles=[0.05, 0.95]).T
+        cells.append([f"{m:.1f} ({a:.1f} to {b:.1f})" for m, a, b in zip(mean, low, high, strict=True)])
+    for row, *texts in zip(rows, *cells, strict=True):
+        print(f"  {n_ratings[row]:<24}{y_test[row]:5.0f}" + "".join(f"{text:>20}" for text in texts))
 
 
 def rmse_by_sweep(X_train, y_train, X_test, y_test, n_factors, max_iter=30):
@@ -59,7 +85,7 @@ def rmse_by_sweep(X_train, y_train, X_test, y_test, n_factors, max_iter=30):
 def plot(scores, curves, split, path):
     import matplotlib.pyplot as plt
 
-    figure, (dots, lines) = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
+    figure, (dots, lines) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     names = list(reversed(scores))
     colors = ["tab:orange" if name.startswith("FM") else "tab:gray" for name in names]
     dots.scatter([scores[name] for name in names], names, color=colors, s=80)
@@ -92,14 +118,20 @@ def main():
     X, y = movielens.data, movielens.target
     X_train, y_train, X_test, y_test = X[train], y[train], X[test], y[test]
     print(f"MovieLens-100K, split {arguments.split}: {len(train)} training and {len(test)} test ratings\n")
-    print(f"  {'':22}test RMSE   fit seconds, search included")
-    scores = {}
-    for name, model in models().items():
+    print(f"  {'':24}test RMSE   fit seconds, search included")
+    scores, fitted = {}, models()
+    for name, model in fitted.items():
         start = time.perf_counter()
         model.fit(X_train, y_train)
         seconds = time.perf_counter() - start
         scores[name] = root_mean_squared_error(y_test, np.clip(model.predict(X_test), 1, 5))
-        print(f"  {name:22}{scores[name]:9.4f}{seconds:14.1f}", flush=True)
+        print(f"  {name:24}{scores[name]:9.4f}{seconds:14.1f}", flush=True)
+    shown = {
+        "vb": fitted["FMRegressor, K=8"],
+        "mcmc": fitted["FMRegressor, K=8, mcmc"],
+        "ordered probit": fitted["FM, K=8, ordered probit"],
+    }
+    print_intervals(shown, X_train, X_test, y_test)
     curves = {K: rmse_by_sweep(X_train, y_train, X_test, y_test, K) for K in (4, 8, 16)}
     plot(scores, curves, arguments.split, arguments.plot)
     print(f"\nPlot: {arguments.plot}")

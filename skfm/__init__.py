@@ -1,8 +1,9 @@
 """Factorization machines for scikit-learn, on PyTorch."""
 
 from ._classifier import FMClassifier
+from ._posterior import PosteriorDraws
 from ._regressor import FMRegressor
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["FMClassifier", "FMRegressor", "__version__"]
+__all__ = ["FMClassifier", "FMRegressor", "PosteriorDraws", "__version__"]

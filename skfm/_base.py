@@ -20,10 +20,12 @@ from ._callbacks import CallbackSupportMixin, FitCallbacks
 from ._checkpoint import Checkpoint
 from ._chunked import ChunkedBatches, ChunkedValidation, Stream, identity_of, open_stream
 from ._coding import Coding
+from ._draws import last_state, warn_if_chains_disagree
 from ._input import X_OPTIONS, Rows, check_rows, check_validation_rows, split_rows
 from ._online import as_tensors, describe_again, lasting, learn_online, online_state
+from ._posterior import PosteriorDraws, posterior_draws
 from ._state import OPTIONAL, fitted_attributes, fitted_parameters
-from ._task import describe, describe_validation, settings, starting_point, supported_solver
+from ._task import Start, describe, describe_validation, settings, starting_point, supported_solver
 from ._training import Record, train
 from .core.device import resolve_device
 from .core.solvers import SOLVERS, Solver
@@ -91,6 +93,9 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "warm_start": ["boolean"],
+        "burn_in": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
+        "n_draws": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "n_chains": [Interval(Integral, 1, None, closed="left")],
         "checkpoint": [str, os.PathLike, None],
         "device": [str, torch.device],
         "random_state": ["random_state"],
@@ -150,7 +155,7 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
         solver = supported_solver(self)
         device = resolve_device(self.device)
         rng = check_random_state(self.random_state)
-        fitted = fitted_parameters(self) if self._continues() else None
+        start = self._start(solver)
         self._draw_seed(rng)
         checkpoint = None if self.checkpoint is None else Checkpoint(self.checkpoint)
         if checkpoint is not None:
@@ -166,7 +171,7 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
         n_samples = len(rows.y) if stream is None else stream.n_samples
         has_one_pass = stream is not None and stream.chunks.has_one_pass
         max_iter = self.max_iter or (1 if has_one_pass else solver.default_max_iter(n_samples))
-        options = settings(self, task, max_iter=max_iter, seed=self._seed)
+        options = settings(self, task, max_iter=max_iter, seed=self._seed, start=start)
         if checkpoint is not None:
             checkpoint.identity = identity_of(self, rows, held_out)
             checkpoint.identity["X_val in chunks"] = isinstance(X_val, Chunks)
@@ -186,12 +191,17 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
             problem = dataclasses.replace(task.problem, source=source)
         validation: Any = None if held_out is None else describe_validation(held_out, task)
         if isinstance(X_val, Chunks):
+            if solver.samples:
+                raise ValueError(
+                    f"solver={solver.name!r} averages what it predicts for X_val over its draws, and cannot do so for "
+                    "a stream. Pass X_val and y_val as arrays."
+                )
             validation = ChunkedValidation(self, X_val, task)
         run: list[Any] = []
         record = train(
             problem,
             solver,
-            starting_point(self, task, rng, fitted),
+            starting_point(self, task, rng, start.parameters),
             options,
             max_iter=max_iter,
             tol=self.tol if solver.converges else 0.0,
@@ -209,9 +219,27 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
             # What the fit has kept need not be the state that it ended in.
             run[0].learner.move_to(record.kept.parameters)
             self._online = online_state(run[0], n_chunks=0)
+        if solver.samples:
+            warn_if_chains_disagree(record.history, self.n_chains)
         callbacks.end()
         self._failure = record.failure
         return self
+
+    @property
+    def posterior_(self) -> PosteriorDraws:
+        """The kept draws of "mcmc".
+
+        Returns
+        -------
+        draws : PosteriorDraws
+            A copy.
+        """
+        # An AttributeError, so that hasattr tells whether there are any.
+        if getattr(self, "_draws", None) is None:
+            raise AttributeError(
+                f"This {type(self).__name__} has no posterior_. Fit it with solver='mcmc' to have draws."
+            )
+        return posterior_draws(self)
 
     def _prepare(self, keep: list, run: Any) -> None:
         """Give a warm start what the run before knew of step sizes, and keep the run."""
@@ -249,6 +277,18 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
         record.add(iterate, None)
         self.__dict__.update(fitted_attributes(task, record.kept, record), _lasting=lasting(self))
 
+    def _start(self, solver: Solver) -> Start:
+        """Return where a fit starts from."""
+        if not self._continues():
+            return Start()
+        if self._draws is None:
+            return Start("fit", fitted_parameters(self))
+        if not solver.samples:
+            return Start("fit", last_state(self, 1))
+        # Chains of another model have their burn-in before them.
+        kind = "chain" if self._model["loss"] == self.loss else "fit"
+        return Start(kind, last_state(self, self.n_chains), self._draws["n_sweeps"])
+
     def _continues(self) -> bool:
         return self.warm_start and hasattr(self, "factors_")
 
@@ -283,12 +323,20 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
         split = functools.partial(
             split_rows,
             validation_fraction=self.validation_fraction,
-            stratify=self._y_are_labels,
+            stratify=self._y_are_labels or self.loss == "ordered_probit",
             seed=self._seed,
         )
         if stream is not None:
             stream.keep = lambda first: split(first)[0]
-        return split(rows)
+        training, held_out = split(rows)
+        missing = np.setdiff1d(rows.y, training.y) if self.loss == "ordered_probit" else rows.y[:0]
+        if len(missing):
+            raise ValueError(
+                f"early_stopping=True sets all samples of {self._decode(missing).tolist()} aside, and "
+                "loss='ordered_probit' needs some of each level. Choose a smaller validation_fraction than "
+                f"{self.validation_fraction}, or pass X_val and y_val to fit."
+            )
+        return training, held_out
 
     def _checked(self, X: Any) -> Any:
         """Return X as the fitted model takes it."""

@@ -13,8 +13,7 @@ import scipy.sparse as sp
 from ._input import Rows, check_rows
 from ._task import Task, describe_validation
 from .core.batches import Batch
-from .core.parameters import FMParameters
-from .core.solvers import SOLVERS, Solver
+from .core.solvers import SOLVERS, Iterate, Solver
 from .core.solvers.sources import BatchSource, cut
 from .streaming import Chunk, Chunks, read_ahead
 
@@ -134,7 +133,7 @@ class ChunkedValidation:
             )
         self._estimator, self._chunks, self._task = estimator, chunks, task
 
-    def loss(self, parameters: FMParameters) -> float:
+    def loss(self, iterate: Iterate) -> float:
         """Return the weighted mean over all rows, as `Validation` does."""
         loss = weight = 0.0
         with closing(Stream(self._chunks, self._check).rows(0)) as chunks:
@@ -142,7 +141,7 @@ class ChunkedValidation:
                 if len(rows.y):
                     part = describe_validation(rows, self._task)
                     share = float(part.sample_weight.sum())
-                    loss, weight = loss + share * part.loss(parameters), weight + share
+                    loss, weight = loss + share * part.loss(iterate), weight + share
         if not weight:
             raise ValueError("X_val holds no rows with a positive weight.")
         return loss / weight

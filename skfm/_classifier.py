@@ -13,6 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from ._base import BaseFM, all_or_nothing, learns_online
 from ._coding import Coding
 from ._input import Rows
+from ._predictive import draw_probabilities, draw_scores
 from ._state import fitted_model, predict_raw, predict_variance
 from .core.losses import Loss
 from .core.solvers import Solver
@@ -51,13 +52,15 @@ class FMClassifier(ClassifierMixin, BaseFM):
         Length of the vectors of the interactions. 0 is a linear model. With `solver="vb"` more
         cost time but rarely accuracy.
 
-    solver : {"vb", "als", "adagrad", "adam", "sgd", "ftrl"}, default="vb"
+    solver : {"vb", "als", "mcmc", "adagrad", "adam", "sgd", "ftrl"}, default="vb"
         Block solvers hold all data in memory, and need no learning rate:
 
         - "vb" approximates the posterior of a Bayesian model by variational inference. It learns
           how strongly to regularize and needs no tuning; probabilities are averaged over the posterior.
         - "als" minimizes the penalized loss by alternating least squares, with the penalties
           `l2_linear` and `l2_factors`. Less memory and time a sweep.
+        - "mcmc" draws from that posterior by Gibbs sampling, and averages predictions over the draws. On ratings
+          nothing predicts better; it takes more time than "vb", and more memory: see `n_draws`.
 
         Minibatch solvers take a step for every batch of rows. They are for large data, for
         streams of chunks, for `partial_fit` and for the other losses. All bound their steps by the curvature of
@@ -70,14 +73,16 @@ class FMClassifier(ClassifierMixin, BaseFM):
         - "ftrl" follows the regularized leader on the linear term [4]_, which `l1_linear` makes sparse, and
           is "adagrad" on the factors.
 
-    loss : {"log_loss", "probit", "hinge", "squared_hinge"}, default="log_loss"
+    loss : {"log_loss", "probit", "ordered_probit", "hinge", "squared_hinge"}, default="log_loss"
         With z = 1 for samples of the class and -1 for others:
 
         - "log_loss": ``log(1 + exp(-z * raw))``, which takes the raw prediction for log odds, as logistic
           regression does. More than two classes are one model under the minibatch solvers, with
-          ``P(y = c) = exp(raw_c) / sum_k exp(raw_k)``; under "vb" and "als" each is fitted against the rest.
+          ``P(y = c) = exp(raw_c) / sum_k exp(raw_k)``; under block solvers each is fitted against the rest.
         - "probit": takes the raw prediction for a quantile of the normal distribution. Only for
-          "vb" and "als".
+          block solvers.
+        - "ordered_probit": for classes in order, as `classes_` has them. The raw prediction plus standard normal
+          noise falls between two cut-points, which are learned. Only for "mcmc".
         - "hinge": ``max(0, 1 - z * raw)``, the loss of a linear support vector machine, and "squared_hinge", its
           square. Only for minibatch solvers, and without probabilities. More than two classes are each fitted
           against the rest.
@@ -89,12 +94,12 @@ class FMClassifier(ClassifierMixin, BaseFM):
     l2_linear : float or "auto", default="auto"
         Penalty of the linear term, ``l2_linear / 2 * sum(coef ** 2)`` beside the sum of the
         losses. On numeric columns (values other than 0 and 1) this and the other penalties are those of the
-        coefficients of the standardized columns. "auto" is learned for each field by "vb", which takes no
+        coefficients of the standardized columns. "auto" is learned for each field by "vb" and "mcmc", which take no
         number, and by the minibatch solvers; it is 1 for "als".
 
     l2_factors : float or "auto", default="auto"
         Penalty of the interactions, ``l2_factors / 2 * sum(factors ** 2)``, in the same way.
-        "auto" is learned for each field and factor by "vb", which takes no number, and by the minibatch
+        "auto" is learned for each field and factor by "vb" and "mcmc", which take no number, and by the minibatch
         solvers; it is 10 for "als".
 
     fit_intercept : bool, default=True
@@ -104,27 +109,30 @@ class FMClassifier(ClassifierMixin, BaseFM):
         Whether the model has a linear term.
 
     max_iter : int or None, default=None
-        Sweeps over all columns ("vb", "als") or epochs over all rows (minibatch solvers), at most. None is 100 sweeps;
-        or 3 epochs for a million rows and more, 8 for 100,000, 19 for 10,000, 48 for 1,000 and 100 for 256 or fewer;
-        3 for a stream of unknown length, and 1 for an iterator, which can be read once only.
+        Sweeps over all columns (block solvers) or epochs over all rows (minibatch solvers), at most. None is 100
+        sweeps, of "mcmc" 200 with the burn-in; or 3 epochs for a million rows and more, 8 for 100,000, 19 for 10,000,
+        48 for 1,000 and 100 for 256 or fewer; 3 for a stream of unknown length, and 1 for an iterator, which can be
+        read once only.
 
     tol : float, default=4e-4
         "vb" and "als" stop when two sweeps in a row change the objective, or the bound, by less than
         this share of the loss, or of the expected log likelihood, that is part of it. 0 never stops.
-        Minibatch solvers do not read it: their learning rate plans for `max_iter` epochs.
+        The others do not read it: "mcmc" makes all its sweeps, and the learning rate of minibatch solvers plans for
+        `max_iter` epochs.
 
     init_scale : float, default=0.1
         Standard deviation of the initial factors.
 
     fields : "auto" or array-like of shape (n_features,), default="auto"
-        The field of each column, as numbers or strings. Columns of a field share a prior in "vb", and a learned
-        penalty in the minibatch solvers. "auto" finds the columns that one-hot encode one category, and takes all
-        numeric columns together.
+        The field of each column, as numbers or strings. Columns of a field share a prior in "vb" and "mcmc", and a
+        learned penalty in the minibatch solvers. "auto" finds the columns that one-hot encode one category, and takes
+        all numeric columns together.
 
     covariance_type : {"auto", "full", "diag"}, default="auto"
         Posterior covariances of "vb": of all parameters of a column, or variances only, which
         takes less memory and time for large `n_factors` and many non-zeros a row. "auto" takes
-        "full" where it is not much more expensive.
+        "full" where it is not much more expensive. For "mcmc" that of the priors, where "auto" is "full": a
+        Normal-Wishart prior for each field, and "diag" a Normal-Gamma prior for each of its factors.
 
     learning_rate : float or "auto", default="auto"
         Step size of the minibatch solvers, for standardized columns. "auto" is
@@ -143,6 +151,19 @@ class FMClassifier(ClassifierMixin, BaseFM):
         Whether the minibatch solvers put rows into batches at random, and go through the batches in another order
         every epoch. The rows of a stream are shuffled within each chunk, and the chunks keep their order.
 
+    burn_in : int or "auto", default="auto"
+        Sweeps of "mcmc" at first of which nothing is kept. "auto" is a fifth of `max_iter` and 50 at most; 0 where
+        `warm_start` continues chains.
+
+    n_draws : int or "auto", default="auto"
+        Draws of each chain that "mcmc" keeps, at most: evenly spread over the sweeps after the burn-in, the last
+        among them. Each takes the memory of a model, and so much time in a prediction. "auto" keeps every sweep, or
+        as many as fit in 256 MiB, but 20 at least.
+
+    n_chains : int, default=1
+        Chains of "mcmc", which are run together from different starting points. Predictions are averaged over all
+        of them. A fit warns if they have not come to the same distribution (R-hat above 1.1).
+
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, by which the weights of their samples are multiplied. "balanced"
         gives all classes the same total weight; of a stream, in its first chunk.
@@ -157,11 +178,13 @@ class FMClassifier(ClassifierMixin, BaseFM):
 
     n_iter_no_change : int, default=5
         Stop after so many sweeps or epochs without a lower loss on the validation data. The parameters
-        of the lowest loss are kept.
+        of the lowest loss are kept. "mcmc" counts from the end of its burn-in, by the loss of what its sweeps predict
+        on average, and keeps all of its draws.
 
     warm_start : bool, default=False
         Whether `fit` continues from the parameters of the fit before, in minibatch solvers from the state of
-        their step sizes too.
+        their step sizes too. "mcmc" goes on with the chains of the fit before, from their last draws, or starts from
+        what another solver has found; it keeps the new draws only.
 
     checkpoint : str, path-like or None, default=None
         File in which a minibatch solver saves its state, every 30 seconds at most, after an epoch or a chunk. If it
@@ -171,8 +194,8 @@ class FMClassifier(ClassifierMixin, BaseFM):
         Where to compute: "cpu", "cuda", "cuda:1", "mps", or "auto" for a CUDA device where there is one.
 
     random_state : int, RandomState instance or None, default=None
-        Draws the initial factors, the validation data and the order of the rows. Pass an int for the same result
-        every time.
+        Draws the initial factors, the validation data, the order of the rows and the draws of "mcmc". Pass an int
+        for the same result every time.
 
     verbose : int or bool, default=0
         Whether to show a progress bar, with the objective and the loss on the validation data. For
@@ -191,7 +214,8 @@ class FMClassifier(ClassifierMixin, BaseFM):
         The linear term.
 
     factors_ : ndarray of shape (n_features, n_factors) or (n_classes, n_features, n_factors)
-        The vectors of the interactions, one a column.
+        The vectors of the interactions, one a column. With "mcmc" those of all draws side by side, over the square
+        root of the number of draws: this one model has the averages of the raw predictions.
 
     covariances_ : ndarray of shape ([n_classes,] n_features, 1 + n_factors[, 1 + n_factors])
         Posterior covariances (or variances) of the linear and the interaction parameters of each
@@ -208,6 +232,11 @@ class FMClassifier(ClassifierMixin, BaseFM):
         rises), "objective" ("als", falls) or "training_loss" (minibatch solvers, the mean of the
         losses of all rows, each before the step for its batch, without penalties). With validation data
         also "validation_loss", the mean loss a sample. Classes that are fitted against the rest add up.
+        For "mcmc" "log_likelihood", averaged over the chains, and "r_hat_log_likelihood" and "ess_log_likelihood",
+        R-hat and the effective sample size of the sweeps since the burn-in so far (nan for fewer than four).
+
+    posterior_ : PosteriorDraws
+        The kept draws. Only with "mcmc".
 
     device_ : str
         Where the model was fitted. Predictions are made there too if the machine has such a device.
@@ -267,7 +296,7 @@ class FMClassifier(ClassifierMixin, BaseFM):
 
     _parameter_constraints: dict = {
         **BaseFM._parameter_constraints,
-        "loss": [StrOptions({"log_loss", "probit", "hinge", "squared_hinge"})],
+        "loss": [StrOptions({"log_loss", "probit", "ordered_probit", "hinge", "squared_hinge"})],
         "class_weight": [StrOptions({"balanced"}), dict, None],
     }
     _y_are_labels = True
@@ -293,6 +322,9 @@ class FMClassifier(ClassifierMixin, BaseFM):
         learning_rate_schedule="linear",
         batch_size="auto",
         shuffle=True,
+        burn_in="auto",
+        n_draws="auto",
+        n_chains=1,
         class_weight=None,
         early_stopping=False,
         validation_fraction=0.1,
@@ -320,6 +352,9 @@ class FMClassifier(ClassifierMixin, BaseFM):
         self.learning_rate_schedule = learning_rate_schedule
         self.batch_size = batch_size
         self.shuffle = shuffle
+        self.burn_in = burn_in
+        self.n_draws = n_draws
+        self.n_chains = n_chains
         self.class_weight = class_weight
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
@@ -390,9 +425,11 @@ class FMClassifier(ClassifierMixin, BaseFM):
         scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
             Log odds ("log_loss"), standard scores ("probit") or margins (the hinge losses): of ``classes_[1]``
             for two classes, else of each class against the rest. Of the softmax of more than two classes, the
-            logarithms of the probabilities up to a constant.
+            logarithms of the probabilities up to a constant; so of the levels of "ordered_probit". With "mcmc" they
+            are those of the averaged probabilities.
         """
-        raw = predict_raw(self, self._checked(X)).numpy()
+        X = self._checked(X)
+        raw = (predict_raw(self, X) if self._draws is None else draw_scores(self, X)).numpy()
         return raw[0] if len(raw) == 1 else np.ascontiguousarray(raw.T)
 
     def predict(self, X):
@@ -415,7 +452,7 @@ class FMClassifier(ClassifierMixin, BaseFM):
     def predict_proba(self, X):
         """Predict the probability of each class.
 
-        With a posterior ("vb") probabilities are expected values over it, closer to 1/2 the less
+        With a posterior ("vb", "mcmc") probabilities are expected values over it, closer to 1/2 the less
         is known about the columns of a sample. Those of more than two classes are a softmax under the
         minibatch solvers, else the probabilities of each against the rest, normalized. The hinge losses
         have none.
@@ -431,6 +468,8 @@ class FMClassifier(ClassifierMixin, BaseFM):
             Probabilities, in the order of `classes_`.
         """
         X = self._checked(X)
+        if self._draws is not None:
+            return draw_probabilities(self, X).T.contiguous().numpy()
         raw, variance = predict_raw(self, X), predict_variance(self, X)
         model = fitted_model(self)
         expectation = model.expectation
@@ -502,6 +541,9 @@ class FMClassifier(ClassifierMixin, BaseFM):
     def _measure(self, rows: Rows, solver: Solver) -> Coding:
         n_classes = len(self.classes_)
         class_weight = self._class_weight(rows)
+        if self.loss == "ordered_probit":
+            # The cut-points stand where an intercept would.
+            return Coding(0.0, 1.0, np.zeros(1), class_weight=class_weight)
         n_outputs = n_classes if n_classes > 2 else 1
         weight = class_weight[rows.y] * rows.sample_weight
         model = solver.model(self.loss, n_outputs)
@@ -534,3 +576,9 @@ class FMClassifier(ClassifierMixin, BaseFM):
                 "remove its samples."
             )
         return weight
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        # Classes that are not in order can be out of its reach.
+        tags.classifier_tags.poor_score = self.loss == "ordered_probit"
+        return tags

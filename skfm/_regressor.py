@@ -13,12 +13,23 @@ from sklearn.utils.metaestimators import available_if
 from ._base import BaseFM, all_or_nothing, learns_online
 from ._coding import Coding
 from ._input import Rows
-from ._state import fitted_model, no_posterior, noise_variance, predict_raw, predict_variance
+from ._predictive import check_quantiles, predict_mean, predictive
 from ._units import as_tensor
 from .core.losses import LOSSES, make_loss
 from .core.solvers import Solver
 
-REGRESSION_LOSSES = ("squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma")
+REGRESSION_LOSSES = (
+    "squared_error",
+    "absolute_error",
+    "huber",
+    "quantile",
+    "poisson",
+    "gamma",
+    "ordered_probit",
+)
+
+#: Of the target of loss="ordered_probit".
+MOST_LEVELS = 1000
 
 
 class FMRegressor(RegressorMixin, BaseFM):
@@ -43,13 +54,15 @@ class FMRegressor(RegressorMixin, BaseFM):
         Length of the vectors of the interactions. 0 is a linear model. With `solver="vb"` more
         cost time but rarely accuracy.
 
-    solver : {"vb", "als", "adagrad", "adam", "sgd", "ftrl"}, default="vb"
+    solver : {"vb", "als", "mcmc", "adagrad", "adam", "sgd", "ftrl"}, default="vb"
         Block solvers hold all data in memory, and need no learning rate:
 
         - "vb" approximates the posterior of a Bayesian model by variational inference. It learns
           how strongly to regularize and needs no tuning; predictions have a standard deviation.
         - "als" minimizes the penalized loss by alternating least squares, with the penalties
           `l2_linear` and `l2_factors`. Less memory and time a sweep.
+        - "mcmc" draws from that posterior by Gibbs sampling, and averages predictions over the draws. On ratings
+          nothing predicts better; it takes more time than "vb", and more memory: see `n_draws`.
 
         Minibatch solvers take a step for every batch of rows. They are for large data, for
         streams of chunks, for `partial_fit` and for the other losses. All bound their steps by the curvature of
@@ -62,8 +75,9 @@ class FMRegressor(RegressorMixin, BaseFM):
         - "ftrl" follows the regularized leader on the linear term [4]_, which `l1_linear` makes sparse, and
           is "adagrad" on the factors.
 
-    loss : {"squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma"}, default="squared_error"
-        All but the first need a minibatch solver. With ``e = y - yhat``:
+    loss : {"squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma", "ordered_probit"}, \
+            default="squared_error"
+        All but the first and the last need a minibatch solver. With ``e = y - yhat``:
 
         - "squared_error": ``e ** 2 / 2``; predicts the mean.
         - "absolute_error": ``abs(e)``; predicts the median, which outliers hardly move.
@@ -73,6 +87,8 @@ class FMRegressor(RegressorMixin, BaseFM):
         - "poisson": ``yhat - y * log(yhat)``, for counts and other targets from 0 on; predicts the mean.
         - "gamma": ``y / yhat + log(yhat)``, for positive targets whose spread grows with their mean;
           predicts the mean.
+        - "ordered_probit": for targets of a few values in order, such as ratings in stars. The raw prediction plus
+          standard normal noise falls between two cut-points, which are learned; predicts the mean. Only for "mcmc".
 
     quantile : float, default=0.5
         Which quantile `loss="quantile"` predicts, between 0 and 1.
@@ -84,12 +100,12 @@ class FMRegressor(RegressorMixin, BaseFM):
     l2_linear : float or "auto", default="auto"
         Penalty of the linear term, ``l2_linear / 2 * sum(coef ** 2)`` beside the sum of the
         losses. On numeric columns (values other than 0 and 1) this and the other penalties are those of the
-        coefficients of the standardized columns. "auto" is learned for each field by "vb", which takes no
+        coefficients of the standardized columns. "auto" is learned for each field by "vb" and "mcmc", which take no
         number, and by the minibatch solvers; it is 1 for "als", for a target of standard deviation 1.
 
     l2_factors : float or "auto", default="auto"
         Penalty of the interactions, ``l2_factors / 2 * sum(factors ** 2)``, in the same way.
-        "auto" is learned for each field and factor by "vb", which takes no number, and by the minibatch
+        "auto" is learned for each field and factor by "vb" and "mcmc", which take no number, and by the minibatch
         solvers; it is 10 for "als", for a target of standard deviation 1.
 
     fit_intercept : bool, default=True
@@ -99,27 +115,30 @@ class FMRegressor(RegressorMixin, BaseFM):
         Whether the model has a linear term.
 
     max_iter : int or None, default=None
-        Sweeps over all columns ("vb", "als") or epochs over all rows (minibatch solvers), at most. None is 100 sweeps;
-        or 3 epochs for a million rows and more, 8 for 100,000, 19 for 10,000, 48 for 1,000 and 100 for 256 or fewer;
-        3 for a stream of unknown length, and 1 for an iterator, which can be read once only.
+        Sweeps over all columns (block solvers) or epochs over all rows (minibatch solvers), at most. None is 100
+        sweeps, of "mcmc" 200 with the burn-in; or 3 epochs for a million rows and more, 8 for 100,000, 19 for 10,000,
+        48 for 1,000 and 100 for 256 or fewer; 3 for a stream of unknown length, and 1 for an iterator, which can be
+        read once only.
 
     tol : float, default=4e-4
         "vb" and "als" stop when two sweeps in a row change the objective, or the bound, by less than
         this share of the loss, or of the expected log likelihood, that is part of it. 0 never stops.
-        Minibatch solvers do not read it: their learning rate plans for `max_iter` epochs.
+        The others do not read it: "mcmc" makes all its sweeps, and the learning rate of minibatch solvers plans for
+        `max_iter` epochs.
 
     init_scale : float, default=0.1
         Standard deviation of the initial factors, for a standardized target.
 
     fields : "auto" or array-like of shape (n_features,), default="auto"
-        The field of each column, as numbers or strings. Columns of a field share a prior in "vb", and a learned
-        penalty in the minibatch solvers. "auto" finds the columns that one-hot encode one category, and takes all
-        numeric columns together.
+        The field of each column, as numbers or strings. Columns of a field share a prior in "vb" and "mcmc", and a
+        learned penalty in the minibatch solvers. "auto" finds the columns that one-hot encode one category, and takes
+        all numeric columns together.
 
     covariance_type : {"auto", "full", "diag"}, default="auto"
         Posterior covariances of "vb": of all parameters of a column, or variances only, which
         takes less memory and time for large `n_factors` and many non-zeros a row. "auto" takes
-        "full" where it is not much more expensive.
+        "full" where it is not much more expensive. For "mcmc" that of the priors, where "auto" is "full": a
+        Normal-Wishart prior for each field, and "diag" a Normal-Gamma prior for each of its factors.
 
     learning_rate : float or "auto", default="auto"
         Step size of the minibatch solvers, for standardized columns and target. "auto" is
@@ -138,6 +157,19 @@ class FMRegressor(RegressorMixin, BaseFM):
         Whether the minibatch solvers put rows into batches at random, and go through the batches in another order
         every epoch. The rows of a stream are shuffled within each chunk, and the chunks keep their order.
 
+    burn_in : int or "auto", default="auto"
+        Sweeps of "mcmc" at first of which nothing is kept. "auto" is a fifth of `max_iter` and 50 at most; 0 where
+        `warm_start` continues chains.
+
+    n_draws : int or "auto", default="auto"
+        Draws of each chain that "mcmc" keeps, at most: evenly spread over the sweeps after the burn-in, the last
+        among them. Each takes the memory of a model, and so much time in a prediction. "auto" keeps every sweep, or
+        as many as fit in 256 MiB, but 20 at least.
+
+    n_chains : int, default=1
+        Chains of "mcmc", which are run together from different starting points. Predictions are averaged over all
+        of them. A fit warns if they have not come to the same distribution (R-hat above 1.1).
+
     early_stopping : bool, default=False
         Whether to set a part of the training data aside and stop when the loss on it does not fall
         any more. Passing `X_val` and `y_val` to `fit` does the same on data of your own.
@@ -147,11 +179,13 @@ class FMRegressor(RegressorMixin, BaseFM):
 
     n_iter_no_change : int, default=5
         Stop after so many sweeps or epochs without a lower loss on the validation data. The parameters
-        of the lowest loss are kept.
+        of the lowest loss are kept. "mcmc" counts from the end of its burn-in, by the loss of what its sweeps predict
+        on average, and keeps all of its draws.
 
     warm_start : bool, default=False
         Whether `fit` continues from the parameters of the fit before, in minibatch solvers from the state of
-        their step sizes too.
+        their step sizes too. "mcmc" goes on with the chains of the fit before, from their last draws, or starts from
+        what another solver has found; it keeps the new draws only.
 
     checkpoint : str, path-like or None, default=None
         File in which a minibatch solver saves its state, every 30 seconds at most, after an epoch or a chunk. If it
@@ -161,8 +195,8 @@ class FMRegressor(RegressorMixin, BaseFM):
         Where to compute: "cpu", "cuda", "cuda:1", "mps", or "auto" for a CUDA device where there is one.
 
     random_state : int, RandomState instance or None, default=None
-        Draws the initial factors, the validation data and the order of the rows. Pass an int for the same result
-        every time.
+        Draws the initial factors, the validation data, the order of the rows and the draws of "mcmc". Pass an int
+        for the same result every time.
 
     verbose : int or bool, default=0
         Whether to show a progress bar, with the objective and the loss on the validation data. For
@@ -177,7 +211,8 @@ class FMRegressor(RegressorMixin, BaseFM):
         The linear term.
 
     factors_ : ndarray of shape (n_features, n_factors)
-        The vectors of the interactions, one a column.
+        The vectors of the interactions, one a column. With "mcmc" those of all draws side by side, over the square
+        root of the number of draws: predictions of this one model are the averages over the draws.
 
     covariances_ : ndarray of shape (n_features, 1 + n_factors, 1 + n_factors) or (n_features, 1 + n_factors)
         Posterior covariances (or variances) of the linear and the interaction parameters of each
@@ -194,7 +229,15 @@ class FMRegressor(RegressorMixin, BaseFM):
         rises) or "objective" ("als", falls), both of the standardized target; or "training_loss"
         (minibatch solvers, the mean of the losses of all rows, each before the step for its batch, without
         penalties, in the units of y). With validation data also "validation_loss", the mean loss on them in
-        the units of y.
+        the units of y. For "mcmc" "log_likelihood" and "noise_precision", both of the standardized target and
+        averaged over the chains, and for each of the two ``"r_hat_..."`` and ``"ess_..."``, R-hat and the effective
+        sample size of the sweeps since the burn-in so far [5]_ (nan for fewer than four).
+
+    levels_ : ndarray of shape (n_levels,)
+        The distinct values of y, in order. Only with ``loss="ordered_probit"``.
+
+    posterior_ : PosteriorDraws
+        The kept draws. Only with "mcmc".
 
     device_ : str
         Where the model was fitted. Predictions are made there too if the machine has such a device.
@@ -222,6 +265,9 @@ class FMRegressor(RegressorMixin, BaseFM):
 
     .. [4] H. B. McMahan et al., "Ad Click Prediction: a View from the Trenches", ACM SIGKDD Conference on
        Knowledge Discovery and Data Mining, 2013.
+
+    .. [5] A. Vehtari et al., "Rank-Normalization, Folding, and Localization: An Improved R-hat for Assessing
+       Convergence of MCMC", Bayesian Analysis 16, 2021.
 
     Examples
     --------
@@ -259,6 +305,7 @@ class FMRegressor(RegressorMixin, BaseFM):
         "loss": [StrOptions(set(REGRESSION_LOSSES))],
         "quantile": [Interval(Real, 0, 1, closed="neither")],
     }
+    levels_: np.ndarray
 
     def __init__(
         self,
@@ -281,6 +328,9 @@ class FMRegressor(RegressorMixin, BaseFM):
         learning_rate_schedule="linear",
         batch_size="auto",
         shuffle=True,
+        burn_in="auto",
+        n_draws="auto",
+        n_chains=1,
         early_stopping=False,
         validation_fraction=0.1,
         n_iter_no_change=5,
@@ -308,6 +358,9 @@ class FMRegressor(RegressorMixin, BaseFM):
         self.learning_rate_schedule = learning_rate_schedule
         self.batch_size = batch_size
         self.shuffle = shuffle
+        self.burn_in = burn_in
+        self.n_draws = n_draws
+        self.n_chains = n_chains
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
@@ -347,7 +400,7 @@ class FMRegressor(RegressorMixin, BaseFM):
         self._partial_fit(X, y, sample_weight)
         return self
 
-    def predict(self, X, return_std=False):
+    def predict(self, X, return_std=False, quantiles=None):
         """Predict the target.
 
         Parameters
@@ -356,26 +409,60 @@ class FMRegressor(RegressorMixin, BaseFM):
             Samples.
         return_std : bool, default=False
             Whether to return the standard deviation of the predictive distribution, the noise
-            of the target included. Needs ``solver="vb"``.
+            of the target included. Needs ``solver="vb"`` or ``solver="mcmc"``.
+        quantiles : array-like of shape (n_quantiles,), default=None
+            Return these quantiles of the predictive distribution instead, numbers between 0 and 1. ``[0.05, 0.95]``
+            are the ends of an interval that holds the target with a probability of 90 %. Needs ``solver="vb"`` or
+            ``solver="mcmc"``.
 
         Returns
         -------
-        y_mean : ndarray of shape (n_samples,)
-            Predicted target.
+        y_mean : ndarray of shape (n_samples,) or (n_samples, n_quantiles)
+            Predicted target, the mean of the predictive distribution; or its quantiles.
         y_std : ndarray of shape (n_samples,)
             Standard deviation of the target, if `return_std`.
         """
         X = self._checked(X)
-        mean = fitted_model(self).expectation(predict_raw(self, X)[0]).numpy()
-        if not return_std:
-            return mean
-        variance = predict_variance(self, X)
-        if variance is None:
-            raise no_posterior("return_std=True")
-        return mean, (variance[0] + noise_variance(self)).sqrt().numpy()
+        if quantiles is not None:
+            if return_std:
+                raise ValueError(
+                    "predict returns a standard deviation or quantiles. Ask for one after the other."
+                )
+            return predictive(self, X, "quantiles").quantiles(check_quantiles(quantiles)).numpy()
+        if return_std:
+            mean, variance = predictive(self, X, "return_std=True").moments()
+            return mean.numpy(), variance.sqrt().numpy()
+        return predict_mean(self, X).numpy()
+
+    def _learn_labels(self, y: np.ndarray) -> None:
+        if self.loss != "ordered_probit":
+            self.__dict__.pop("levels_", None)
+            return
+        levels = np.unique(y.astype(np.float64, copy=False))
+        if len(y) == 1:
+            raise ValueError("loss='ordered_probit' needs samples of at least two levels, got 1 sample.")
+        if not 2 <= len(levels) <= MOST_LEVELS:
+            raise ValueError(
+                f"loss='ordered_probit' takes targets of 2 to {MOST_LEVELS} distinct values, but y holds "
+                f"{len(levels)}. Round y, or use loss='squared_error'."
+            )
+        if self._continues() and not np.array_equal(levels, getattr(self, "levels_", levels)):
+            raise ValueError(
+                f"warm_start=True continues a fit to the levels {self.levels_.tolist()}, but y holds "
+                f"{levels.tolist()}. Fit anew with warm_start=False."
+            )
+        self.levels_ = levels
 
     def _encode(self, y: np.ndarray, name: str = "y") -> np.ndarray:
         y = y.astype(np.float64, copy=False)
+        if self.loss == "ordered_probit":
+            unknown = np.setdiff1d(y, self.levels_)
+            if len(unknown):
+                raise ValueError(
+                    f"{name} holds levels that the training data do not: {unknown.tolist()}. Remove these samples, or "
+                    "add samples of these levels to the training data."
+                )
+            return np.searchsorted(self.levels_, y)
         loss = make_loss(self.loss, 1, self.quantile)
         inside = loss.in_range(as_tensor(y, torch.float64)).numpy()
         if not inside.all():
@@ -386,9 +473,12 @@ class FMRegressor(RegressorMixin, BaseFM):
         return y
 
     def _decode(self, y: np.ndarray) -> np.ndarray:
-        return y
+        return self.levels_[y] if self.loss == "ordered_probit" else y
 
     def _measure(self, rows: Rows, solver: Solver) -> Coding:
+        if self.loss == "ordered_probit":
+            # The cut-points stand where an intercept would.
+            return Coding(0.0, 1.0, np.zeros(1))
         loss = make_loss(self.loss, 1, self.quantile)
         y, weight = (as_tensor(part, torch.float64) for part in (rows.y, rows.sample_weight))
         shift, scale = loss.location_and_scale(y, weight, center=self.fit_intercept)

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ._draws import UserDraws, draw_attributes, fold_draws
 from ._task import Task
 from ._training import Record
-from ._units import Units, as_tensor, user_design
+from ._units import Units, as_tensor, finite, user_design
 from .core.device import compute_dtype, prediction_device
 from .core.parameters import FMParameters, Posterior, raw_prediction
 from .core.solvers import SOLVERS
@@ -26,7 +27,12 @@ def fitted_attributes(task: Task, iterate: Iterate, record: Record) -> dict[str,
     dtype = np.float32 if task.dtype == np.float32 else np.float64
     # With centered columns, predictions in the user's units are small differences of large numbers.
     exact = np.float64 if task.units.conditioning.centers else dtype
-    intercept, coef, factors = (_finite(t.numpy(), exact) for t in task.units.to_user(iterate.parameters))
+    kept: UserDraws | None = None
+    if iterate.draws is None:
+        parameters = task.units.to_user(iterate.parameters)
+    else:
+        parameters, kept = fold_draws(task, iterate.draws)
+    intercept, coef, factors = (finite(t.numpy(), exact) for t in parameters)
     # Several classes are a leading axis; a single output has none.
     single = len(intercept) == 1
     shown = 0 if single else slice(None)
@@ -48,6 +54,7 @@ def fitted_attributes(task: Task, iterate: Iterate, record: Record) -> dict[str,
         "_dtype": str(np.dtype(dtype)),
         "_dense_columns": task.problem.design.dense_columns.numpy(force=True),
         "_posterior": None,
+        "_draws": None if kept is None else draw_attributes(kept, exact),
         **task.units.attributes(),
     }
     if iterate.posterior is not None:
@@ -78,10 +85,10 @@ def fitted_model(estimator: Any) -> Any:
 
 def predict_raw(estimator: Any, X: Any) -> Tensor:
     """Return the raw prediction, of shape (n_outputs, n_samples), in the dtype of X on the CPU."""
-    dtype, device = _where(estimator, X)
+    dtype, device = prediction_place(estimator, X)
     design = user_design(X, estimator._conditioning["center"], dtype, device)
     raw = raw_prediction(design, fitted_parameters(estimator, dtype, device))
-    return raw.to("cpu").to(_dtype_of(X))
+    return raw.to("cpu").to(dtype_of(X))
 
 
 def predict_variance(estimator: Any, X: Any) -> Tensor | None:
@@ -92,7 +99,7 @@ def predict_variance(estimator: Any, X: Any) -> Tensor | None:
     """
     if estimator._posterior is None:
         return None
-    dtype, device = _where(estimator, X)
+    dtype, device = prediction_place(estimator, X)
     units = Units.of(estimator)
     means = FMParameters(*(t.to(dtype).to(device) for t in units.to_solver(fitted_parameters(estimator))))
     covariances = as_tensor(estimator.covariances_, dtype, device)
@@ -101,7 +108,7 @@ def predict_variance(estimator: Any, X: Any) -> Tensor | None:
         *(as_tensor(estimator._posterior[name], dtype, device) for name in Posterior._fields[1:]),
     )
     variance = prediction_variance(units.design(X, dtype, device), means, posterior).to("cpu")
-    return (variance * units.scale.to(variance.dtype)[:, None].square()).to(_dtype_of(X))
+    return (variance * units.scale.to(variance.dtype)[:, None].square()).to(dtype_of(X))
 
 
 def noise_variance(estimator: Any) -> float:
@@ -117,22 +124,13 @@ def no_posterior(purpose: str) -> ValueError:
     )
 
 
-def _where(estimator: Any, X: Any) -> tuple[torch.dtype, torch.device]:
+def prediction_place(estimator: Any, X: Any) -> tuple[torch.dtype, torch.device]:
+    """Return the type and the device to predict in."""
     precision = np.result_type(X.dtype, estimator.factors_.dtype)
     device = prediction_device(estimator.device_, precision)
     return compute_dtype(precision, device), device
 
 
-def _dtype_of(X: Any) -> torch.dtype:
+def dtype_of(X: Any) -> torch.dtype:
+    """Return the type of predictions for X."""
     return compute_dtype(X.dtype, torch.device("cpu"))
-
-
-def _finite(array: np.ndarray, dtype: Any) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        array = array.astype(dtype)
-    if not np.isfinite(array).all():
-        raise ValueError(
-            f"The fitted parameters do not fit into {array.dtype} in the units of X and y. Look for extreme "
-            "values in both, or scale them (for example with sklearn.preprocessing.StandardScaler)."
-        )
-    return array

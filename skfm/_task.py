@@ -11,8 +11,9 @@ import torch
 
 from ._coding import Coding
 from ._input import Rows
-from ._training import Validation
+from ._training import SampledValidation, Validation
 from ._units import Units, as_tensor
+from .core.augmentation import AUGMENTATIONS
 from .core.batches import Rows as CoreRows
 from .core.design import DesignMatrix
 from .core.device import compute_dtype, fits
@@ -79,6 +80,24 @@ class Task(NamedTuple):
         )
 
 
+class Start(NamedTuple):
+    """Where a fit starts from.
+
+    Attributes
+    ----------
+    kind : {"random", "fit", "chain"}
+        Random, the result of a fit, or the last state of a sampler's chains.
+    parameters : FMParameters or None
+        In the user's units; None if random.
+    n_sweeps : int
+        Sweeps that the chains have made.
+    """
+
+    kind: str = "random"
+    parameters: FMParameters | None = None
+    n_sweeps: int = 0
+
+
 def supported_solver(estimator: Any) -> Solver:
     """Return the solver of an estimator, or say what is wrong with its parameters.
 
@@ -141,11 +160,12 @@ def describe(estimator: Any, rows: Rows, coding: Coding, solver: Solver, device:
 def describe_validation(rows: Rows, task: Task) -> Validation:
     """Turn validation rows into the units of a task."""
     dtype, device = task.problem.design.dtype, task.problem.device
-    return Validation(
+    kind = SampledValidation if task.solver.samples else Validation
+    return kind(
         design=task.units.design(rows.X, dtype, device),
         target=as_tensor(task.coding.target(rows.y), dtype, device),
         sample_weight=as_tensor(task.coding.weight(rows.y, rows.sample_weight), dtype, device),
-        likelihood=task.model,
+        likelihood=AUGMENTATIONS[task.problem.loss] if task.solver.samples else task.model,
         unit=task.coding.unit,
     )
 
@@ -167,12 +187,14 @@ def starting_point(
     problem, coding = task.problem, task.coding
     shape = (len(coding.start), problem.design.shape[1], estimator.n_factors)
     if fitted is not None:
-        if fitted.factors.shape != shape:
+        if fitted.factors.shape[1:] != shape[1:]:
             raise ValueError(
                 f"The fitted model has n_factors={fitted.factors.shape[2]}, from which warm_start=True and "
                 f"partial_fit go on, but now n_factors={shape[2]}. Keep it, or fit anew with warm_start=False."
             )
-        start = task.units.to_solver(fitted)
+        # A sampler has several chains.
+        units = task.units.repeated(len(fitted.intercept) // len(coding.start))
+        start = units.to_solver(fitted)
     else:
         # In float64 on the CPU, so that every device and dtype starts from the same numbers.
         start = FMParameters(
@@ -184,12 +206,21 @@ def starting_point(
     return FMParameters(intercept * problem.fit_intercept, linear * problem.fit_linear, factors)
 
 
-def settings(estimator: Any, task: Task, *, max_iter: int, seed: int) -> Settings:
+def settings(estimator: Any, task: Task, *, max_iter: int, seed: int, start: Start | None = None) -> Settings:
     """Return the hyperparameters that a solver reads, in its units."""
     known = {f.name for f in dataclasses.fields(Settings)}
     options = {name: getattr(estimator, name) for name in sorted(task.solver.options & known)}
     task.coding.penalties(options)
-    return Settings(**options, max_iter=max_iter, seed=seed, unit=task.coding.unit, quantile=task.quantile)
+    start = start or Start()
+    return Settings(
+        **options,
+        max_iter=max_iter,
+        seed=seed,
+        unit=task.coding.unit,
+        quantile=task.quantile,
+        start=start.kind,
+        n_before=start.n_sweeps,
+    )
 
 
 def _some_rows(design: DesignMatrix) -> DesignMatrix:

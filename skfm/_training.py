@@ -7,7 +7,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,6 +20,9 @@ from .core.design import DesignMatrix
 from .core.parameters import FMParameters, all_finite, raw_prediction
 from .core.solvers.base import DivergenceError, Iterate, Problem, Settings, Solver
 from .core.solvers.sources import BatchSource
+
+#: Sweeps after its burn-in that a sampler makes at least: the loss of an average of a few draws goes up and down.
+FEWEST_SWEEPS = 20
 
 
 @dataclass(frozen=True)
@@ -43,17 +46,45 @@ class Validation:
     likelihood: Any
     unit: float = 1.0
 
-    def loss(self, parameters: FMParameters) -> float:
+    def loss(self, iterate: Iterate) -> float:
         """Return the weighted mean over the rows, summed over the outputs."""
-        losses = self.likelihood.loss(self.target, raw_prediction(self.design, parameters)).sum(0)
+        losses = self.likelihood.loss(self.target, self.predict(iterate)).sum(0).to(self.sample_weight)
         return self.unit * float(losses @ self.sample_weight / self.sample_weight.sum())
+
+    def predict(self, iterate: Iterate) -> Tensor:
+        """Return what the loss is a function of."""
+        return raw_prediction(self.design, iterate.parameters)
+
+
+@dataclass(frozen=True)
+class SampledValidation(Validation):
+    """Held-out rows of a sampler: the loss of what its sweeps since the burn-in predict on average.
+
+    Attributes
+    ----------
+    outcomes : list of Tensor
+        The sum over these sweeps, once there is one.
+    """
+
+    outcomes: list[Tensor] = field(default_factory=list)
+
+    def predict(self, iterate: Iterate) -> Tensor:
+        draws, sample = iterate.draws, iterate.sample
+        assert draws is not None  # for the type checker
+        assert sample is not None
+        raw = super().predict(iterate).unflatten(0, (draws.n_chains, -1))
+        outcome = self.likelihood.outcome(raw, sample.cut_points).mean(0)
+        if not draws.is_warm:
+            return outcome
+        self.outcomes[:] = [sum(self.outcomes, outcome)]
+        return self.outcomes[0] / (draws.n_seen - draws.burn_in)
 
 
 class Record:
     """What a run leaves behind: the numbers of every sweep and the state worth keeping.
 
     The state is that of the lowest validation loss, or the last one where there is no
-    validation. It is a copy, since solvers change their tensors in place.
+    validation. It is a copy, since solvers change their tensors in place. Of a sampler all draws are kept.
 
     Attributes
     ----------
@@ -91,8 +122,16 @@ class Record:
         if validation_loss is not None:
             self.validation.append(validation_loss)
         self.objective.append(iterate.objective)
+        for name, value in (iterate.report or {}).items():
+            self.history.setdefault(name, []).append(value)
         self._fit = iterate.objective if iterate.fit is None else iterate.fit
-        if self._kept is None or validation_loss is None or validation_loss < self.validation[self._best]:
+        if iterate.draws is not None:
+            # Draws are kept as they come, and a burn-in is neither good nor bad.
+            self._kept = iterate
+            is_best = validation_loss is None or validation_loss < self.validation[self._best]
+            if is_best or not iterate.draws.is_warm:
+                self._best = self.n_iter - 1
+        elif self._kept is None or validation_loss is None or validation_loss < self.validation[self._best]:
             self._best = self.n_iter - 1
             self.keep(iterate)
 
@@ -113,6 +152,9 @@ class Record:
 
     def stale(self, n_iter_no_change: int) -> bool:
         """Whether the validation loss has not fallen for so many sweeps."""
+        draws = None if self._kept is None else self._kept.draws
+        if draws is not None and draws.n_seen < draws.burn_in + FEWEST_SWEEPS:
+            return False
         return bool(self.validation) and self.n_iter - 1 - self._best >= n_iter_no_change
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -195,7 +237,7 @@ def train(
             while record.n_iter < max_iter:
                 callbacks.begin_sweep()
                 iterate = _next_finite(sweeps)
-                record.add(iterate, None if validation is None else validation.loss(iterate.parameters))
+                record.add(iterate, None if validation is None else validation.loss(iterate))
                 if bar is not None:
                     bar.set_postfix(record.latest(), refresh=False)
                     if problem.source is None:
@@ -269,7 +311,7 @@ def _add_what_was_learned(run: Any, record: Record, validation: Validation | Non
             loss = None
             if validation is not None:
                 try:
-                    loss = validation.loss(iterate.parameters)
+                    loss = validation.loss(iterate)
                 except Exception:  # it may be what has failed before
                     loss = math.nan
             record.add(iterate, loss)

@@ -66,6 +66,10 @@ class Units(NamedTuple):
         design = DesignMatrix.from_array(X, dtype=dtype, device=device, dense_columns=dense_columns)
         return self.conditioning.apply(design)
 
+    def repeated(self, times: int) -> Units:
+        """Return the units of so many repetitions of all outputs."""
+        return self._replace(shift=self.shift.repeat(times), scale=self.scale.repeat(times))
+
     def to_user(self, parameters: FMParameters) -> FMParameters:
         """Return solver parameters in the user's units, on the CPU."""
         return self.conditioning.fold(parameters, self.shift, self.scale)
@@ -98,3 +102,15 @@ def as_tensor(array: Any, dtype: torch.dtype, device: torch.device | str = "cpu"
     """Return a tensor, which shares the memory of the array where torch can hold that."""
     # torch has no read-only tensors, and arrays that joblib maps from a file are read-only.
     return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(dtype).to(device)
+
+
+def finite(array: np.ndarray, dtype: Any) -> np.ndarray:
+    """Return an array in another type, or say that it does not fit."""
+    with np.errstate(over="ignore"):
+        array = array.astype(dtype)
+    if not np.isfinite(array).all():
+        raise ValueError(
+            f"The fitted parameters do not fit into {array.dtype} in the units of X and y. Look for extreme "
+            "values in both, or scale them (for example with sklearn.preprocessing.StandardScaler)."
+        )
+    return array

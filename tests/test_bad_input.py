@@ -92,7 +92,7 @@ REGRESSOR = {
         {"solver": "als", "covariance_type": "full"},
         {},
         ValueError,
-        r"covariance_type='full' does not go with solver='als'.*covariance_type='auto', or use .*: 'vb'",
+        r"covariance_type='full' does not go with solver='als'.*covariance_type='auto', or use .*: 'mcmc', 'vb'",
     ),
     "negative n_factors": ({"n_factors": -1}, {}, ValueError, r"'n_factors' .* range \[0, inf\). Got -1"),
     "fraction of a factor": ({"n_factors": 1.5}, {}, ValueError, "'n_factors' .* must be an int"),

@@ -24,14 +24,12 @@ from skfm import FMClassifier, FMRegressor
 from skfm.core.solvers import SOLVERS
 
 ALL_SOLVERS = pytest.mark.parametrize("solver", sorted(SOLVERS))
+#: Those that end in one model. What a sampler averages over its draws is tested in test_mcmc.py.
+ONE_MODEL = [name for name in sorted(SOLVERS) if not SOLVERS[name].samples]
+SOLVERS_OF_ONE_MODEL = pytest.mark.parametrize("solver", ONE_MODEL)
 SOLVERS_AND_LOSSES = pytest.mark.parametrize(
     ("solver", "loss"),
-    [
-        (name, loss)
-        for name in sorted(SOLVERS)
-        for loss in ("log_loss", "probit")
-        if loss in SOLVERS[name].losses
-    ],
+    [(name, loss) for name in ONE_MODEL for loss in ("log_loss", "probit") if loss in SOLVERS[name].losses],
 )
 
 
@@ -81,7 +79,7 @@ def fitted_state(model):
 # ------------------------------------------------------------------------------- fitted attributes
 
 
-@ALL_SOLVERS
+@SOLVERS_OF_ONE_MODEL
 @pytest.mark.parametrize("make_X", [one_hot, mixed])
 def test_regressor_attributes_define_its_predictions(solver, make_X):
     X = make_X()
@@ -126,7 +124,7 @@ def test_classifier_attributes_define_its_predictions(solver, loss, n_classes):
     assert_allclose(model.predict_log_proba(X), np.log(proba))
 
 
-@ALL_SOLVERS
+@SOLVERS_OF_ONE_MODEL
 def test_number_of_factors_zero_is_a_linear_model(solver):
     X = mixed()
     y = plant(X)
@@ -166,7 +164,7 @@ def test_attributes_of_one_solver_do_not_outlive_a_fit_of_another():
 # ------------------------------------------------------------------------------------ dtype, layout
 
 
-@ALL_SOLVERS
+@SOLVERS_OF_ONE_MODEL
 @pytest.mark.parametrize("dense", [False, True])
 def test_float32_in_float32_out(solver, dense):
     X = mixed(dtype=np.float32)
@@ -212,7 +210,7 @@ def test_sparse_and_dense_are_the_same(solver):
 # ------------------------------------------------------------------------------------------ weights
 
 
-@ALL_SOLVERS
+@SOLVERS_OF_ONE_MODEL
 @settings(max_examples=20)
 @given(seed=st.integers(0, 2**16), n_classes=st.sampled_from([None, 2, 3]))
 def test_weights_mean_repeats(solver, seed, n_classes):
@@ -304,7 +302,7 @@ def test_extreme_targets(scale):
     assert_allclose(model.fit(X, y * scale).predict(X) / scale, expected, rtol=1e-6)
 
 
-@ALL_SOLVERS
+@SOLVERS_OF_ONE_MODEL
 def test_one_sample(solver):
     model = FMRegressor(2, solver=solver, random_state=0).fit([[1.0, 0.0, 3.0]], [7.0])
     # What the random factors add at the start fades with the step size of the stochastic solvers.

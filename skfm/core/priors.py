@@ -94,7 +94,7 @@ class FieldPriors:
         size = theta.shape[-1]
         total = self.mean.new_full((len(theta),), self._constant * len(self._members))
         for g, members in enumerate(self._members):
-            count = _count(members)
+            count = field_size(members)
             m = theta[:, members].to(self.mean)
             self.mean[:, g] = m.sum(1) / (count + 1)
             factor = torch.linalg.cholesky(self._scatter(g, m, covariances[:, members]) / (count + size))
@@ -112,7 +112,7 @@ class FieldPriors:
             precision = self.precision[:, g]
             scatter = self._scatter(g, theta[:, members].to(self.mean), covariances[:, members])
             total += (
-                (_count(members) + size) * torch.logdet(precision) - (precision * scatter).sum((1, 2))
+                (field_size(members) + size) * torch.logdet(precision) - (precision * scatter).sum((1, 2))
             ) / 2
         return total
 
@@ -129,7 +129,8 @@ class FieldPriors:
         return scatter
 
 
-def _count(members: Tensor | slice) -> int:
+def field_size(members: Tensor | slice) -> int:
+    """Return the number of columns of a field."""
     return members.stop - members.start if isinstance(members, slice) else len(members)
 
 

@@ -2,12 +2,13 @@
 
 from .als import ALS
 from .base import Iterate, Problem, Settings, Solver
+from .mcmc import MCMC
 from .minibatch import MinibatchSolver
 from .optimizers import OPTIMIZERS
 from .vb import VB
 
 SOLVERS: dict[str, Solver] = {
-    solver.name: solver for solver in (VB(), ALS(), *map(MinibatchSolver, OPTIMIZERS.values()))
+    solver.name: solver for solver in (VB(), ALS(), MCMC(), *map(MinibatchSolver, OPTIMIZERS.values()))
 }
 
 __all__ = ["SOLVERS", "Iterate", "Problem", "Settings", "Solver"]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..design import DesignMatrix
+from ..draws import Draws, Sample
 from ..parameters import FMParameters, Posterior
 
 if TYPE_CHECKING:
@@ -72,9 +73,13 @@ class Settings:
     max_iter : int
         Sweeps to plan for.
     seed : int
-        Of the order of the rows.
+        Of the order of the rows, or of the draws.
     unit : float
         What a loss of one is in the user's units.
+    start : {"random", "fit", "chain"}
+        Whether the starting point is random, the result of another solver or the last state of a sampler's chains.
+    n_before : int
+        Sweeps that these chains have made.
     """
 
     l1_linear: float = 0.0
@@ -89,6 +94,11 @@ class Settings:
     max_iter: int = 100
     seed: int = 0
     unit: float = 1.0
+    burn_in: int | str = "auto"
+    n_draws: int | str = "auto"
+    n_chains: int = 1
+    start: str = "random"
+    n_before: int = 0
 
 
 class Iterate(NamedTuple):
@@ -106,12 +116,20 @@ class Iterate(NamedTuple):
     fit : float or None
         The part of the objective that measures the fit to the data, to which its changes are compared.
         None means all of it.
+    sample : Sample or None, draws : Draws or None
+        The state of all chains of a sampler, and what it has kept so far. Of its outputs ``parameters`` has those
+        of every chain.
+    report : dict or None
+        More numbers for the history.
     """
 
     parameters: FMParameters
     objective: float
     posterior: Posterior | None = None
     fit: float | None = None
+    sample: Sample | None = None
+    draws: Draws | None = None
+    report: dict[str, float] | None = None
 
 
 class Solver(ABC):
@@ -134,6 +152,9 @@ class Solver(ABC):
     has_posterior: ClassVar[bool] = False
     #: Whether it learns from batches, so that data can come in chunks.
     learns_online: ClassVar[bool] = False
+
+    #: Whether iterates carry draws of a posterior, which predictions are averaged over.
+    samples: ClassVar[bool] = False
 
     @abstractmethod
     def model(self, loss: str, n_outputs: int, quantile: float = 0.5) -> Any:

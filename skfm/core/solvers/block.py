@@ -14,9 +14,11 @@ from ..device import wide_dtype
 from ..likelihoods import LIKELIHOODS, Likelihood
 from ..parameters import FMParameters
 from ..plan import color_classes, find_pairs
+from ..relations import find_relations
 from .base import Iterate, Problem, Solver
 from .engine import BlockState, Engine
 from .pairs import PairEngine
+from .relational import RelationalEngine, fits_in_memory
 from .tiles import TileEngine
 
 
@@ -24,7 +26,13 @@ def make_engine(problem: Problem, state: BlockState) -> Engine:
     """Return the fastest engine that can do the problem."""
     classes = color_classes(problem.design, problem.fields)
     pairs = find_pairs(problem.design, classes)
-    return TileEngine(problem, state, classes) if pairs is None else PairEngine(problem, state, pairs)
+    if pairs is not None:
+        return PairEngine(problem, state, pairs)
+    # Covariances of columns that come together would have to be summed up to those of a part.
+    relations = find_relations(problem.design, classes) if state.covariances is None else None
+    if relations is not None and fits_in_memory(relations, state):
+        return RelationalEngine(problem, state, relations)
+    return TileEngine(problem, state, classes)
 
 
 class BlockSolver(Solver):
@@ -42,9 +50,11 @@ class BlockRun(ABC):
     A subclass says how a block is updated from its sums and what is learned at the end of a sweep.
     """
 
+    #: Of the prior of the intercept; its mean is zero.
+    intercept_precision = 0.0
+
     def __init__(self, problem: Problem, start: FMParameters, covariances: Tensor | None) -> None:
         self.problem = problem
-        self.likelihood = LIKELIHOODS[problem.loss]
         self.wide = wide_dtype(problem.design.device)
         self.state = BlockState(
             start.intercept.clone(),
@@ -63,9 +73,13 @@ class BlockRun(ABC):
         self.mean = self.engine.mean()
         #: The loss or expected log likelihood of each output, (n_outputs,).
         self.fit = torch.zeros_like(start.intercept)
-        self.variance = None
-        if covariances is not None and not self.likelihood.is_gaussian:
-            self.variance = self.engine.variance()
+        #: Variance of the predictions, None where there is none or nobody needs it.
+        self.variance: Tensor | None = None
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """The observation model."""
+        return LIKELIHOODS[self.problem.loss]
 
     @abstractmethod
     def update(self, block: Any, A: Tensor, b: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -85,9 +99,7 @@ class BlockRun(ABC):
     def sweep(self) -> Iterate:
         """Update everything once."""
         problem, state = self.problem, self.state
-        omega, target = self.likelihood.linearize(problem.target, self.mean, self.variance)
-        weight = problem.sample_weight.expand_as(self.mean)
-        self.omega = weight if omega is None else weight * omega
+        self.omega, target = self.working()
         self.engine.load(self.omega, target, self.mean)
         for block in self.engine.blocks:
             A, b = self.engine.moments(block)
@@ -97,12 +109,40 @@ class BlockRun(ABC):
             self._joint_linear_step()
         self.mean = self.engine.mean()
         if problem.fit_intercept:
-            residual = (self.omega * (target - self.mean)).sum(1, dtype=self.wide)
-            step = (residual / self.omega.sum(1, dtype=self.wide)).to(self.mean.dtype)
+            alpha, decay = state.noise_precision.to(self.wide), self.intercept_precision
+            slope = alpha * (self.omega * (target - self.mean)).sum(1, dtype=self.wide)
+            precision = alpha * self.omega.sum(1, dtype=self.wide) + decay
+            step = self.minimize(precision[:, None, None], (slope - decay * state.intercept)[:, None])[:, 0]
+            step = step.to(self.mean.dtype)
             state.intercept += step
             self.mean += step[:, None]
         objective = self.finish()
         return Iterate(state.parameters, objective, state.posterior, float(self.fit.sum()))
+
+    def working(self) -> tuple[Tensor, Tensor]:
+        """Return row precisions, sample weights included, and targets for a sweep, (n_outputs, n_samples)."""
+        problem = self.problem
+        omega, target = self.likelihood.linearize(problem.target, self.mean, self.variance)
+        weight = problem.sample_weight.expand_as(self.mean)
+        return weight if omega is None else weight * omega, target
+
+    def minimize(self, A: Tensor, b: Tensor) -> Tensor:
+        """Return the step to where ``step' A step / 2 - b' step`` is least, or zero where that is no one place.
+
+        Parameters
+        ----------
+        A : Tensor of shape (n_outputs, size, size)
+        b : Tensor of shape (n_outputs, size)
+        """
+        L, info = torch.linalg.cholesky_ex(A)
+        if bool(info.any()):
+            # Collinear columns without a penalty have no one optimum; they are fine where they are.
+            return torch.zeros_like(b)
+        return self.solve(L, b)
+
+    def solve(self, L: Tensor, b: Tensor) -> Tensor:
+        """Return x with L L' x = b, for L of shape (n, size, size) and b of shape (n, size)."""
+        return torch.cholesky_solve(b[:, :, None], L)[:, :, 0]
 
     def _joint_linear_step(self) -> None:
         """Move the intercept and all linear weights of dense columns to their joint optimum."""
@@ -117,12 +157,10 @@ class BlockRun(ABC):
         A, b = sums.gram * alpha[:, :, None], sums.residual * alpha
         A.diagonal(dim1=1, dim2=2)[:, 1:] += precision[:, 0, 0].view(n_outputs, -1)
         b[:, 1:] += slope.view(n_outputs, -1)
+        A[:, 0, 0] += self.intercept_precision
+        b[:, 0] -= self.intercept_precision * state.intercept
         first = 0 if self.problem.fit_intercept else 1
-        L, info = torch.linalg.cholesky_ex(A[:, first:, first:])
-        if bool(info.any()):
-            # Collinear columns without a penalty have no one optimum; they are fine where they are.
-            return
-        step = torch.cholesky_solve(b[:, first:, None], L)[:, :, 0]
+        step = self.minimize(A[:, first:, first:], b[:, first:])
         if self.problem.fit_intercept:
             state.intercept += step[:, 0]
         state.theta[:, sums.columns, 0] += step[:, 1 - first :]

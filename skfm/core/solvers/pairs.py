@@ -119,11 +119,11 @@ class PairEngine(Engine):
         sums, linear = [], []
         for b, table in enumerate(self.tables[other]):
             weights = None if omega is None else omega[b, first:last]
-            sums.append(_bag(partners, table, offsets, weights))
+            sums.append(bag(partners, table, offsets, weights))
             z = torch.cat(
                 [torch.ones_like(table[:, :1]), self.state.theta[b, self.pairs.columns[other], 1:]], 1
             )
-            linear.append(_bag(partners, z, offsets, target[b, first:last]))
+            linear.append(bag(partners, z, offsets, target[b, first:last]))
         self._sums = torch.cat(sums)
         A = self._sums.index_select(1, self.to_A).view(-1, self.size, self.size)
         return A, torch.cat(linear) - self._sums[:, self.to_b]
@@ -137,17 +137,23 @@ class PairEngine(Engine):
             self.state.covariances[:, block.columns] = covariances
         table = self._pack(theta, covariances)
         self.tables[block.side][:, block.start : block.stop] = table
-        if block.side == 1:
+        if block.side == 1 and covariances is not None:
             # The other class is done for this sweep, so these are the sums of E[f^2] at its end.
             sums = self._sums.view(self.n_outputs, -1, len(self.row)) * self.twice
             self.square += (table[:, :, self.to_c] * sums).sum((1, 2), dtype=self.square.dtype)
+
+    def commit_side(self, side: int, theta: Tensor) -> None:
+        """Store updates of all columns of a class, of shape (n_outputs, n_columns, size)."""
+        self.state.theta[:, self.pairs.columns[side]] = theta
+        self.tables[side] = self._pack(theta, None)
 
     def total_variance(self, mean: Tensor) -> Tensor:
         plain = (self.omega * (mean - self.state.intercept[:, None]).square()).sum(1, dtype=self.square.dtype)
         return (self.square - plain).clamp_(min=0)
 
 
-def _bag(indices: Tensor, table: Tensor, offsets: Tensor, weights: Tensor | None) -> Tensor:
+def bag(indices: Tensor, table: Tensor, offsets: Tensor, weights: Tensor | None) -> Tensor:
+    """Return the sums of rows of a table from each offset to the next, weighted if there are weights."""
     return embedding_bag(
         indices, table, offsets, mode="sum", per_sample_weights=weights, include_last_offset=True
     )

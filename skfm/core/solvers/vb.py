@@ -93,6 +93,8 @@ class VBRun(BlockRun):
         self._stretch_by = torch.full_like(start.intercept, FIRST_STRETCH)
         self._pause = torch.ones_like(start.intercept)
         self.total_weight = problem.sample_weight.sum(dtype=self.wide)
+        if not self.likelihood.is_gaussian:
+            self.variance = self.engine.variance()
 
     def prior(self, columns: Tensor) -> tuple[Tensor, Tensor]:
         return self.priors.of(columns)

@@ -1,0 +1,67 @@
+"""Whether chains have mixed: split R-hat and effective sample size, for a few numbers followed over the sweeps.
+
+As defined by A. Vehtari et al., "Rank-Normalization, Folding, and Localization: An Improved R-hat", Bayesian
+Analysis 16, 2021, without the rank normalization.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+#: Draws a chain below which there is nothing to say.
+FEWEST = 4
+
+
+def split_r_hat(draws: np.ndarray) -> float:
+    """Return the potential scale reduction factor of draws of shape (n_chains, n_draws); nan for too few.
+
+    ``sqrt(((n - 1) / n W + B / n) / W)`` with the variances between and within the halves of the chains.
+    """
+    halves = _halves(draws)
+    if halves is None:
+        return np.nan
+    n = halves.shape[1]
+    within = halves.var(1, ddof=1).mean()
+    between = n * halves.mean(1).var(ddof=1)
+    if within <= _rounding(halves):
+        return 1.0 if between <= n * _rounding(halves) else np.inf
+    return float(np.sqrt((n - 1) / n + between / (n * within)))
+
+
+def effective_sample_size(draws: np.ndarray) -> float:
+    """Return how many independent draws would give the mean as exactly; nan for too few draws.
+
+    ``S / (1 + 2 sum_t rho_t)`` with the autocorrelations of all chains, up to the first pair of lags whose sum is
+    negative, and sums of pairs that never rise.
+    """
+    halves = _halves(draws)
+    if halves is None:
+        return np.nan
+    m, n = halves.shape
+    within = halves.var(1, ddof=1).mean()
+    pooled = (n - 1) / n * within + halves.mean(1).var(ddof=1)
+    if pooled <= _rounding(halves):
+        return float(m * n)
+    centered = halves - halves.mean(1, keepdims=True)
+    spectrum = np.fft.rfft(centered, 2 * n)
+    covariance = np.fft.irfft(np.abs(spectrum) ** 2)[:, :n].mean(0) / n
+    rho = 1 - (within - covariance * n / (n - 1)) / pooled
+    rho[0] = 1
+    pairs = rho[: n // 2 * 2].reshape(-1, 2).sum(1)
+    negative = np.flatnonzero(pairs < 0)
+    pairs = np.minimum.accumulate(pairs[: negative[0]] if len(negative) else pairs)
+    # Antithetic chains can be better than independent draws, but not without bound.
+    return float(m * n / max(2 * pairs.sum() - 1, 1 / np.log10(m * n)))
+
+
+def _halves(draws: np.ndarray) -> np.ndarray | None:
+    draws = np.asarray(draws, np.float64)
+    n = draws.shape[1] // 2
+    if draws.shape[1] < FEWEST or not np.isfinite(draws).all():
+        return None
+    return np.concatenate([draws[:, :n], draws[:, -n:]])
+
+
+def _rounding(draws: np.ndarray) -> float:
+    # Of the mean of a constant, that is: of a sum of many numbers.
+    return float((64 * np.finfo(np.float64).eps * np.abs(draws).max()) ** 2)

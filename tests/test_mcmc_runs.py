@@ -1,0 +1,35 @@
+"""Runs of the Gibbs sampler: warm starts, and fits that come to nothing."""
+
+import numpy as np
+import pytest
+
+from skfm import FMRegressor
+from skfm.datasets import make_factorization
+
+X, Y = make_factorization(150, (6, 5), n_factors=2, noise=1.0, random_state=0)
+
+
+def sampler(**options):
+    return FMRegressor(2, **{"solver": "mcmc", "max_iter": 60, "random_state": 0, **options})
+
+
+def test_a_warm_start_never_draws_the_same_numbers_again():
+    model = sampler(warm_start=True).fit(X, Y)
+    # Runs of as many sweeps: from the same numbers they would go up and down together, wherever they start.
+    noise = [model.fit(X, Y).posterior_.noise_std[0] for _ in range(3)]
+    assert np.abs(np.corrcoef(noise)[np.triu_indices(3, 1)]).max() < 0.6
+
+
+@pytest.mark.parametrize("trouble", [KeyboardInterrupt, MemoryError])
+def test_a_fit_that_ends_before_its_first_sweep_leaves_the_model_as_it_was(trouble, monkeypatch):
+    model = sampler(max_iter=5).fit(X, Y)
+    before = dict(vars(model))
+
+    def fail(self):
+        raise trouble
+
+    monkeypatch.setattr("skfm.core.solvers.mcmc.MCMCRun.sweep", fail)
+    with pytest.raises(trouble):
+        model.fit(X, -Y)
+    assert vars(model).keys() == before.keys()
+    assert all(vars(model)[name] is before[name] for name in before)
