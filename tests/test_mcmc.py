@@ -15,6 +15,7 @@ from sklearn.metrics import log_loss
 
 import skfm._draws
 from skfm import FMClassifier, FMRegressor
+from skfm._draws import last_state
 from skfm._training import FEWEST_SWEEPS
 from skfm.core import plan
 from skfm.core.solvers import mcmc, pairs
@@ -433,6 +434,31 @@ def test_warm_start_goes_on_with_the_chain():
     assert model.posterior_.coef.shape == (1, 50, 11)
 
 
+def test_warm_start_sweep_by_sweep_is_a_chain_too():
+    X = one_hot()
+    y = plant(X, noise=1.0)
+    model = sampler(warm_start=True).fit(X, y).set_params(max_iter=1)
+    draws = np.array([model.fit(X, y).posterior_.noise_std[0, 0] for _ in range(60)])
+    # The same random numbers in every sweep would lead to a state that no longer changes.
+    together = sampler(max_iter=200).fit(X, y).posterior_.noise_std
+    assert 0.5 < draws[20:].std() / together.std() < 2
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "log_loss"])
+@SHORT
+def test_chains_go_on_from_their_last_draws(loss):
+    X = numeric()
+    kind = FMRegressor if loss == "squared_error" else FMClassifier
+    y = plant(X) if loss == "squared_error" else levels(plant(X), 3)
+    model = sampler(kind, n_chains=2).fit(X, y)
+    P = model.posterior_
+    for n_chains, places in [(1, [0]), (2, [0, 1]), (3, [0, 1, 0])]:
+        state = last_state(model, n_chains)
+        assert_array_equal(state.intercept, P.intercept[places, -1].ravel())
+        assert_array_equal(state.linear, P.coef[places, -1].reshape(-1, 4))
+        assert_allclose(state.factors, P.factors[places, -1].reshape(-1, 4, 2), rtol=1e-12)
+
+
 @pytest.mark.parametrize("make_X", [one_hot, numeric])
 @pytest.mark.parametrize("solver", ["vb", "als", "adagrad"])
 def test_warm_start_from_and_to_another_solver(make_X, solver):
@@ -566,8 +592,10 @@ def test_early_stopping_keeps_all_draws_so_far():
 def test_early_stopping_has_samples_of_every_level():
     X = one_hot(60)
     y = np.repeat([1, 2, 3], [28, 30, 2])
-    for seed in range(8):
-        model = sampler(loss="ordered_probit", max_iter=3, early_stopping=True, random_state=seed).fit(X, y)
+    for seed in range(30):
+        model = sampler(loss="ordered_probit", max_iter=1, early_stopping=True, random_state=seed)
+        # Half of the samples: taken at random, both of the last level would often be among them.
+        model.set_params(validation_fraction=0.5).fit(X, y)
         assert_array_equal(model.levels_, [1, 2, 3])
         assert model.posterior_.cut_points.shape[2] == 2
     model.set_params(validation_fraction=0.9)
@@ -625,14 +653,16 @@ def no_numbers(theta, covariances):
     ],
 )
 @pytest.mark.parametrize("loss", ["squared_error", "ordered_probit"])
-def test_draws_before_trouble_are_kept(trouble, message, loss, monkeypatch):
+@pytest.mark.parametrize("covariance_type", ["full", "diag"])
+def test_draws_before_trouble_are_kept(trouble, message, loss, covariance_type, monkeypatch):
     X = one_hot()
     y = plant(X) if loss == "squared_error" else levels(plant(X), 3)
-    expected = sampler(loss=loss, burn_in=4, max_iter=10).fit(X, y).posterior_
+    run = sampler(loss=loss, burn_in=4, max_iter=10, covariance_type=covariance_type)
+    expected = clone(run).fit(X, y).posterior_
     with monkeypatch.context() as patch:
         scripted(patch, trouble, 7)
         with pytest.warns(UserWarning, match=message.format(7)):
-            model = sampler(loss=loss, burn_in=4, max_iter=10).fit(X, y)
+            model = clone(run).fit(X, y)
     assert model.n_iter_ == 7
     assert_array_equal(model.posterior_.coef, expected.coef[:, :3])
     assert np.isfinite(model.predict(X)).all()
@@ -640,11 +670,11 @@ def test_draws_before_trouble_are_kept(trouble, message, loss, monkeypatch):
     with monkeypatch.context() as patch:
         scripted(patch, trouble, 3)
         with pytest.warns(UserWarning, match=message.format(3)):
-            model = sampler(loss=loss, burn_in=4, max_iter=10).fit(X, y)
+            model = clone(run).fit(X, y)
     with monkeypatch.context() as patch:
         stopped_between(patch, 3)
         with pytest.warns(UserWarning, match="interrupted after 3 sweeps"):
-            expected = sampler(loss=loss, burn_in=4, max_iter=10).fit(X, y)
+            expected = clone(run).fit(X, y)
     for name, values in model.posterior_.to_dict().items():
         assert values.shape[1] == 1
         assert_array_equal(values, getattr(expected.posterior_, name))

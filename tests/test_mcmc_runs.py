@@ -1,9 +1,14 @@
 """Runs of the Gibbs sampler: warm starts, and fits that come to nothing."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 
 from skfm import FMRegressor
+from skfm._draws import last_state
+from skfm._training import Record
 from skfm.datasets import make_factorization
 
 X, Y = make_factorization(150, (6, 5), n_factors=2, noise=1.0, random_state=0)
@@ -20,6 +25,14 @@ def test_a_warm_start_never_draws_the_same_numbers_again():
     assert np.abs(np.corrcoef(noise)[np.triu_indices(3, 1)]).max() < 0.6
 
 
+@pytest.mark.filterwarnings("ignore:The chains disagree")
+def test_chains_go_on_from_their_last_draws():
+    model = sampler(n_chains=2, max_iter=9).fit(X, Y)
+    P, state = model.posterior_, last_state(model, 3)
+    for found, drawn in zip(state, (P.intercept, P.coef, P.factors), strict=True):
+        assert_allclose(found, drawn[[0, 1, 0], -1])
+
+
 @pytest.mark.parametrize("trouble", [KeyboardInterrupt, MemoryError])
 def test_a_fit_that_ends_before_its_first_sweep_leaves_the_model_as_it_was(trouble, monkeypatch):
     model = sampler(max_iter=5).fit(X, Y)
@@ -33,3 +46,20 @@ def test_a_fit_that_ends_before_its_first_sweep_leaves_the_model_as_it_was(troub
         model.fit(X, -Y)
     assert vars(model).keys() == before.keys()
     assert all(vars(model)[name] is before[name] for name in before)
+
+
+def test_neither_burn_in_nor_a_few_draws_stop_a_run():
+    record = Record("log_likelihood", validated=True)
+    # A draw of the burn-in was good by chance, and then the average gets better slowly.
+    for i, loss in enumerate([0.1, *np.linspace(2, 1, 39), *[1.5] * 5]):
+        assert not record.stale(5)
+        draws = SimpleNamespace(n_seen=i + 1, burn_in=4, is_warm=i >= 4)
+        record.add(SimpleNamespace(objective=0.0, report=None, fit=None, draws=draws), loss)
+    assert record.stale(5)
+
+
+def test_a_sampler_makes_twenty_sweeps_after_its_burn_in():
+    model = sampler(early_stopping=True, n_iter_no_change=1, burn_in=5, max_iter=300)
+    n_iter = [model.set_params(random_state=seed).fit(X, Y).n_iter_ for seed in range(3)]
+    assert min(n_iter) >= 25
+    assert max(n_iter) < 300

@@ -150,11 +150,10 @@ class CutPoints:
         lower, upper = bounds(value, self.levels, raw)
         log_p = log_interval(lower, upper)
         at_lower, at_upper = (torch.exp(-x.square() / 2 - LOG_ROOT_2PI - log_p) for x in (lower, upper))
-        # The mean of a row's latent variable less f is between the bounds, whatever the rounding far out: that
-        # keeps the matrix diagonally dominant.
-        mean = torch.minimum(torch.maximum(at_lower - at_upper, lower), upper)
-        # Infinite ends have density zero.
-        below, above = ((x - mean).abs().nan_to_num(posinf=0.0) for x in (lower, upper))
+        # The mean of a row's latent variable less f is between its bounds. That it stays there, whatever the
+        # rounding far out, keeps the matrix diagonally dominant. Infinite ends have density zero.
+        mean = at_lower - at_upper
+        below, above = (x.clamp(min=0).nan_to_num(posinf=0.0) for x in (mean - lower, upper - mean))
         slope = self._sum(at_upper)[:, :-1] - self._sum(at_lower)[:, 1:] - value
         both = at_lower * at_upper
         curvature = self._sum(at_upper * above + both)[:, :-1] + self._sum(at_lower * below + both)[:, 1:] + 1

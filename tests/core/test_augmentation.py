@@ -127,6 +127,15 @@ def test_logistic_rows(weight):
     assert_mean(omega, s * np.tanh(f / 2) / (2 * f))
 
 
+def test_tiny_weights():
+    """A precision that would be zero in single precision is not: the target would be infinite."""
+    for name in ("log_loss", *LATENT):
+        model = rows(name, [0.0, 1.0] * 500, [1e-3] * 1000, dtype=torch.float32)
+        omega, target = model.draw(torch.zeros(1, 1000))
+        assert bool((omega > 0).all())
+        assert bool(torch.isfinite(target).all())
+
+
 @pytest.mark.parametrize("weight", [1.0, 0.4, 2.5])
 def test_logistic_rows_are_a_mixture_of_gaussians(weight):
     """E over PG(s, 0) of the Gaussian kernel at f is the likelihood to the power of s, up to a constant."""

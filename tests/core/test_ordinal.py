@@ -178,6 +178,19 @@ def test_outputs_do_not_depend_on_each_other(n_levels):
         assert_allclose(own_precision[0], precision[b], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_neighbors_do_not_move_together(first):
+    """Given every other cut-point those between are independent, which is why they are accepted one by one."""
+    cuts, raw, _ = problem(6, n_samples=40, n_levels=9, weighted=False)
+    start, moves = cuts.value.clone(), torch.zeros_like(cuts.value)
+    generator = seeded(0)
+    for _ in range(30):
+        cuts._draw_every_other(raw, first, generator)
+        moves += cuts.value != start
+    assert bool((moves[:, first::2] > 0).all())
+    assert bool((moves[:, 1 - first :: 2] == 0).all())
+
+
 def test_same_seed_same_cut_points():
     values = []
     for seed in (1, 1, 2):
