@@ -179,7 +179,7 @@ class FMClassifier(ClassifierMixin, BaseFM):
     n_iter_no_change : int, default=5
         Stop after so many sweeps or epochs without a lower loss on the validation data. The parameters
         of the lowest loss are kept. "mcmc" counts from the end of its burn-in, by the loss of what its sweeps predict
-        on average, and keeps all of its draws.
+        on average, makes 20 sweeps after it at least, and keeps all of its draws.
 
     warm_start : bool, default=False
         Whether `fit` continues from the parameters of the fit before, in minibatch solvers from the state of
