@@ -127,6 +127,23 @@ def test_logistic_rows(weight):
     assert_mean(omega, s * np.tanh(f / 2) / (2 * f))
 
 
+def test_cut_points_are_drawn_before_the_latent_variables():
+    """Both move, and every latent variable is between the new cut-points of its level."""
+    raw = torch.linspace(-1, 1, 30, dtype=torch.float64)[None]
+    model, moves = rows("ordered_probit", [0, 1, 2] * 10), 0
+    for _ in range(20):
+        before = model.cut_points.clone()
+        _, latent = model.draw(raw)
+        moves += not torch.equal(model.cut_points, before)
+        ends = [-math.inf, *model.cut_points[0].tolist(), math.inf]
+        for level in range(3):
+            own = latent[0, level::3]
+            # Up to the rounding of what is added to the bounds and taken off them.
+            assert ends[level] - 1e-12 <= float(own.min())
+            assert float(own.max()) <= ends[level + 1] + 1e-12
+    assert moves > 5
+
+
 def test_tiny_weights():
     """A precision that would be zero in single precision is not: the target would be infinite."""
     for name in ("log_loss", *LATENT):
