@@ -19,12 +19,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ._callbacks import CallbackSupportMixin, FitCallbacks
 from ._checkpoint import Checkpoint
 from ._chunked import ChunkedBatches, ChunkedValidation, Stream, identity_of, open_stream
-from ._coding import Coding
 from ._draws import last_state, warn_if_chains_disagree
 from ._input import X_OPTIONS, Rows, check_rows, check_validation_rows, split_rows
 from ._online import as_tensors, describe_again, lasting, learn_online, online_state
 from ._posterior import PosteriorDraws, posterior_draws
 from ._state import OPTIONAL, fitted_attributes, fitted_parameters
+from ._targets import Target
 from ._task import Start, describe, describe_validation, settings, starting_point, supported_solver
 from ._training import Record, train
 from .core.device import resolve_device
@@ -102,24 +102,12 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
         "verbose": ["verbose"],
     }
 
-    #: Whether y are labels: any type, the same shares of each in both parts of a split.
-    _y_are_labels = False
     #: Seed of the validation split and of the order of the rows.
     _seed: int
 
-    def _learn_labels(self, y: np.ndarray) -> None:
-        """Learn which labels there are."""
-
-    def _encode(self, y: np.ndarray, name: str = "y") -> np.ndarray:
-        """Turn the user's y into numbers, or say what is wrong with it under its name."""
-        raise NotImplementedError
-
-    def _decode(self, y: np.ndarray) -> np.ndarray:
-        """Undo `_encode`."""
-        raise NotImplementedError
-
-    def _measure(self, rows: Rows, solver: Solver) -> Coding:
-        """Measure the encoded target."""
+    @property
+    def _target(self) -> Target:
+        """What kind of target the loss has."""
         raise NotImplementedError
 
     @all_or_nothing
@@ -167,7 +155,7 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
             )
         stream = open_stream(self, solver, X, y, sample_weight) if isinstance(X, Chunks) else None
         rows, held_out = self._validate((X, y, sample_weight), (X_val, y_val, sample_weight_val), stream)
-        task = describe(self, rows, self._measure(rows, solver), solver, device)
+        task = describe(self, rows, self._target.measure(rows, solver), solver, device)
         n_samples = len(rows.y) if stream is None else stream.n_samples
         has_one_pass = stream is not None and stream.chunks.has_one_pass
         max_iter = self.max_iter or (1 if has_one_pass else solver.default_max_iter(n_samples))
@@ -179,7 +167,7 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
             self,
             max_iter=max_iter,
             X=rows.X,
-            y=self._decode(rows.y),
+            y=self._target.decode(rows.y),
             sample_weight=None if sample_weight is None else rows.sample_weight,
             fitted_attributes=functools.partial(fitted_attributes, task),
         )
@@ -259,11 +247,11 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
         goes_on = hasattr(self, "factors_")
         device = resolve_device(self.device)
         rng = check_random_state(self.random_state)
-        rows = check_rows(self, X, y, sample_weight, reset=not goes_on, y_numeric=not self._y_are_labels)
-        rows = rows._replace(y=self._encode(rows.y))
+        rows = check_rows(self, X, y, sample_weight, reset=not goes_on, y_numeric=not self._target.are_labels)
+        rows = rows._replace(y=self._target.encode(rows.y))
         if not goes_on:
             self._draw_seed(rng)
-            task = describe(self, rows, self._measure(rows, solver), solver, device)
+            task = describe(self, rows, self._target.measure(rows, solver), solver, device)
         else:
             task = describe_again(self, rows, solver, device)
         fitted = fitted_parameters(self) if goes_on else None
@@ -304,11 +292,11 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
 
     def _validate(self, data: tuple, validation: tuple, stream: Stream | None) -> tuple[Rows, Rows | None]:
         """Return training and validation rows, with y encoded."""
-        options = {"y_numeric": not self._y_are_labels}
+        options = {"y_numeric": not self._target.are_labels}
         if stream is None:
             rows = check_rows(self, *data, reset=not self._continues(), **options)
-            self._learn_labels(rows.y)
-            rows = rows._replace(y=self._encode(rows.y))
+            self._target.learn(rows.y)
+            rows = rows._replace(y=self._target.encode(rows.y))
         else:
             rows = stream.first()
         if isinstance(validation[0], Chunks):
@@ -317,25 +305,19 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
             return rows, None
         held_out = check_validation_rows(self, *validation, **options)
         if held_out is not None:
-            return rows, held_out._replace(y=self._encode(held_out.y, "y_val"))
+            return rows, held_out._replace(y=self._target.encode(held_out.y, "y_val"))
         if not self.early_stopping:
             return rows, None
         split = functools.partial(
             split_rows,
             validation_fraction=self.validation_fraction,
-            stratify=self._y_are_labels or self.loss == "ordered_probit",
+            stratify=self._target.is_discrete,
             seed=self._seed,
         )
         if stream is not None:
             stream.keep = lambda first: split(first)[0]
         training, held_out = split(rows)
-        missing = np.setdiff1d(rows.y, training.y) if self.loss == "ordered_probit" else rows.y[:0]
-        if len(missing):
-            raise ValueError(
-                f"early_stopping=True sets all samples of {self._decode(missing).tolist()} aside, and "
-                "loss='ordered_probit' needs some of each level. Choose a smaller validation_fraction than "
-                f"{self.validation_fraction}, or pass X_val and y_val to fit."
-            )
+        self._target.check_split(rows, training)
         return training, held_out
 
     def _checked(self, X: Any) -> Any:

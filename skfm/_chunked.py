@@ -150,8 +150,8 @@ class ChunkedValidation:
         estimator, weight = self._estimator, chunk.sample_weight
         if not len(chunk.y) or (weight is not None and not weight.any()):
             return Rows(chunk.X[:0], np.empty(0), np.empty(0))
-        rows = check_rows(estimator, *chunk, reset=False, y_numeric=not estimator._y_are_labels)
-        return rows._replace(y=estimator._encode(rows.y, "y_val"))
+        rows = check_rows(estimator, *chunk, reset=False, y_numeric=not estimator._target.are_labels)
+        return rows._replace(y=estimator._target.encode(rows.y, "y_val"))
 
 
 def _emptied(items: list) -> Iterator:
@@ -191,15 +191,15 @@ class ChunkCheck:
         if not len(chunk.y) or (weight is not None and not weight.any()):
             return Rows(chunk.X[:0], np.empty(0), np.empty(0))
         reset = first and not estimator._continues()
-        rows = check_rows(estimator, *chunk, reset=reset, y_numeric=not estimator._y_are_labels)
+        rows = check_rows(estimator, *chunk, reset=reset, y_numeric=not estimator._target.are_labels)
         if first:
             self._dtype = rows.X.dtype
-            estimator._learn_labels(rows.y if self._chunks.classes is None else self._chunks.classes)
+            estimator._target.learn(rows.y if self._chunks.classes is None else self._chunks.classes)
         elif rows.X.dtype != self._dtype:
             raise ValueError(
                 f"X is {rows.X.dtype}, but {self._dtype} in the first chunk. Convert all chunks to one dtype."
             )
-        return rows._replace(y=estimator._encode(rows.y))
+        return rows._replace(y=estimator._target.encode(rows.y))
 
 
 def identity_of(estimator: Any, rows: Rows, held_out: Rows | None) -> dict[str, Any]:
