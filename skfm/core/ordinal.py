@@ -109,7 +109,7 @@ class CutPoints:
     def _draw_every_other(self, raw: Tensor, first: int, generator: torch.Generator) -> None:
         """Move the cut-points of even or odd number, each on its own: given the others they are independent."""
         ends = with_ends(self.value)
-        # An end has as much room to the outside as to the inside.
+        # Between its neighbors; the first and the last have one on one side only.
         room = (ends[:, 2:] - ends[:, :-2]).nan_to_num(posinf=1.0).clamp(max=1.0)
         scale = room * torch.pow(10.0, -SCALES * uniform(self.value, generator))
         moved = self.value + scale * normal(self.value, generator)

@@ -155,12 +155,17 @@ def find_pairs(design: DesignMatrix, classes: Tensor) -> Pairs | None:
         columns, place = torch.unique(pairs[:, side], return_inverse=True)
         found.append(columns.long())
         places.append(place)
+    return pair_up(found, places)
+
+
+def pair_up(columns: list[Tensor], places: list[Tensor]) -> Pairs:
+    """Return rows as pairs, given the columns of both classes and the place of each row's among them."""
     rows = [torch.argsort(place, stable=True) for place in places]
     counts = [torch.bincount(place) for place in places]
     offsets = [torch.cat([count.new_zeros(1), count.cumsum(0)]) for count in counts]
     partners = [places[1 - side][rows[side]] for side in (0, 1)]
     return Pairs(
-        found,
+        columns,
         [o.to(torch.int32) for o in offsets],
         [o.tolist() for o in offsets],
         rows,

@@ -14,7 +14,7 @@ from scipy import sparse
 from torch import Tensor
 
 from .design import DesignMatrix
-from .plan import Pairs
+from .plan import Pairs, pair_up
 
 #: Rows for each part below which it is not worth the trouble.
 ROWS_A_PART = 4
@@ -105,29 +105,17 @@ def _relations(
     sides: np.ndarray,
 ) -> Relations:
     device = design.device
-    parts: list[DesignMatrix] = []
-    found: list[list[Tensor]] = []
-    numbers: list[Tensor] = []
-    offsets, rows = [], []
+    parts, found = [], []
     for side, part in enumerate(parts_of):
         first = np.unique(part, return_index=True)[1]
         own = X[first] @ sparse.diags((sides == side).astype(np.float64))
         parts.append(
             DesignMatrix.from_array(own, dtype=design.dtype, device=device, dense_columns=np.empty(0, int))
         )
-        columns = np.unique(parts[-1].indices.cpu().numpy())
-        order = columns[np.argsort(class_of[columns], kind="stable")]
+        columns = np.unique(own.tocoo().col)
+        order = columns[np.argsort(class_of[columns], kind="stable")].astype(np.int64)
         cuts = np.flatnonzero(np.diff(class_of[order])) + 1
-        found.append([torch.from_numpy(c).to(device) for c in np.split(order.astype(np.int64), cuts)])
-        numbers.append(torch.arange(len(first)) + (0 if side == 0 else len(numbers[0])))
-        offsets.append(np.concatenate([[0], np.cumsum(np.bincount(part))]))
-        rows.append(np.argsort(part, kind="stable"))
-    partners = [torch.from_numpy(parts_of[1 - side][rows[side]]).to(torch.int32) for side in (0, 1)]
-    pairs = Pairs(
-        [n.to(device) for n in numbers],
-        [torch.from_numpy(o).to(torch.int32).to(device) for o in offsets],
-        [o.tolist() for o in offsets],
-        [torch.from_numpy(r).to(device) for r in rows],
-        [p.to(device) for p in partners],
-    )
-    return Relations(parts, found, pairs)
+        found.append([torch.from_numpy(c).to(device) for c in np.split(order, cuts)])
+    numbers = torch.arange(sum(part.shape[0] for part in parts), device=device)
+    both = list(numbers.split([part.shape[0] for part in parts]))
+    return Relations(parts, found, pair_up(both, [torch.from_numpy(p).to(device) for p in parts_of]))

@@ -2,11 +2,49 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from .priors import FieldPriors, field_size
+
+
+class Hyperpriors(NamedTuple):
+    """What is known before any data, in standardized units.
+
+    Attributes
+    ----------
+    linear_variance : float
+        Scatter of the linear weights a degree of freedom.
+    factors_scatter, factors_variance : float
+        Scatter of each factor, and what every column of the field adds to it.
+    degrees, degrees_apart : float
+        Degrees of freedom of a full prior, as a multiple of the number of parameters of a column, and of each of
+        independent ones.
+    intercept_precision : float
+    noise_shape, noise_rate : float
+        Twice those of the Gamma distribution of the noise precision.
+    """
+
+    linear_variance: float = 0.1
+    factors_scatter: float = 0.1
+    factors_variance: float = 0.001
+    degrees: float = 3.0
+    degrees_apart: float = 1.0
+    intercept_precision: float = 0.01
+    noise_shape: float = 1.0
+    noise_rate: float = 1.0
+
+    def scatter(self, size: int, *, full: bool, has_linear: bool) -> tuple[Tensor, Tensor, float]:
+        """Return what `SampledPriors` takes for ``size`` parameters a column: H, its growth and the degrees."""
+        degrees = self.degrees * size if full else self.degrees_apart
+        scatter = torch.full((size,), self.factors_scatter, dtype=torch.float64)
+        growth = torch.full((size,), self.factors_variance, dtype=torch.float64)
+        if has_linear:
+            scatter[0], growth[0] = self.linear_variance * degrees, 0
+        return scatter, growth, degrees
 
 
 class SampledPriors(FieldPriors):

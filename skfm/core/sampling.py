@@ -31,6 +31,19 @@ def normal(like: Tensor, generator: torch.Generator) -> Tensor:
     return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
 
 
+def normal_given(L: Tensor, b: Tensor, noise: Tensor) -> Tensor:
+    """Return draws from N(P^-1 b, P^-1) with P = L L'.
+
+    Parameters
+    ----------
+    L : Tensor of shape (n, size, size)
+    b, noise : Tensor of shape (n, size)
+        ``noise`` standard normal.
+    """
+    y = torch.linalg.solve_triangular(L, b[:, :, None], upper=False) + noise[:, :, None]
+    return torch.linalg.solve_triangular(L.mT, y, upper=True)[:, :, 0]
+
+
 def log_interval(lower: Tensor, upper: Tensor) -> Tensor:
     """Return log(Phi(upper) - Phi(lower)) for lower < upper, exact in either tail."""
     lower, upper = _to_the_left(lower, upper)[:2]

@@ -148,11 +148,10 @@ class Solver(ABC):
     objective_rises: ClassVar[bool]
     #: Whether sweeps approach a point where the objective stands still, or follow a schedule to its end.
     converges: ClassVar[bool] = True
-    #: Whether iterates carry a posterior, so that predictions have a variance.
+    #: Whether iterates carry a posterior or draws from one, so that predictions have a variance.
     has_posterior: ClassVar[bool] = False
     #: Whether it learns from batches, so that data can come in chunks.
     learns_online: ClassVar[bool] = False
-
     #: Whether iterates carry draws of a posterior, which predictions are averaged over.
     samples: ClassVar[bool] = False
 

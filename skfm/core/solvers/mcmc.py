@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,8 +24,8 @@ from ..augmentation import AUGMENTATIONS
 from ..diagnostics import effective_sample_size, split_r_hat
 from ..draws import Draws, Sample
 from ..parameters import FMParameters, all_finite
-from ..sampled_priors import SampledPriors
-from ..sampling import normal
+from ..sampled_priors import Hyperpriors, SampledPriors
+from ..sampling import normal, normal_given
 from .base import Iterate, Problem, Settings
 from .block import BlockRun, BlockSolver, cholesky
 
@@ -40,33 +40,6 @@ SECOND_START, SECOND_SWEEPS, COMPARED, BETTER = 20, 8, 3, 0.2
 BURN_IN, MOST_BURN_IN = 0.2, 50
 #: Bytes that "auto" keeps at most, and draws of a chain at least.
 BYTES, LEAST_DRAWS = 1 << 28, 20
-
-
-class Hyperpriors(NamedTuple):
-    """What is known before any data, in standardized units.
-
-    Attributes
-    ----------
-    linear_variance : float
-        Scatter of the linear weights a degree of freedom.
-    factors_scatter, factors_variance : float
-        Scatter of each factor, and what every column of the field adds to it.
-    degrees, degrees_apart : float
-        Degrees of freedom of a full prior, as a multiple of the number of parameters of a column, and of each of
-        independent ones.
-    intercept_precision : float
-    noise_shape, noise_rate : float
-        Twice those of the Gamma distribution of the noise precision.
-    """
-
-    linear_variance: float = 0.1
-    factors_scatter: float = 0.1
-    factors_variance: float = 0.001
-    degrees: float = 3.0
-    degrees_apart: float = 1.0
-    intercept_precision: float = 0.01
-    noise_shape: float = 1.0
-    noise_rate: float = 1.0
 
 
 class MCMC(BlockSolver):
@@ -123,7 +96,7 @@ class MCMCRun(BlockRun):
     ) -> None:
         augmentation = AUGMENTATIONS[problem.loss]
         self.hyper = hyper = hyper or Hyperpriors(augmentation.linear_variance)
-        n_factors = start.factors.shape[2]
+        n_factors, full = start.factors.shape[2], settings.covariance_type != "diag"
         self.draws = plan_draws(problem, n_factors, settings)
         device = problem.design.device
         # Whoever goes on must not draw the same numbers again.
@@ -140,7 +113,19 @@ class MCMCRun(BlockRun):
         super().__init__(problem, self._start(start, n_chains, len(problem.target)), None)
         self.rows = augmentation(problem.target, problem.sample_weight, self.generator)
         self.intercept_precision = hyper.intercept_precision
-        self.priors = self._priors(settings.covariance_type)
+        size = self.state.theta.shape[2] - self.first
+        scatter, growth, degrees = hyper.scatter(size, full=full, has_linear=problem.fit_linear)
+        like = self.state.theta
+        self.priors = SampledPriors(
+            like.new_full((size,), SMALL_START),
+            scatter.to(like),
+            growth.to(like),
+            degrees,
+            self.n_outputs,
+            problem.fields,
+            self.used,
+            full=full,
+        )
         self.total_weight = float(problem.sample_weight.sum(dtype=self.wide))
         self.noise: Tensor | None = None
         self.traces: dict[str, list[np.ndarray]] = {}
@@ -167,19 +152,6 @@ class MCMCRun(BlockRun):
         others.copy_(normal(others, self.generator) * start.factors.square().mean().sqrt())
         return FMParameters(intercept, linear, factors)
 
-    def _priors(self, kind: str) -> SampledPriors:
-        hyper, full = self.hyper, kind != "diag"
-        size = self.state.theta.shape[2] - self.first
-        degrees = hyper.degrees * size if full else hyper.degrees_apart
-        precision = self.state.theta.new_full((size,), SMALL_START)
-        scatter = torch.full_like(precision, hyper.factors_scatter)
-        growth = torch.full_like(precision, hyper.factors_variance)
-        if self.problem.fit_linear:
-            scatter[0], growth[0] = hyper.linear_variance * degrees, 0
-        return SampledPriors(
-            precision, scatter, growth, degrees, self.n_outputs, self.problem.fields, self.used, full=full
-        )
-
     def prior(self, columns: Tensor) -> tuple[Tensor, Tensor]:
         return self.priors.of(columns)
 
@@ -194,10 +166,10 @@ class MCMCRun(BlockRun):
         L = cholesky(torch.addcmul(prior_precision, alpha[:, None, None], A))
         assert self.noise is not None  # for the type checker
         noise = self.noise[:, block.columns].flatten(0, 1)
-        return draw_normal(L, prior_shift + alpha[:, None] * b, noise), None
+        return normal_given(L, prior_shift + alpha[:, None] * b, noise), None
 
     def solve(self, L: Tensor, b: Tensor) -> Tensor:
-        return draw_normal(L, b, normal(b, self.generator))
+        return normal_given(L, b, normal(b, self.generator))
 
     def finish(self) -> float:
         """Draw noise and priors, and return the log likelihood, averaged over the chains."""
@@ -243,6 +215,7 @@ class MCMCRun(BlockRun):
 
         self._set_state([choose(new, old) for new, old in zip(self._state(), own, strict=True)])
         self._first_state.clear()
+        self._second_start = -1
 
     def sweep(self) -> Iterate:
         if self.draws.n_seen == self._second_start:
@@ -267,7 +240,7 @@ class MCMCRun(BlockRun):
         if len(columns):
             precision, shift = self.prior(columns)
             noise = normal(shift, self.generator)
-            drawn = draw_normal(cholesky(precision), shift, noise)
+            drawn = normal_given(cholesky(precision), shift, noise)
             theta[:, columns] = drawn.unflatten(0, (self.n_outputs, -1))
 
     def _report(self) -> dict[str, float]:
@@ -285,16 +258,3 @@ class MCMCRun(BlockRun):
             report[f"r_hat_{name}"] = split_r_hat(after)
             report[f"ess_{name}"] = effective_sample_size(after)
         return report
-
-
-def draw_normal(L: Tensor, b: Tensor, noise: Tensor) -> Tensor:
-    """Return draws from N(P^-1 b, P^-1) with P = L L'.
-
-    Parameters
-    ----------
-    L : Tensor of shape (n, size, size)
-    b, noise : Tensor of shape (n, size)
-        ``noise`` standard normal.
-    """
-    y = torch.linalg.solve_triangular(L, b[:, :, None], upper=False) + noise[:, :, None]
-    return torch.linalg.solve_triangular(L.mT, y, upper=True)[:, :, 0]

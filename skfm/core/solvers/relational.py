@@ -83,6 +83,9 @@ class RelationalEngine(Engine):
         # It shares the intercept, which the solver changes in place.
         self.whole = BlockState(state.intercept, theta, None, state.intercept_variance, state.noise_precision)
         self.inner = PairEngine(problem, self.whole, relations.pairs)
+        counts = relations.pairs.offsets[0].diff().long()
+        #: The first part of each row, in the order of these parts.
+        self._own = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
         self._blocks = [
             block
             for side, part in enumerate(relations.parts)
@@ -94,11 +97,10 @@ class RelationalEngine(Engine):
         return self._blocks
 
     def load(self, omega: Tensor, target: Tensor, mean: Tensor) -> None:
-        self._add_up()
         self.inner.load(omega, target, mean)
 
-    def _add_up(self) -> None:
-        """Work g and s of all parts out of the columns."""
+    def reset(self) -> None:
+        # Worked out of the columns, since differences over many sweeps lose digits.
         intercept, linear, factors = self.state.parameters
         alone = FMParameters(torch.zeros_like(intercept), linear, factors)
         for part, numbers in zip(self.relations.parts, self.relations.pairs.columns, strict=True):
@@ -108,15 +110,11 @@ class RelationalEngine(Engine):
         self.inner.reset()
 
     def mean(self) -> Tensor:
-        self._add_up()
-        pairs, out = (
-            self.relations.pairs,
-            self.state.theta.new_empty(self.n_outputs, self.problem.design.shape[0]),
-        )
+        self.reset()
+        pairs, own = self.relations.pairs, self._own
+        out = self.state.theta.new_empty(self.n_outputs, len(own))
         step = max(1, ROW_FLOATS // self.size)
         rows, partners = pairs.rows[0], pairs.partners[0]
-        counts = pairs.offsets[0].diff().long()
-        own = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
         first, second = (self.whole.theta[:, numbers] for numbers in pairs.columns)
         for b in range(self.n_outputs):
             # <(1, s_u), (g_m, s_m)> + g_u
