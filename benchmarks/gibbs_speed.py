@@ -10,7 +10,6 @@ a sweep, from fits of two lengths.
 import argparse
 import os
 import statistics
-import time
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -18,17 +17,11 @@ import numpy as np
 import torch
 from gibbs import with_side_information
 from myfm import MyFMRegressor
+from ratings import cpu, rmse
 from sklearn.preprocessing import OneHotEncoder
 
 from skfm import FMRegressor
 from skfm.datasets import fetch_movielens, make_factorization
-
-
-def seconds_of(call):
-    """Return the result of a call and its CPU seconds."""
-    start = time.process_time()
-    result = call()
-    return result, time.process_time() - start
 
 
 def fit_peer(X, y, sizes, n_factors, n_sweeps):
@@ -47,7 +40,7 @@ def a_sweep(call, few=5, many=25, repeat=3):
     """Return CPU seconds of a sweep, the median of a few differences of two fits."""
     found = []
     for _ in range(repeat):
-        short, long = (seconds_of(lambda n=n: call(n))[1] for n in (few, many))
+        short, long = (cpu(lambda n=n: call(n))[1] for n in (few, many))
         found.append((long - short) / (many - few))
     return statistics.median(found)
 
@@ -105,8 +98,8 @@ def main():
         ("myfm", lambda: fit_peer(X[train], y[train], sizes, n_factors, n)),
         ("skfm", lambda: fit(X[train], y[train], n_factors, n)),
     ):
-        model, seconds = seconds_of(call)
-        error = np.sqrt(np.mean((model.predict(X[test]).clip(1, 5) - y[test]) ** 2))
+        model, seconds = cpu(call)
+        error = rmse(y[test], model.predict(X[test]), (1, 5))
         print(
             f"MovieLens-1M, K={n_factors}, {n} sweeps, {name}: RMSE {error:.4f}, {seconds:.1f} CPU s",
             flush=True,

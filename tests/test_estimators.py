@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from problems import brute_force
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
@@ -60,16 +61,6 @@ def plant(X, n_classes=None, seed=1, noise=0.3):
     if n_classes is None:
         return 10 * raw[0] + 50
     return (raw[0] > np.median(raw[0])).astype(int) if n_classes == 2 else raw.argmax(0)
-
-
-def brute_force(X, intercept, coef, factors):
-    """Raw prediction by a double loop over pairs of columns."""
-    X = X.toarray() if sparse.issparse(X) else X
-    out = intercept + X @ coef
-    for i in range(X.shape[1]):
-        for j in range(i):
-            out = out + (factors[i] @ factors[j]) * X[:, i] * X[:, j]
-    return out
 
 
 def fitted_state(model):

@@ -4,10 +4,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
 
 from skfm import FMRegressor
-from skfm._draws import last_state
 from skfm._training import Record
 from skfm.datasets import make_factorization
 
@@ -23,14 +21,6 @@ def test_a_warm_start_never_draws_the_same_numbers_again():
     # Runs of as many sweeps: from the same numbers they would go up and down together, wherever they start.
     noise = [model.fit(X, Y).posterior_.noise_std[0] for _ in range(3)]
     assert np.abs(np.corrcoef(noise)[np.triu_indices(3, 1)]).max() < 0.6
-
-
-@pytest.mark.filterwarnings("ignore:The chains disagree")
-def test_chains_go_on_from_their_last_draws():
-    model = sampler(n_chains=2, max_iter=9).fit(X, Y)
-    P, state = model.posterior_, last_state(model, 3)
-    for found, drawn in zip(state, (P.intercept, P.coef, P.factors), strict=True):
-        assert_allclose(found, drawn[[0, 1, 0], -1])
 
 
 @pytest.mark.parametrize("trouble", [KeyboardInterrupt, MemoryError])

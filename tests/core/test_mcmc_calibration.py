@@ -12,9 +12,9 @@ from scipy import sparse, stats
 
 from skfm.core.design import DesignMatrix
 from skfm.core.parameters import FMParameters, raw_prediction
-from skfm.core.sampled_priors import wishart
+from skfm.core.sampled_priors import Hyperpriors, wishart
 from skfm.core.solvers.base import Problem, Settings
-from skfm.core.solvers.mcmc import Hyperpriors, MCMCRun
+from skfm.core.solvers.mcmc import MCMCRun
 
 CPU = torch.device("cpu")
 N_FACTORS = 2

@@ -7,8 +7,9 @@ from scipy import sparse, special
 
 from skfm.core.design import DesignMatrix
 from skfm.core.parameters import FMParameters
+from skfm.core.sampled_priors import Hyperpriors
 from skfm.core.solvers.base import Problem, Settings
-from skfm.core.solvers.mcmc import Hyperpriors, MCMCRun
+from skfm.core.solvers.mcmc import MCMCRun
 
 HYPER = Hyperpriors(
     linear_variance=0.5, factors_scatter=1.0, factors_variance=0.0, degrees_apart=8.0, intercept_precision=1.0
