@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,8 @@ class PosteriorDraws:
             If ArviZ is not installed.
         """
         try:
-            import arviz
+            # Its types differ from version to version, and none of them matters here.
+            arviz: Any = import_module("arviz")
         except ImportError as error:
             raise ImportError("to_arviz needs ArviZ. Install it with: pip install arviz") from error
         posterior = self.to_dict()
