@@ -11,8 +11,8 @@ import torch
 
 from ._coding import Coding
 from ._input import Rows
-from ._training import SampledValidation, Validation
 from ._units import Units, as_tensor
+from ._validation import SampledValidation, Validation
 from .core.augmentation import AUGMENTATIONS
 from .core.batches import Rows as CoreRows
 from .core.design import DesignMatrix
