@@ -20,6 +20,8 @@ VENV_BENCH ?= .venv-bench
 CONSTRAINTS ?= constraints.txt
 PIP_FLAGS ?=
 ARGS ?=
+# Processes that share the tests; `make test WORKERS=0 ARGS=--pdb` runs them in one.
+WORKERS ?= 2
 # MovieLens has to be downloaded, so its example runs by `make examples EXAMPLES=examples/movielens.py`.
 EXAMPLES ?= $(filter-out examples/movielens.py,$(sort $(wildcard examples/*.py)))
 BENCH ?= $(sort $(wildcard benchmarks/[a-z]*.py))
@@ -59,14 +61,14 @@ demo: $(VENV)/.installed-examples
 	MPLBACKEND=Agg $(BIN)/python examples/quickstart.py $(ARGS)
 
 test: $(VENV)/.installed-test
-	$(TEST_ENV) $(BIN)/python -m pytest $(ARGS)
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 test-oldest:
 	@$(MAKE) --no-print-directory test VENV=$(VENV_OLDEST) CONSTRAINTS=constraints-oldest.txt \
 	    ARGS="$(OLDEST_IGNORES) $(ARGS)"
 
 doctest: $(VENV)/.installed-test
-	$(TEST_ENV) $(BIN)/python -m pytest --doctest-modules --doctest-glob='*.rst' --doctest-glob='*.md' \
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --doctest-modules --doctest-glob='*.rst' --doctest-glob='*.md' \
 	    skfm README.md docs/index.rst docs/user_guide $(ARGS)
 
 # Targets of their own, so that `make -k lint` shows what each of them finds.
