@@ -201,7 +201,7 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
         record = train(
             problem,
             solver,
-            starting_point(self, task, rng, start.parameters, all_rows=stream is None),
+            starting_point(self, task, rng, start.parameters),
             options,
             max_iter=max_iter,
             tol=self.tol if solver.converges else 0.0,
@@ -317,7 +317,7 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
         options = settings(self, task, max_iter=1, seed=self._seed)
         options = dataclasses.replace(options, learning_rate_schedule="constant")
         record = Record(solver.objective_name, validated=False)
-        start = starting_point(self, task, rng, fitted, all_rows=False)
+        start = starting_point(self, task, rng, fitted)
         iterate, self._online = learn_online(getattr(self, "_online", None), task, options, start)
         if goes_on and "training_loss" in self.history_:
             record.objective.extend(self.history_["training_loss"])

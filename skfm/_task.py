@@ -169,7 +169,7 @@ def describe_validation(rows: Rows, task: Task) -> Validation:
 
 
 def starting_point(
-    estimator: Any, task: Task, rng: np.random.RandomState, fitted: FMParameters | None, *, all_rows: bool
+    estimator: Any, task: Task, rng: np.random.RandomState, fitted: FMParameters | None
 ) -> FMParameters:
     """Return the parameters to start from, in the solver's units.
 
@@ -181,8 +181,6 @@ def starting_point(
         Nothing that depends on the number of samples may have been drawn from it.
     fitted : FMParameters or None
         Parameters to continue from, in the user's units.
-    all_rows : bool
-        Whether the task has all rows that there will be.
     """
     problem, coding = task.problem, task.coding
     shape = (len(coding.start), problem.design.shape[1], estimator.n_factors)
@@ -198,7 +196,10 @@ def starting_point(
     else:
         # In float64 on the CPU, so that every device and dtype starts from the same numbers.
         factors = torch.from_numpy(estimator.init_scale * rng.standard_normal(shape))
-        factors[:, _without_data(estimator, problem.design, all_rows=all_rows)] = 0
+        encoder = frame_encoder(estimator)
+        if encoder is not None:
+            # Nothing would ever correct these.
+            factors[:, torch.from_numpy(encoder.unseen)] = 0
         start = FMParameters(
             torch.as_tensor(coding.start, dtype=torch.float64),
             torch.zeros(shape[:2], dtype=torch.float64),
@@ -222,18 +223,6 @@ def settings(estimator: Any, task: Task, *, max_iter: int, seed: int, start: Sta
         quantile=task.quantile,
         start=start.kind,
         n_before=start.n_sweeps,
-    )
-
-
-def _without_data(estimator: Any, design: DesignMatrix, *, all_rows: bool) -> torch.Tensor:
-    """Tell which columns will have no data: nothing would ever correct the factors that they start from."""
-    if all_rows:
-        return ~design.used().cpu()
-    encoder = frame_encoder(estimator)
-    return (
-        torch.zeros(design.shape[1], dtype=torch.bool)
-        if encoder is None
-        else torch.from_numpy(encoder.unseen)
     )
 
 

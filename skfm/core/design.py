@@ -253,13 +253,6 @@ class DesignMatrix:
         kinds[self.dense_columns[self.dense_numeric()].cpu()] = DENSE_NUMERIC
         return kinds
 
-    def used(self) -> Tensor:
-        """Tell which columns hold anything but zeros, (n_features,)."""
-        used = torch.zeros(self.shape[1], dtype=torch.bool, device=self.device)
-        used[self.indices.long()] = True
-        used[self.dense_columns] = (self.dense != 0).any(1)
-        return used
-
     def dense_numeric(self) -> Tensor:
         """Tell which dense columns hold values other than 0 and 1, (n_dense,)."""
         return ((self.dense != 0) & (self.dense != 1)).any(1)
