@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import narwhals.stable.v2 as nw
 import numpy as np
+from narwhals.exceptions import DuplicateError
 from scipy import sparse
 
 #: Types of values that are several categories at once.
@@ -70,8 +71,11 @@ class SourceColumn(NamedTuple):
 
     def numbers(self, dtype: Any) -> np.ndarray:
         """Return the values as finite numbers, or say what is wrong with them."""
+        values = self.values.to_native() if self._is_plain() else self.objects()
         try:
-            numbers = np.asarray(self.values.to_native() if self._is_plain() else self.objects(), dtype)
+            if np.iscomplexobj(values):
+                raise TypeError("complex numbers")
+            numbers = np.asarray(values, dtype)
         except (TypeError, ValueError):
             shown = next((value for value in self.objects() if not _is_number(value)), None)
             raise ValueError(
@@ -102,15 +106,21 @@ def _is_number(value: Any) -> bool:
     return True
 
 
-def is_frame(X: Any) -> bool:
-    """Tell whether X is a DataFrame of pandas, polars or another library that narwhals knows."""
-    return isinstance(nw.from_native(X, eager_only=True, pass_through=True), nw.DataFrame)
+def as_frame(X: Any) -> nw.DataFrame | None:
+    """Return a DataFrame of pandas, polars or another library that narwhals knows in its terms, else None."""
+    try:
+        frame = nw.from_native(X, pass_through=True)
+    except DuplicateError as error:
+        raise ValueError(f"X has several columns of one name: {error} Rename all but one of each.") from error
+    if isinstance(frame, nw.LazyFrame):
+        raise TypeError(f"X is a {type(X).__name__}, which has not been worked out yet. Pass X.collect().")
+    return frame if isinstance(frame, nw.DataFrame) else None
 
 
 def source_columns(X: Any) -> Iterator[SourceColumn]:
     """Yield the columns of a DataFrame or a dense array."""
-    frame = nw.from_native(X, eager_only=True, pass_through=True)
-    if isinstance(frame, nw.DataFrame):
+    frame = as_frame(X)
+    if frame is not None:
         for series in frame.iter_columns():
             yield SourceColumn(str(series.name), series)
         return

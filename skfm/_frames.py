@@ -17,7 +17,7 @@ from ._frame_columns import (
     LISTS,
     NUMERIC,
     SourceColumn,
-    is_frame,
+    as_frame,
     selected,
     source_columns,
 )
@@ -68,7 +68,7 @@ class FrameEncoder:
         given = estimator.categorical_features
         from_dtype = isinstance(given, str)
         no_more = estimator.multi_value_features is None
-        if no_more and (given is None or (from_dtype and not is_frame(X))):
+        if no_more and (given is None or (from_dtype and as_frame(X) is None)):
             return None
         columns = list(source_columns(X))
         names = [column.name for column in columns]

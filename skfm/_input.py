@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,7 +60,8 @@ def check_rows(
     encoder = FrameEncoder.plan(X, estimator) if reset else frame_encoder(estimator)
     if encoder is not None:
         return _check_frame(estimator, encoder, X, y, sample_weight, reset=reset, y_numeric=y_numeric)
-    X, y = validate_data(estimator, X, y, reset=reset, y_numeric=y_numeric, **X_OPTIONS)
+    with _hint_at_categories():
+        X, y = validate_data(estimator, X, y, reset=reset, y_numeric=y_numeric, **X_OPTIONS)
     weight = _check_weight(sample_weight, X, X.dtype)
     if reset:
         estimator._frame = None
@@ -80,6 +83,8 @@ def _check_frame(
     validate_data(estimator, X, y, reset=reset, skip_check_array=True)
     y = _check_y(y, y_numeric=y_numeric, estimator=estimator)
     check_consistent_length(X, y)
+    if not len(y):
+        raise ValueError(f"Found 0 samples, while {type(estimator).__name__} needs at least 1.")
     weight = _check_weight(sample_weight, X, np.dtype(encoder.dtype))
     places = np.flatnonzero(weight)
     source = X if len(places) == len(weight) else _safe_indexing(X, places)
@@ -93,9 +98,23 @@ def check_features(estimator: Any, X: Any) -> Any:
     """Return X as a fitted model takes it: a matrix of numbers in the columns of `coef_`."""
     encoder = frame_encoder(estimator)
     if encoder is None:
-        return validate_data(estimator, X, reset=False, **X_OPTIONS)
+        with _hint_at_categories():
+            return validate_data(estimator, X, reset=False, **X_OPTIONS)
     validate_data(estimator, X, reset=False, skip_check_array=True)
     return check_array(encoder.transform(X), estimator=estimator, **X_OPTIONS)
+
+
+@contextmanager
+def _hint_at_categories() -> Iterator[None]:
+    """Say what can be done about strings where numbers should be."""
+    try:
+        yield
+    except ValueError as error:
+        if "could not convert string to float" not in str(error):
+            raise
+        raise ValueError(
+            f"{error}. If X has columns of categories, pass it as a DataFrame, or name them in categorical_features."
+        ) from error
 
 
 def _check_weight(sample_weight: Any, X: Any, dtype: Any) -> np.ndarray:

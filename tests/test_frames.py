@@ -458,6 +458,20 @@ BAD_FRAMES = {
         "strings of values with '|' between",
     ),
     "no delimiter": (shop, {"multi_value_features": {"city": ""}}, ValueError, "must be a delimiter"),
+    "lazy": (lambda: pl.from_pandas(shop()[0]).lazy(), {}, TypeError, "Pass X.collect()"),
+    "one name twice": (
+        lambda: shop()[0].set_axis(["size", "city", "city", "age"], axis=1),
+        {},
+        ValueError,
+        "several columns of one name",
+    ),
+    "complex": (lambda: broken(age=1j), {}, ValueError, "'age' has to hold numbers"),
+    "strings in an array": (
+        lambda: shop()[0].to_numpy(object),
+        {},
+        ValueError,
+        "pass it as a DataFrame, or name them in categorical_features",
+    ),
     "sparse": (
         lambda: sparse.eye(200).tocsr(),
         {"categorical_features": [0]},
@@ -477,6 +491,12 @@ def test_bad_frames_are_named_and_nothing_is_lost(name):
     with pytest.raises(error, match=re.escape(message)):
         model.set_params(**parameters).fit(X[0] if isinstance(X, tuple) else X, y)
     assert_array_equal(model.predict(frame), before)
+
+
+def test_no_rows():
+    frame, y = shop()
+    with pytest.raises(ValueError, match="Found 0 samples, while FMRegressor needs at least 1"):
+        FMRegressor().fit(frame[:0], y[:0])
 
 
 def test_bad_frames_at_predict():
