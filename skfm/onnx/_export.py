@@ -67,8 +67,8 @@ def to_onnx(estimator: Any, X: Any = None, **options: Any) -> Any:
     -------
     model : onnx.ModelProto
         Its outputs are ``variable``, the predictions of a regressor; or ``label`` and ``probabilities`` of a
-        classifier, where the hinge losses have the decision function in place of the latter. Probabilities are averaged over the posterior, as
-        `FMClassifier.predict_proba` does.
+        classifier, where the hinge losses have the decision function in place of the latter. Probabilities are
+        averaged over the posterior, as `FMClassifier.predict_proba` does.
 
     Raises
     ------
