@@ -18,12 +18,16 @@ def check_table(X: Any, y: Any) -> tuple[sp.csr_matrix, np.ndarray]:
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
     y : array-like of shape (n_samples,)
     """
-    X, y = check_X_y(X, y, accept_sparse="csr", dtype=[np.float64, np.float32], y_numeric=True)
+    X, y = check_X_y(X, y, accept_sparse="csr", dtype=[np.float64, np.float32])
+    if y.dtype.kind not in "biuf":
+        raise ValueError(
+            f"y must hold numbers, got {y.dtype}. Number classes by np.unique(y, return_inverse=True)[1]."
+        )
     table = sp.csr_matrix(X)
     if not table.has_canonical_format:
         table = table.copy()
         table.sum_duplicates()
-    return table, y
+    return table, y.astype(np.float64)
 
 
 def lines_of(X: sp.csr_matrix, y: np.ndarray, keys: Callable[[np.ndarray], list[str]]) -> Iterator[str]:
