@@ -83,8 +83,8 @@ def read_libffm(
     check_file(source)
     with source.open("rb") as file:
         table = FieldTable(n_features, os.fstat(file.fileno()).st_size)
-        rows = Rows(table, check_float_type(dtype))
-        rows.read(file, source, 1)
+        rows = Rows(source, table, check_float_type(dtype))
+        rows.read(file, 1)
     if not rows.labels:
         raise ValueError(f"{source} has no rows, only blank lines.")
     X, y = rows.matrix(max(1, len(table.fields)))
@@ -299,8 +299,8 @@ class LibffmChunks(Chunks):
             yield self._rows(piece).matrix(n_features)
 
     def _rows(self, piece: ByteRange) -> Rows:
-        rows = Rows(self._table, self.dtype)
-        rows.read(BytesIO(read(piece)), piece.path, count_lines(piece.path, piece.start) + 1)
+        rows = Rows(piece.path, self._table, self.dtype)
+        rows.read(BytesIO(read(piece)), count_lines(piece.path, piece.start) + 1)
         return rows
 
     def _survey(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from array import array
 from collections.abc import Iterable
@@ -15,7 +16,7 @@ from ..streaming._svmlight_line import REPAIR, number_fault, show
 
 WORD = re.compile(rb"\S+")
 FEATURE = re.compile(rb"([0-9]+):([0-9]+):([^:]+)")
-LARGEST = int(np.iinfo(np.int32).max)
+LARGEST, LARGEST_NUMBER = int(np.iinfo(np.int32).max), float(np.finfo(np.float64).max)
 #: Columns that are made for any file, and bytes of a file for each one more: a short line must not take much memory.
 FREE_COLUMNS, BYTES_A_COLUMN = 1024, 2
 
@@ -73,25 +74,34 @@ class Rows:
 
     Parameters
     ----------
+    path : Path
+        The file that they are from.
     table : FieldTable
         Learns from them.
     dtype : dtype
         Of the values.
     """
 
-    def __init__(self, table: FieldTable, dtype: Any) -> None:
-        self.table, self.dtype = table, dtype
+    def __init__(self, path: Path, table: FieldTable, dtype: Any) -> None:
+        self.path, self.table, self.dtype = path, table, dtype
+        self._largest = float(np.finfo(dtype).max)
         self.labels, self.values = array("d"), array("d")
         self.columns, self.ends = array("i"), array("i", [0])
 
-    def read(self, lines: Iterable[bytes], path: Path, first_line: int) -> None:
+    def read(self, lines: Iterable[bytes], first_line: int) -> None:
         """Take all lines, of which the first one has this number in the file."""
         for number, line in enumerate(lines, first_line):
             try:
                 self._add(line)
             except ValueError as error:
                 begins = show(line.strip(), 60)
-                raise ValueError(f"{path}, line {number}: {error} The line begins with {begins}.") from None
+                raise ValueError(
+                    f"{self.path}, line {number}: {error} The line begins with {begins}."
+                ) from None
+            except OverflowError:
+                raise ValueError(
+                    f"{self.path} has more than {LARGEST} entries. Read it with LibffmChunks."
+                ) from None
 
     def _add(self, line: bytes) -> None:
         # Word by word: a list of them would take many times the memory of a long line.
@@ -99,7 +109,7 @@ class Rows:
         label = next(words, None)
         if label is None:
             return
-        self.labels.append(_number(label[0], "label", np.float64))
+        self.labels.append(_number(label[0], "label", LARGEST_NUMBER))
         for word in words:
             match = FEATURE.fullmatch(word[0])
             if match is None:
@@ -107,7 +117,7 @@ class Rows:
             field, column = _index(match[1], "field"), _index(match[2], "index")
             self.table.learn(column, field)
             self.columns.append(column)
-            self.values.append(_number(match[3], "value", self.dtype))
+            self.values.append(_number(match[3], "value", self._largest))
         self.ends.append(len(self.columns))
 
     def matrix(self, n_features: int) -> tuple[sp.csr_matrix, np.ndarray]:
@@ -118,7 +128,12 @@ class Rows:
             (values.astype(self.dtype, copy=False), columns, ends), shape=(len(labels), n_features)
         )
         # Entries of one column in a row add up, as in any matrix.
-        X.sum_duplicates()
+        with np.errstate(over="ignore"):
+            X.sum_duplicates()
+        if not np.isfinite(X.data).all():
+            raise ValueError(
+                f"{self.path}: entries of one column in a row add up to more than a {self.dtype} can be."
+            )
         return X, labels
 
 
@@ -129,12 +144,18 @@ def _index(digits: bytes, what: str) -> int:
     return number
 
 
-def _number(word: bytes, what: str, dtype: Any) -> float:
+def _number(word: bytes, what: str, largest: float) -> float:
+    """Return a finite number, up to the largest of a type."""
+    try:
+        number = float(word)
+    except ValueError:
+        number = math.nan
     # An underscore between digits is Python's own.
-    reason = number_fault(word, dtype) if b"_" not in word else f"{show(word)} is not a number"
-    if reason:
-        raise ValueError(f"the {what} {reason}. {REPAIR}")
-    return float(word)
+    if abs(number) <= largest and b"_" not in word:
+        return number
+    dtype = np.float32 if largest < LARGEST_NUMBER else np.float64
+    reason = number_fault(word, dtype) or f"{show(word)} is not a number"
+    raise ValueError(f"the {what} {reason}. {REPAIR}")
 
 
 def _as_array(numbers: array[Any]) -> np.ndarray:

@@ -150,6 +150,13 @@ def test_malformed_libffm_lines(make, line, message, tmp_path):
     assert "The line begins with" in str(caught.value)
 
 
+def test_sums_that_overflow(tmp_path):
+    path = tmp_path / "data.ffm"
+    path.write_text("1 0:0:1e308 0:0:1e308\n")
+    with pytest.raises(ValueError, match=r"data\.ffm: entries of one column in a row add up"):
+        read_libffm(path)
+
+
 def test_an_index_far_beyond_the_file_takes_no_memory(tmp_path):
     path = tmp_path / "data.ffm"
     path.write_text("1 0:5000:1\n" * 100)

@@ -169,6 +169,18 @@ def peak_of(load, path):
         tracemalloc.stop()
 
 
+def load_bounded(load, path):
+    """Return None or the error of a load, which has to name the file, and to have taken memory in proportion to it."""
+    limit = 10 * path.stat().st_size + FREE
+    peak, error = peak_of(load, path)
+    if peak > limit:
+        # What Python and others cache on the way is not taken a second time.
+        peak, error = peak_of(load, path)
+    assert peak <= limit
+    assert error is None or str(path) in str(error)
+    return error
+
+
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory):
     folder = tmp_path_factory.mktemp("originals")
@@ -185,20 +197,16 @@ def test_damaged_files(name, originals, tmp_path):
     for content in files:
         path.write_bytes(content)
         for load in loads:
-            peak_of(load, path)  # what is imported or cached by the first load
-            assert peak_of(load, path)[1] is None
+            assert load_bounded(load, path) is None
 
     @settings(
         max_examples=500, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
     )
     @given(st.sampled_from(files), damage())
     def check(content, change):
-        damaged = change(content)
-        path.write_bytes(damaged)
+        path.write_bytes(change(content))
         for load in loads:
-            peak, error = peak_of(load, path)
-            assert error is None or str(path) in str(error)
-            assert peak <= 10 * len(damaged) + FREE
+            load_bounded(load, path)
 
     check()
 
@@ -250,7 +258,6 @@ def test_changed_settings_and_arrays(tmp_path):
     path, originals = tmp_path / "model", []
     for content in safetensors(tmp_path):
         path.write_bytes(content)
-        peak_of(load_model, path)  # what is imported or cached by the first load
         with safe_open(str(path), framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             originals.append((arrays, file.metadata()["skfm"]))
@@ -263,9 +270,9 @@ def test_changed_settings_and_arrays(tmp_path):
         for _ in range(n_changes):
             if draw.draw(st.booleans()):
                 name = draw.draw(st.sampled_from(sorted(arrays)))
-                arrays[name] = np.ascontiguousarray(
-                    CHANGES[draw.draw(st.sampled_from(sorted(CHANGES)))](arrays[name])
-                )
+                change = CHANGES[draw.draw(st.sampled_from(sorted(CHANGES)))]
+                with np.errstate(all="ignore"):
+                    arrays[name] = np.ascontiguousarray(change(arrays[name]))
                 continue
             *way, last = draw.draw(st.sampled_from([place for place in places_in(document) if place]))
             parent = document
@@ -276,10 +283,7 @@ def test_changed_settings_and_arrays(tmp_path):
             else:
                 del parent[last]
         save_file(arrays, str(path), metadata={"skfm": json.dumps(document)})
-        peak, error = peak_of(load_model, path)
-        assert error is None or str(path) in str(error)
-        assert peak <= 10 * path.stat().st_size + FREE
-        if error is None:
+        if load_bounded(load_model, path) is None:
             load_and_predict(path)
             learn_on(load_model(path))
 
@@ -307,9 +311,7 @@ def test_files_of_anything(name, tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "anything"
     path.write_bytes(content)
     for load in FORMATS[name][1]:
-        peak, error = peak_of(load, path)
-        assert error is None or str(path) in str(error)
-        assert peak <= 10 * len(content) + FREE
+        load_bounded(load, path)
 
 
 def large_files(folder):
@@ -369,6 +371,4 @@ def test_memory_of_settings(bomb, tmp_path):
 
     path = tmp_path / "model"
     save_file({"a": np.zeros(1)}, str(path), metadata={"skfm": bomb})
-    peak, error = peak_of(load_model, path)
-    assert isinstance(error, ValueError)
-    assert peak <= 10 * path.stat().st_size + FREE
+    assert isinstance(load_bounded(load_model, path), ValueError)
