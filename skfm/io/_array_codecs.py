@@ -13,6 +13,8 @@ from ._codec import SCALARS, Codec, Decoder, Encoder, expect
 LONG = 32
 #: Array types that can be stored as they are.
 DTYPES = tuple(np.dtype(code) for code in ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8"))
+#: Other kinds of arrays have a meaning that a file does not keep.
+ARRAYS = (np.ndarray, np.memmap)
 LARGEST_CODE_POINT = 0x10FFFF
 #: What the items of long lists are stored as.
 PACKED: dict[type, str] = {bool: "?", int: "i8", float: "f8"}
@@ -59,7 +61,7 @@ class ArrayCodec(Codec):
     tag = "array"
 
     def accepts(self, value: Any) -> bool:
-        return type(value) is np.ndarray and value.dtype.newbyteorder("=") in DTYPES
+        return type(value) in ARRAYS and value.dtype.newbyteorder("=") in DTYPES
 
     def encode(self, value: Any, to: Encoder, name: str, depth: int) -> Any:
         return to.store(value, name)
@@ -74,7 +76,7 @@ class TextCodec(Codec):
     tag = "text"
 
     def accepts(self, value: Any) -> bool:
-        return type(value) is np.ndarray and value.dtype.kind == "U" and value.dtype.itemsize > 0
+        return type(value) in ARRAYS and value.dtype.kind == "U" and value.dtype.itemsize > 0
 
     def encode(self, value: Any, to: Encoder, name: str, depth: int) -> Any:
         native = np.array(value, value.dtype.newbyteorder("="), order="C", ndmin=1)
@@ -96,7 +98,7 @@ class ObjectArrayCodec(Codec):
     tag = "objects"
 
     def accepts(self, value: Any) -> bool:
-        return type(value) is np.ndarray and value.dtype == object
+        return type(value) in ARRAYS and value.dtype == object
 
     def encode(self, value: Any, to: Encoder, name: str, depth: int) -> Any:
         items = [item.item() if isinstance(item, np.generic) else item for item in value.ravel().tolist()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ LARGEST = 2**62
 
 
 def check_number(name: str, value: Any, *, above: float = -math.inf) -> None:
-    if type(value) not in (float, int, np.float64, np.float32) or not math.isfinite(value) or value <= above:
+    if not isinstance(value, Real) or not math.isfinite(value) or value <= above:
         bound = "" if above == -math.inf else f" above {above:g}"
         raise ValueError(f"{name} must be a finite number{bound}, got {value!r}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ def _sizes(estimator: Any, state: dict[str, Any]) -> Sizes:
     if loss not in losses or loss not in SOLVERS[solver].losses:
         raise ValueError(f"loss={loss!r} is none of a {type(estimator).__name__} fitted by solver={solver!r}")
     quantile = model["quantile"]
-    if type(quantile) not in (int, float, np.float64, np.float32) or not 0 < quantile < 1:
+    if not isinstance(quantile, Real) or not 0 < float(quantile) < 1:
         raise ValueError(f"quantile={quantile!r} is not between 0 and 1")
     n_features = check_count("n_features_in_", state["n_features_in_"], least=1)
     n_outputs = check_count("n_outputs", model["n_outputs"], least=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -184,9 +185,7 @@ def _draws(name: str, value: Any, sizes: Sizes) -> None:
 
 
 def _lasting(name: str, value: Any, sizes: Sizes) -> None:
-    if type(value) is not dict or not all(
-        type(v) in (str, bool, int, float, np.float64) for v in value.values()
-    ):
+    if type(value) is not dict or not all(isinstance(v, str | np.bool_ | Real) for v in value.values()):
         raise ValueError(f"{name} holds other things than settings")
 
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -19,6 +20,7 @@ from saved import assert_same, data, small
 
 from skfm.io import load_model, save_model
 from skfm.io._array_codecs import LONG
+from skfm.streaming import Chunks
 
 #: Short runs of several chains have not mixed.
 pytestmark = pytest.mark.filterwarnings("ignore:The chains disagree")
@@ -88,6 +90,37 @@ def test_labels_of_any_type(solver, labels, tmp_path):
     assert_same(vars(again), vars(model))
     assert_array_equal(again.predict(X), model.predict(X))
     assert again.predict(X).dtype == model.predict(X).dtype
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_what_else_a_fit_may_leave(solver, tmp_path):
+    X, y = data(n=80)
+    options = {
+        "early_stopping": True,
+        "max_iter": np.int64(4),
+        "fit_intercept": np.bool_(True),
+        "random_state": 0,
+    }
+    model = FMClassifier(np.int64(2), solver=solver, class_weight="balanced", **options)
+    model.fit(X, y, sample_weight=np.linspace(0, 1, 80, dtype=np.float32))
+    assert_same(vars(round_trip(model, tmp_path)), vars(model))
+
+
+def test_a_stream_of_chunks(tmp_path):
+    X, y = data()
+    chunks = Chunks([(X[:30], y[:30]), (X[30:], y[30:])])
+    model = FMRegressor(2, solver="ftrl", loss="quantile", quantile=np.float32(0.25), random_state=0).fit(
+        chunks
+    )
+    assert_same(vars(round_trip(model, tmp_path)), vars(model))
+
+
+def test_arrays_that_are_mapped_from_a_file(tmp_path):
+    model = small(solver="vb")
+    joblib.dump(model, tmp_path / "model.joblib")
+    mapped = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
+    assert isinstance(mapped.factors_, np.memmap)
+    assert_same(vars(round_trip(mapped, tmp_path)), vars(model))
 
 
 @pytest.mark.parametrize("warm", ["als", "mcmc", "adagrad"])
