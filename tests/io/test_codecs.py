@@ -7,16 +7,18 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
 from saved import assert_same
+from sklearn.preprocessing import OneHotEncoder
 
 from skfm.io._array_codecs import LONG
-from skfm.io._codec import DEPTH, Decoder, Encoder
+from skfm.io._codec import DEPTH, Codec, Decoder, Encoder
 from skfm.io._codecs import CODECS
 
 
 class Stored(Decoder):
-    def __init__(self, encoder):
-        super().__init__(CODECS)
+    def __init__(self, encoder, codecs=CODECS):
+        super().__init__(codecs)
         self.arrays = dict(encoder.arrays)
 
     def take(self, name):
@@ -101,3 +103,34 @@ def test_codecs_take_nothing_that_they_do_not_write(tag, content):
 
     with contextlib.suppress(ValueError):
         Nothing(CODECS).decode({tag: content})
+
+
+class EncoderCodec(Codec):
+    """A codec of one more type, made of what the others can store."""
+
+    tag = "one-hot encoder"
+
+    def accepts(self, value):
+        return type(value) is OneHotEncoder
+
+    def encode(self, value, to, name, depth):
+        return to.encode({"categories": value.categories_, "unknown": value.handle_unknown}, name, depth)
+
+    def decode(self, content, source, depth):
+        state = source.decode(content, depth)
+        encoder = OneHotEncoder(categories=state["categories"], handle_unknown=state["unknown"])
+        return encoder.fit(np.array([values[:1] for values in state["categories"]], object).T)
+
+
+def test_one_more_type_is_one_more_codec():
+    codecs = CODECS | {EncoderCodec.tag: EncoderCodec()}
+    X = np.array([["a", 1.5, None], ["b", np.nan, "x"], ["a", 2.5, None]], object)
+    state = {"frame": OneHotEncoder(handle_unknown="ignore").fit(X)}
+    to = Encoder(codecs)
+    node = json.loads(json.dumps(to.encode(state, "state"), allow_nan=False))
+    found = Stored(to, codecs).decode(node)
+    assert_array_equal(found["frame"].transform(X).toarray(), state["frame"].transform(X).toarray())
+    with pytest.raises(
+        ValueError, match="holds a 'one-hot encoder', which this version of skfm does not know"
+    ):
+        Stored(to).decode(node)
