@@ -209,12 +209,38 @@ class SvmlightChunks(Chunks):
 
 
 def is_row(line: bytes) -> bool:
-    """Tell rows from comments and blank lines."""
+    """Tell rows from comments and blank lines.
+
+    Parameters
+    ----------
+    line : bytes
+        A line of a file.
+
+    Returns
+    -------
+    is_row : bool
+        Whether it is a row.
+    """
     return bool(line.split(b"#", 1)[0].strip())
 
 
 def load_range(piece: ByteRange, **options: Any) -> tuple[Any, np.ndarray]:
-    """Return X and y of a range, with options of scikit-learn's parser, or say which line is at fault."""
+    """Read the rows of a range, or say which line is at fault.
+
+    Parameters
+    ----------
+    piece : ByteRange
+        Some whole lines of a file.
+    **options : dict
+        Options `n_features`, `zero_based` and `dtype` of scikit-learn's parser.
+
+    Returns
+    -------
+    X : csr matrix of shape (n_samples, n_features)
+        The features.
+    y : ndarray of shape (n_samples,)
+        The labels.
+    """
     text = read(piece)
     try:
         return _parse(text, **options)
