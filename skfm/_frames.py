@@ -89,10 +89,11 @@ class FrameEncoder:
             return None
         numeric = [column for column, kind in zip(columns, kinds, strict=True) if kind == NUMERIC]
         narrow = bool(numeric) and all("float32" in str(column.dtype).lower() for column in numeric)
+        limits = estimator.min_frequency, estimator.max_categories
         return cls(
             names,
             kinds,
-            [None if kind == NUMERIC else _one_hot(estimator) for kind in kinds],
+            [None if kind == NUMERIC else one_hot(*limits) for kind in kinds],
             [delimiters.get(number) for number in range(len(columns))],
             estimator.multi_value_weights,
             "float32" if narrow else "float64",
@@ -171,7 +172,7 @@ class FrameEncoder:
         """Return the values that the columns of a category stand for, without the last one."""
         encoder = self.encoders[number]
         assert encoder is not None  # for the type checker
-        values, rare = encoder.categories_[0].tolist(), _rare(encoder)
+        values, rare = encoder.categories_[0].tolist(), rare_categories(encoder)
         return [*(value for value in values if value not in rare), "infrequent_sklearn"] if rare else values
 
     def attributes(self) -> dict[str, Any]:
@@ -202,11 +203,10 @@ def _delimiters(given: Any, names: list[str]) -> dict[int, str | None]:
     return found
 
 
-def _one_hot(estimator: Any) -> OneHotEncoder:
+def one_hot(min_frequency: Any = None, max_categories: Any = None) -> OneHotEncoder:
+    """Return an encoder of one column."""
     return OneHotEncoder(
-        handle_unknown="infrequent_if_exist",
-        min_frequency=estimator.min_frequency,
-        max_categories=estimator.max_categories,
+        handle_unknown="infrequent_if_exist", min_frequency=min_frequency, max_categories=max_categories
     )
 
 
@@ -224,7 +224,7 @@ def _fit(encoder: OneHotEncoder, values: np.ndarray, name: str) -> None:
         ) from error
 
 
-def _rare(encoder: OneHotEncoder) -> set[Any]:
+def rare_categories(encoder: OneHotEncoder) -> set[Any]:
     """Return the values that share a column."""
     if encoder.min_frequency is None and encoder.max_categories is None:
         return set()
@@ -234,7 +234,7 @@ def _rare(encoder: OneHotEncoder) -> set[Any]:
 
 def _width(encoder: OneHotEncoder) -> int:
     """Return the number of columns of a category, with that for values that were not there."""
-    n_rare = len(_rare(encoder))
+    n_rare = len(rare_categories(encoder))
     return len(encoder.categories_[0]) - n_rare + (n_rare > 0) + 1
 
 

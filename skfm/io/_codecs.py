@@ -10,6 +10,7 @@ import torch
 
 from ._array_codecs import LONG, ArrayCodec, LongListCodec, NumpyScalarCodec, ObjectArrayCodec, TextCodec
 from ._codec import SCALARS, Codec, Decoder, Encoder, expect
+from ._encoder_codec import OneHotCodec
 
 NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -120,5 +121,6 @@ CODECS: dict[str, Codec] = {
         ObjectArrayCodec(),
         NumpyScalarCodec(),
         DeviceCodec(),
+        OneHotCodec(),
     )
 }

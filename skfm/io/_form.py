@@ -59,7 +59,10 @@ def _sizes(estimator: Any, state: dict[str, Any]) -> Sizes:
         raise ValueError("factors_ is no array of one row of factors a column")
     values = state.get("classes_", state.get("levels_", ()))
     n_values = len(values) if isinstance(values, np.ndarray) and values.ndim == 1 else 0
-    return Sizes(n_features, n_outputs, factors.shape[-1], n_values, solver, loss)
+    n_columns = factors.shape[-2]
+    if state["_frame"] is None and n_columns != n_features:
+        raise ValueError(f"there are factors of {n_columns} columns, but X has {n_features}")
+    return Sizes(n_features, n_columns, n_outputs, factors.shape[-1], n_values, solver, loss)
 
 
 def _check_wholeness(estimator: Any, state: dict[str, Any], sizes: Sizes) -> None:

@@ -39,9 +39,7 @@ def _fresh_state(
     state: dict[str, Any], sizes: Sizes, n_outputs: int
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the state of a run of the model that has learned nothing, with another number of outputs."""
-    if state["fields_"].dtype.kind != "i":
-        raise ValueError("a model that learns online has numbered fields")
-    p, kept = sizes.n_features, state["_lasting"]
+    p, kept = sizes.n_columns, state["_lasting"]
     given: dict[str, Any] = {
         name: "auto" if kept.get(name) == "auto" else 1.0 for name in ("l2_linear", "l2_factors")
     }
@@ -50,7 +48,7 @@ def _fresh_state(
     )
     nothing = torch.empty(0)
     run: Any = SOLVERS[sizes.solver].sweeps(
-        Problem(no_rows, nothing[None], nothing, sizes.loss, as_tensor(state["fields_"], torch.int64)),
+        Problem(no_rows, nothing[None], nothing, sizes.loss, as_tensor(state["_field_numbers"], torch.int64)),
         FMParameters(
             torch.zeros(n_outputs), torch.zeros(n_outputs, p), torch.zeros(n_outputs, p, sizes.n_factors)
         ),

@@ -43,6 +43,8 @@ def fitted_with(
         coef_=coef,
         factors_=factors,
         fields_=np.zeros(n_features, np.int64),
+        _field_numbers=np.zeros(n_features, np.int64),
+        _frame=None,
         n_iter_=0,
         history_={},
         device_="cpu",

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.preprocessing import OneHotEncoder
 
 from .._coding import Coding
 from .._draws import UserDraws
+from .._frame_columns import CATEGORY, LIST, NUMERIC
+from .._frames import LIST_WEIGHTS, FrameEncoder
 from ..core.augmentation import AUGMENTATIONS
 from ..core.parameters import Posterior
 from ._checks import check_array, check_count, check_keys, check_number
@@ -20,14 +24,17 @@ class Sizes(NamedTuple):
 
     Attributes
     ----------
-    n_features, n_outputs, n_factors : int
-        The factors of all draws count.
+    n_features : int
+        Columns of X as the user passes it.
+    n_columns, n_outputs, n_factors : int
+        Those of the parameters. The factors of all draws count.
     n_values : int
         Number of classes or levels, 0 for other regressions.
     solver, loss : str
     """
 
     n_features: int
+    n_columns: int
     n_outputs: int
     n_factors: int
     n_values: int
@@ -48,25 +55,53 @@ def _intercept(name: str, value: Any, sizes: Sizes) -> None:
 
 
 def _coef(name: str, value: Any, sizes: Sizes) -> None:
-    check_array(name, value, (*sizes.outputs, sizes.n_features))
+    check_array(name, value, (*sizes.outputs, sizes.n_columns))
 
 
 def _factors(name: str, value: Any, sizes: Sizes) -> None:
-    check_array(name, value, (*sizes.outputs, sizes.n_features, sizes.n_factors))
+    check_array(name, value, (*sizes.outputs, sizes.n_columns, sizes.n_factors))
 
 
 def _covariances(name: str, value: Any, sizes: Sizes) -> None:
     is_full = isinstance(value, np.ndarray) and value.ndim == len(sizes.outputs) + 3
-    shape = (*sizes.outputs, sizes.n_features, *(1 + is_full) * (1 + sizes.n_factors,))
+    shape = (*sizes.outputs, sizes.n_columns, *(1 + is_full) * (1 + sizes.n_factors,))
     check_array(name, value, shape)
 
 
 def _fields(name: str, value: Any, sizes: Sizes) -> None:
-    check_array(name, value, (sizes.n_features,), "iUO")
-    if value.dtype.kind == "i" and not 0 <= value.min() <= value.max() < sizes.n_features:
-        raise ValueError(f"{name} does not number the fields from 0")
+    check_array(name, value, (sizes.n_columns,), "biufUO")
     if value.dtype.kind == "O":
         _strings(name, value)
+
+
+def _field_numbers(name: str, value: Any, sizes: Sizes) -> None:
+    check_array(name, value, (sizes.n_columns,), "i")
+    if not 0 <= value.min() <= value.max() < sizes.n_columns:
+        raise ValueError(f"{name} does not number the fields from 0")
+
+
+def _frame(name: str, value: Any, sizes: Sizes) -> None:
+    if value is None:
+        return
+    check_keys(name, value, {f.name for f in dataclasses.fields(FrameEncoder)})
+    lists = [value[part] for part in ("names", "kinds", "encoders", "delimiters")]
+    if not all(type(part) is list and len(part) == sizes.n_features for part in lists):
+        raise ValueError(f"{name} must describe each of the {sizes.n_features} columns of the DataFrame")
+    for column, kind, encoder, delimiter in zip(*lists, strict=True):
+        if type(column) is not str or kind not in (NUMERIC, CATEGORY, LIST):
+            raise ValueError(f"{name} holds a column that is {kind!r}")
+        if (encoder is None) != (kind == NUMERIC) or not isinstance(encoder, OneHotEncoder | None):
+            raise ValueError(f"{name} has an encoder of the wrong kind for column {column!r}")
+        if delimiter is not None and (type(delimiter) is not str or not delimiter or kind != LIST):
+            raise ValueError(f"{name} has a delimiter of the wrong kind for column {column!r}")
+    if value["weights"] not in LIST_WEIGHTS:
+        raise ValueError(f"{name}/weights is {value['weights']!r}")
+    _type_name(f"{name}/dtype", value["dtype"], sizes)
+    n_columns = sum(FrameEncoder(**value).widths)
+    if n_columns != sizes.n_columns:
+        raise ValueError(
+            f"{name} makes {n_columns} columns where the rest of the model says {sizes.n_columns}"
+        )
 
 
 def _names(name: str, value: Any, sizes: Sizes) -> None:
@@ -133,14 +168,14 @@ def _type_name(name: str, value: Any, sizes: Sizes) -> None:
 
 def _columns(name: str, value: Any, sizes: Sizes) -> None:
     check_array(name, value, (np.size(value),), "i")
-    if len(value) and not (value[0] >= 0 and value[-1] < sizes.n_features and (np.diff(value) > 0).all()):
+    if len(value) and not (value[0] >= 0 and value[-1] < sizes.n_columns and (np.diff(value) > 0).all()):
         raise ValueError(f"{name} does not number some columns in their order")
 
 
 def _conditioning(name: str, value: Any, sizes: Sizes) -> None:
     check_keys(name, value, {"center", "scale"})
     for part, numbers in value.items():
-        check_array(f"{name}/{part}", numbers, (sizes.n_features,))
+        check_array(f"{name}/{part}", numbers, (sizes.n_columns,))
     if not (value["scale"] > 0).all():
         raise ValueError(f"{name}/scale holds numbers that are not positive")
 
@@ -172,7 +207,7 @@ def _draws(name: str, value: Any, sizes: Sizes) -> None:
     n_cuts = max(0, sizes.n_values - 1) if sizes.loss == "ordered_probit" else None
     shapes: dict[str, tuple[int, ...] | None] = {
         "intercept": (n_draws, sizes.n_outputs),
-        "coef": (n_draws, sizes.n_outputs, sizes.n_features),
+        "coef": (n_draws, sizes.n_outputs, sizes.n_columns),
         "noise_std": (n_draws,) if has_noise else None,
         "cut_points": None if n_cuts is None else (n_draws, n_cuts),
         "log_likelihood": (n_draws,),
@@ -224,6 +259,8 @@ PARTS: dict[str, _Part] = {
     "n_iter_": _Part(_count_of(0)),
     "history_": _Part(_history),
     "device_": _Part(_device),
+    "_field_numbers": _Part(_field_numbers),
+    "_frame": _Part(_frame),
     "_model": _Part(_nothing),
     "_coding": _Part(_coding),
     "_dtype": _Part(_type_name),

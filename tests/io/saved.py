@@ -1,6 +1,7 @@
 """Small fitted models, and what it means that two are the same."""
 
 import numpy as np
+from sklearn.preprocessing import OneHotEncoder
 
 from skfm import FMRegressor
 
@@ -33,6 +34,10 @@ def assert_same(found, expected):
         assert found.dtype == expected.dtype
         assert found.shape == expected.shape
         assert_same(found.tolist(), expected.tolist())
+    elif isinstance(expected, OneHotEncoder):
+        assert found.get_params() == expected.get_params()
+        assert_same(found.categories_, expected.categories_)
+        assert_same(found.get_feature_names_out(["x"]), expected.get_feature_names_out(["x"]))
     elif isinstance(expected, float | np.floating):
         assert np.array(found).tobytes() == np.array(expected).tobytes() or (
             found != found and expected != expected

@@ -6,6 +6,7 @@ import sys
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_array_equal
@@ -282,3 +283,40 @@ def test_without_safetensors(tmp_path, monkeypatch):
 def test_only_skfm_io_needs_safetensors():
     code = "import sys, skfm.io; assert 'safetensors' not in sys.modules; import skfm; assert 'onnx' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+FRAMES = {
+    "types": {},
+    "rare": {"min_frequency": 12},
+    "share": {"min_frequency": 0.25},
+    "few": {"max_categories": 2},
+    "named": {"categorical_features": ["number"], "multi_value_features": {"tags": "|"}},
+    "fields": {"fields": ["a", "b", "b", "a"]},
+}
+
+
+@pytest.mark.parametrize("parameters", FRAMES.values(), ids=FRAMES)
+@pytest.mark.parametrize("solver", ["vb", "adagrad"])
+def test_models_of_data_frames(solver, parameters, tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "city": rng.choice(["Oslo", "Rome", "Wien", None], 60, p=[0.5, 0.3, 0.1, 0.1]),
+            "flag": rng.random(60) < 0.5,
+            "number": rng.integers(0, 4, 60),
+            "tags": [list("abcd"[: i % 4]) for i in range(60)],
+        }
+    )
+    if "multi_value_features" in parameters:
+        frame = frame[["number", "tags"]].assign(tags=frame["tags"].str.join("|"))
+    model = FMRegressor(2, solver=solver, max_iter=3, random_state=0, **parameters).fit(frame, rng.random(60))
+    again = round_trip(model, tmp_path)
+    assert_same(vars(again), vars(model) | {"checkpoint": None})
+    new = frame.assign(**{name: "new" for name in frame if name == "city"})
+    assert_array_equal(again.predict(new), model.predict(new))
+    assert_array_equal(again.encoded_feature_names_, model.encoded_feature_names_)
+    if solver == "adagrad":
+        assert_array_equal(
+            again.partial_fit(new, rng.random(60) * 0).factors_,
+            model.partial_fit(new, rng.random(60) * 0).factors_,
+        )

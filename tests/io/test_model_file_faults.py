@@ -68,7 +68,10 @@ FAULTS = {
     "fewer columns": (lambda a, d: a.update(coef_=a["coef_"][1:]), "coef_ has the shape (4,)"),
     "more factors": (lambda a, d: a.update(factors_=np.ones((5, 3), np.float32)), "different types"),
     "integers": (lambda a, d: a.update(coef_=np.ones(5, int)), "coef_ is not an array of the right type"),
-    "other fields": (lambda a, d: a.update(fields_=np.arange(5) + 9), "fields_ does not number"),
+    "other fields": (
+        lambda a, d: a.update(_field_numbers=np.arange(5) + 9),
+        "_field_numbers does not number",
+    ),
     "zero scale": (lambda a, d: a.update({"_conditioning/scale": np.zeros(5)}), "not positive"),
     "other outputs": (lambda a, d: d["state"]["_model"]["dict"].update(n_outputs=3), "factors_"),
     "other solver": (
