@@ -107,6 +107,29 @@ def test_the_terms_sum_to_the_raw_prediction(name, kind, by):
     assert np.isfinite(found.pairs).all()
 
 
+@pytest.mark.parametrize("by", ["auto", "field", "column"])
+@pytest.mark.parametrize("kind", ["frame", "one-hot", "numeric", "bag"])
+@pytest.mark.parametrize("name", ["vb", "three classes"])
+def test_a_background_moves_the_zero_of_the_terms(name, kind, by):
+    model, X = fitted(name, kind)
+    found, expected = explain(model, X, by=by, background=X), raw_prediction(model, X)
+    assert_allclose(found.raw, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
+    assert_allclose(found.main.mean(0), 0, atol=1e-9 * np.abs(expected).max())
+
+
+def test_with_a_background_only_what_no_main_effect_tells_is_a_pair():
+    users, films = (a.ravel() for a in np.meshgrid(range(6), range(5)))
+    X = pd.DataFrame({"user": users, "film": films}).astype("category")
+    model = FMRegressor(2, solver="als", l2_factors=0.1, random_state=0)
+    model.fit(X, np.random.default_rng(0).normal(size=30))
+    raw = model.predict(X).reshape(5, 6)
+    found = explain(model, X, background=X)
+    assert_allclose(found.intercept, raw.mean())
+    assert_allclose(found.main[:, 0].reshape(5, 6), np.tile(raw.mean(0) - raw.mean(), (5, 1)), atol=1e-12)
+    rest = raw - raw.mean(0) - raw.mean(1, keepdims=True) + raw.mean()
+    assert_allclose(found.pairs[:, 0].reshape(5, 6), rest, atol=1e-12)
+
+
 def by_double_loop(model, X, groups):
     """Main effects and pairs by the definition, in columns that are centered where the fit has done so."""
     x = X.toarray() if sparse.issparse(X) else np.asarray(X)
@@ -231,13 +254,13 @@ def test_the_planted_pairs_are_the_strongest(with_rows):
     assert len(interaction_strength(model, top=None)) == 10
 
 
-def test_strength_is_the_spread_of_the_terms():
+def test_strength_is_the_size_of_the_terms():
     model, X = fitted("vb", "frame")
-    explanation = explain(model, X)
+    explanation = explain(model, X, background=X)
     found = interaction_strength(model, X, top=None).set_index(["first", "second"])["strength"]
     for pair, terms in zip(explanation.pair_groups, explanation.pairs.T, strict=True):
         if pair[0] != pair[1]:
-            assert_allclose(found[tuple(explanation.names[pair])], terms.std())
+            assert_allclose(found[tuple(explanation.names[pair])], np.sqrt(np.square(terms).mean()))
 
 
 def test_strength_without_rows_is_that_of_equally_frequent_categories():
@@ -249,6 +272,7 @@ def test_strength_without_rows_is_that_of_equally_frequent_categories():
     interaction = pairs - pairs.mean(0) - pairs.mean(1, keepdims=True) + pairs.mean()
     expected = np.sqrt(np.square(interaction).mean())
     assert_allclose(interaction_strength(model)["strength"][0], expected, rtol=1e-9)
+    assert_allclose(interaction_strength(model, X)["strength"][0], expected, rtol=1e-9)
 
 
 def test_strength_of_columns_is_found_in_blocks(monkeypatch):

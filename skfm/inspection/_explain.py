@@ -10,7 +10,7 @@ from scipy import sparse
 from sklearn.utils.validation import check_is_fitted
 
 from ._groups import Groups, groups_of
-from ._terms import CenteredModel, group_sums
+from ._terms import CenteredModel, average_sums, group_sums
 
 #: Numbers of an explanation, at most.
 LARGEST = 1 << 27
@@ -26,8 +26,8 @@ class Explanation:
     Attributes
     ----------
     intercept : float or ndarray of shape (n_classes,)
-        The raw prediction for a row in which every numeric column that was centered is at its mean and everything else
-        is zero.
+        The raw prediction for the background: for a row in which every numeric column that was centered is at its
+        mean and everything else is zero, unless the user gave another one.
     main : ndarray of shape (n_samples, n_groups)
         Main effects.
     pairs : ndarray of shape (n_samples, n_pairs)
@@ -116,7 +116,7 @@ class Explanation:
         )
 
 
-def explain(estimator: Any, X: Any, *, by: str = "auto") -> Explanation:
+def explain(estimator: Any, X: Any, *, by: str = "auto", background: Any = None) -> Explanation:
     """Split raw predictions exactly into an intercept, main effects and interactions of pairs.
 
     A factorization machine is a sum over columns and pairs of columns; this takes the sums apart, group by group.
@@ -136,6 +136,10 @@ def explain(estimator: Any, X: Any, *, by: str = "auto") -> Explanation:
         What is taken together: the columns of ``encoded_feature_names_`` one by one ("column"), those of one of
         ``fields_`` ("field"), or by "auto" those of one column of the DataFrame that the model was fitted to; of
         other models fields, but dense numeric columns one by one.
+    background : {array-like, sparse matrix, DataFrame} of shape (n_background, n_features), default=None
+        Samples that main effects are counted from: that of a group is then what changes if this group is not at its
+        average over these samples but all others are, and pairs are what is left. None is the zero of each category,
+        and the mean of each numeric column: an average that the priors of the model aim at.
 
     Returns
     -------
@@ -162,9 +166,10 @@ def explain(estimator: Any, X: Any, *, by: str = "auto") -> Explanation:
     """
     check_is_fitted(estimator)
     X = estimator._checked(X)
+    background = None if background is None else estimator._checked(background)
     groups = groups_of(estimator, by)
     if by == "column":
-        groups = _in_use(groups, X, estimator)
+        groups = _in_use(groups, [X] if background is None else [X, background], estimator)
     first, second = np.triu_indices(len(groups.names))
     n_outputs = np.size(estimator.intercept_)
     if X.shape[0] * n_outputs * len(first) > LARGEST:
@@ -173,17 +178,20 @@ def explain(estimator: Any, X: Any, *, by: str = "auto") -> Explanation:
             "together with by='field'."
         )
     model = CenteredModel.of(estimator)
+    intercept = model.intercept.copy()
     main = np.zeros((X.shape[0], n_outputs, len(groups.names)))
     pairs = np.zeros((X.shape[0], n_outputs, len(first)))
     for b in range(n_outputs):
+        average = average_sums(model, groups, background, b)
+        intercept[b] += average.raw()
         for sums in group_sums(model, groups, X, b):
-            main[sums.rows, b] = sums.linear
-            pairs[sums.rows, b] = sums.pairs(first, second)
+            main[sums.rows, b] = sums.main(average)
+            pairs[sums.rows, b] = sums.pairs(average, first, second)
     # A group of one-hot columns has no interactions of its own.
     kept = (first != second) | _has_own(groups, X, estimator)[first]
     single = n_outputs == 1
     return Explanation(
-        float(model.intercept[0]) if single else model.intercept,
+        float(intercept[0]) if single else intercept,
         main[:, 0] if single else main,
         (pairs[:, 0] if single else pairs)[..., kept],
         groups.names,
@@ -192,9 +200,9 @@ def explain(estimator: Any, X: Any, *, by: str = "auto") -> Explanation:
     )
 
 
-def _in_use(groups: Groups, X: Any, estimator: Any) -> Groups:
+def _in_use(groups: Groups, parts: list[Any], estimator: Any) -> Groups:
     """Leave out columns that are zero in all rows: most of them, for a few rows of one-hot encoded data."""
-    used = np.asarray((X != 0).sum(0)).ravel() > 0
+    used = sum(np.asarray((X != 0).sum(0)).ravel() for X in parts) > 0
     used |= np.asarray(estimator._conditioning["center"]) != 0
     rank = np.cumsum(used) - 1
     # Columns that are not in use contribute nothing, wherever they are counted.

@@ -79,7 +79,7 @@ class InteractionDisplay:
         estimator : FMRegressor or FMClassifier
             Fitted.
         X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features), default=None
-            Samples over which strengths are standard deviations; without them they come from the factors alone. See
+            Samples over which strengths are averages; without them they come from the factors alone. See
             `interaction_strength`.
         by : {"auto", "field", "column"}, default="auto"
             What is taken together, as in `explain`.
@@ -104,11 +104,11 @@ class InteractionDisplay:
             groups = groups_of(estimator, by)
             names, strength = groups.names, strength_matrix(estimator, groups, output)
         else:
-            found = explain(estimator, X, by=by)
+            found = explain(estimator, X, by=by, background=X)
             terms = found.pairs if found.classes is None else found.pairs[:, output]
             names, strength = found.names, np.full((len(found.names),) * 2, np.nan)
             first, second = found.pair_groups.T
-            strength[first, second] = strength[second, first] = terms.std(axis=0)
+            strength[first, second] = strength[second, first] = np.sqrt(np.square(terms).mean(axis=0))
         strength = strength.copy()
         if X is None:
             np.fill_diagonal(strength, np.nan)

@@ -25,8 +25,9 @@ def interaction_strength(
     estimator : FMRegressor or FMClassifier
         Fitted.
     X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features), default=None
-        Samples. The strength of a pair is then the standard deviation of its term over these: see `explain`. Without
-        them it is worked out from the factors, as if all categories were equally frequent and independent::
+        Samples. The strength of a pair is then the root mean square over these of its term, counted from their
+        averages: see the ``background`` of `explain`. Without them it is worked out from the factors, as if all
+        categories were equally frequent and independent::
 
             strength(g, h) = sqrt(trace(C_g C_h))
 
@@ -69,11 +70,11 @@ def interaction_strength(
     check_is_fitted(estimator)
     output = output_of(estimator, class_of_interest)
     if X is not None:
-        found = explain(estimator, X, by=by)
+        found = explain(estimator, X, by=by, background=X)
         terms = found.pairs if found.classes is None else found.pairs[:, output]
         differ = found.pair_groups[:, 0] != found.pair_groups[:, 1]
         names, (first, second) = found.names, found.pair_groups[differ].T
-        strength = terms[:, differ].std(axis=0)
+        strength = np.sqrt(np.square(terms[:, differ]).mean(axis=0))
     elif by == "column":
         groups = groups_of(estimator, "column")
         names = groups.names

@@ -84,13 +84,47 @@ class Sums(NamedTuple):
     vectors: np.ndarray
     squares: np.ndarray
 
-    def pairs(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    def main(self, average: Average) -> np.ndarray:
+        """Return main effects, (n_rows, n_groups): what changes if all other groups are at their averages."""
+        others = average.vectors.sum(0) - average.vectors
+        return self.linear - average.linear + ((self.vectors - average.vectors) * others).sum(2)
+
+    def pairs(self, average: Average, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """Return the interactions of pairs of groups, (n_rows, n_pairs); a group with itself is its own columns'."""
-        products = self.vectors @ self.vectors.transpose(0, 2, 1)
-        found = products[:, first, second]
+        apart = self.vectors - average.vectors
+        found = (apart @ apart.transpose(0, 2, 1))[:, first, second]
         own = np.flatnonzero(first == second)
-        found[:, own] = (found[:, own] - self.squares[:, first[own]]) / 2
+        found[:, own] = (np.square(self.vectors).sum(2) - self.squares)[:, first[own]] / 2
         return found
+
+
+class Average(NamedTuple):
+    """What groups add up to on average.
+
+    Attributes
+    ----------
+    linear : ndarray of shape (n_groups,)
+    vectors : ndarray of shape (n_groups, n_factors)
+    """
+
+    linear: np.ndarray
+    vectors: np.ndarray
+
+    def raw(self) -> float:
+        """Return what groups at these averages add to the raw prediction, but for what is inside each of them."""
+        total = self.vectors.sum(0)
+        return float(self.linear.sum() + (total @ total - np.square(self.vectors).sum()) / 2)
+
+
+def average_sums(model: CenteredModel, groups: Groups, X: Any, output: int) -> Average:
+    """Return the averages over rows; zeros, where the centers of the columns are, if there are none."""
+    n_groups, n_factors = len(groups.names), model.factors.shape[2]
+    linear, vectors = np.zeros(n_groups), np.zeros((n_groups, n_factors))
+    if X is not None:
+        for sums in group_sums(model, groups, X, output):
+            linear += sums.linear.sum(0) / X.shape[0]
+            vectors += sums.vectors.sum(0) / X.shape[0]
+    return Average(linear, vectors)
 
 
 def group_sums(model: CenteredModel, groups: Groups, X: Any, output: int) -> Iterator[Sums]:
