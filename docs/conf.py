@@ -1,6 +1,17 @@
-"""Sphinx configuration: `make docs` builds the documentation, without network access."""
+"""Sphinx configuration: `make docs` builds the documentation, without network access.
+
+`make docs GALLERY=0` does not run the examples, for a quick look at the text.
+"""
 
 import os
+import sys
+from pathlib import Path
+
+# Modules beside this file, and one thread for the examples. Both have to be set before skfm is imported.
+sys.path.insert(0, str(Path(__file__).parent))
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import gallery
 
 import skfm
 
@@ -19,9 +30,12 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx_copybutton",
     "sphinx_design",
+    "sphinx_gallery.gen_gallery",
 ]
 templates_path = ["_templates"]
 exclude_patterns = ["_build"]
+html_static_path = ["_static"]
+html_css_files = ["skfm.css"]
 
 myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
@@ -31,6 +45,24 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 # The class template lists the methods, so that it can leave some out.
 numpydoc_show_class_members = False
+
+RUN_GALLERY = os.environ.get("GALLERY", "1") != "0"
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": gallery.runnable(),
+    "within_subsection_order": "gallery.Order",
+    "plot_gallery": RUN_GALLERY,
+    # Which examples use a class or function, shown on its page.
+    "backreferences_dir": "generated/backreferences",
+    "doc_module": ("skfm",),
+    "inspect_global_variables": False,
+    "min_reported_time": 1,
+    "remove_config_comments": True,
+    "show_signature": False,
+}
+# Pages show plots of the gallery, which are not there if it does not run.
+suppress_warnings = [] if RUN_GALLERY else ["image.not_readable"]
 
 # Links to the documentation of other projects need their indexes from the network. They are left out by
 # default, so that a build without network gives no warning.
@@ -53,7 +85,7 @@ html_theme_options = {
 }
 html_sidebars = {"changelog": [], "benchmarks": []}
 
-# Plots are drawn by the examples that pages name.
+# Plots of pages, other than those of the gallery.
 plot_include_source = False
 plot_html_show_source_link = False
 plot_html_show_formats = False
