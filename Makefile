@@ -70,7 +70,7 @@ test-oldest:
 
 doctest: $(VENV)/.installed-test
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --doctest-modules --doctest-glob='*.rst' --doctest-glob='*.md' \
-	    skfm README.md docs/index.rst docs/user_guide $(ARGS)
+	    skfm README.md docs/index.rst docs/getting_started.rst docs/user_guide $(ARGS)
 
 # Targets of their own, so that `make -k lint` shows what each of them finds.
 lint: lint-style lint-format lint-spelling lint-docstrings

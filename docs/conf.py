@@ -11,6 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import benchmark_plots
 import gallery
 
 import skfm
@@ -22,7 +23,6 @@ release = skfm.__version__
 version = ".".join(release.split(".")[:2])
 
 extensions = [
-    "matplotlib.sphinxext.plot_directive",
     "myst_parser",
     "numpydoc",
     "sphinx.ext.autodoc",
@@ -79,17 +79,13 @@ if os.environ.get("SKFM_DOCS_ONLINE"):
 html_theme = "pydata_sphinx_theme"
 html_title = f"skfm {version}"
 html_theme_options = {
+    # All six pages of the first level fit beside each other.
+    "header_links_before_dropdown": 6,
     "navbar_align": "left",
     "navigation_with_keys": False,
     "show_toc_level": 2,
 }
-html_sidebars = {"changelog": [], "benchmarks": []}
-
-# Plots of pages, other than those of the gallery.
-plot_include_source = False
-plot_html_show_source_link = False
-plot_html_show_formats = False
-plot_formats = [("png", 120)]
+html_sidebars = {"benchmarks": [], "changelog": [], "getting_started": []}
 
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
@@ -103,6 +99,11 @@ def _as_text(app, env, node, contnode):
     return contnode if node["reftarget"] in SKLEARN_LABELS else None
 
 
+def _draw(app):
+    benchmark_plots.draw(Path(app.srcdir) / "generated" / "plots")
+
+
 def setup(app):
-    """Connect the handler above, after that of intersphinx, which finds the page where it is on."""
+    """Connect the handlers above, the first after that of intersphinx, which finds the page where it is on."""
+    app.connect("builder-inited", _draw)
     app.connect("missing-reference", _as_text, priority=900)
