@@ -118,6 +118,5 @@ $(VENV)/.installed-bench: benchmarks/requirements.txt $(VENV)/.installed-example
 
 clean:
 	rm -rf .venv .venv-oldest .venv-bench build dist docs/_build docs/auto_examples docs/generated
-	rm -f docs/sg_execution_times.rst
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find skfm tests examples benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +

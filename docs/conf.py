@@ -60,6 +60,7 @@ sphinx_gallery_conf = {
     "min_reported_time": 1,
     "remove_config_comments": True,
     "show_signature": False,
+    "write_computation_times": False,
 }
 # Pages show plots of the gallery, which are not there if it does not run.
 suppress_warnings = [] if RUN_GALLERY else ["image.not_readable"]
@@ -83,8 +84,22 @@ html_theme_options = {
     "header_links_before_dropdown": 6,
     "navbar_align": "left",
     "navigation_with_keys": False,
+    # All but the examples, which have long lines of code and few headings, and the start page.
+    "secondary_sidebar_items": {
+        page: ["page-toc"]
+        for page in (
+            "api",
+            "benchmarks",
+            "changelog",
+            "generated/*",
+            "getting_started",
+            "glossary",
+            "user_guide/*",
+        )
+    },
     "show_toc_level": 2,
 }
+html_show_sourcelink = False
 html_sidebars = {"benchmarks": [], "changelog": [], "getting_started": []}
 
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
