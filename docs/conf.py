@@ -23,6 +23,7 @@ release = skfm.__version__
 version = ".".join(release.split(".")[:2])
 
 extensions = [
+    "matplotlib.sphinxext.plot_directive",
     "myst_parser",
     "numpydoc",
     "sphinx.ext.autodoc",
@@ -101,6 +102,12 @@ html_theme_options = {
 }
 html_show_sourcelink = False
 html_sidebars = {"benchmarks": [], "changelog": [], "getting_started": []}
+
+# Small plots of the guide, drawn by code that is not shown.
+plot_include_source = False
+plot_html_show_source_link = False
+plot_html_show_formats = False
+plot_formats = [("png", 120)]
 
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True

@@ -13,14 +13,16 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
+from sklearn.utils.validation import check_is_fitted
 
 from ._callbacks import CallbackSupportMixin, FitCallbacks
 from ._checkpoint import Checkpoint
 from ._chunked import ChunkedBatches, ChunkedValidation, Stream, identity_of, open_stream
 from ._draws import last_state, warn_if_chains_disagree
-from ._input import X_OPTIONS, Rows, check_rows, check_validation_rows, split_rows
+from ._embedding import embedding, encoded_names
+from ._frames import LIST_WEIGHTS
+from ._input import Rows, check_features, check_rows, check_validation_rows, split_rows
 from ._online import as_tensors, describe_again, lasting, learn_online, online_state
 from ._posterior import PosteriorDraws, posterior_draws
 from ._state import OPTIONAL, fitted_attributes, fitted_parameters
@@ -84,6 +86,15 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
         "tol": [Interval(Real, 0, None, closed="left")],
         "init_scale": [Interval(Real, 0, np.inf, closed="neither")],
         "fields": [StrOptions({"auto"}), "array-like"],
+        "categorical_features": [StrOptions({"from_dtype"}), "array-like", None],
+        "min_frequency": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(RealNotInt, 0, 1, closed="neither"),
+            None,
+        ],
+        "max_categories": [Interval(Integral, 1, None, closed="left"), None],
+        "multi_value_features": [dict, "array-like", None],
+        "multi_value_weights": [StrOptions(set(LIST_WEIGHTS))],
         "covariance_type": [StrOptions({"auto", "full", "diag"})],
         "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, np.inf, closed="neither")],
         "learning_rate_schedule": [StrOptions({"linear", "constant"})],
@@ -117,14 +128,15 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features) or Chunks
-            Training data, with categories one-hot encoded, best as a sparse matrix. Or a stream of chunks from
+        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features) or Chunks
+            Training data: a DataFrame with numbers and categories (see `categorical_features`), or numbers, with
+            categories one-hot encoded, best as a sparse matrix. Or a stream of chunks from
             :mod:`skfm.streaming`, which brings targets and weights along, for the minibatch solvers.
         y : array-like of shape (n_samples,), default=None
             Target values or class labels. None only for a stream.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples. A weight of two means the same as the sample twice.
-        X_val : {array-like, sparse matrix} of shape (n_val, n_features) or Chunks, default=None
+        X_val : {array-like, sparse matrix, DataFrame} of shape (n_val, n_features) or Chunks, default=None
             Validation data. If given, training stops when the loss on them has not fallen for
             `n_iter_no_change` sweeps, and the model of the lowest loss is kept, with or without
             `early_stopping`. A :class:`~sklearn.pipeline.Pipeline` transforms them as it does X
@@ -166,7 +178,7 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
         callbacks = FitCallbacks.of(
             self,
             max_iter=max_iter,
-            X=rows.X,
+            X=rows.as_given() if getattr(self, "_skl_callbacks", None) else None,
             y=self._target.decode(rows.y),
             sample_weight=None if sample_weight is None else rows.sample_weight,
             fitted_attributes=functools.partial(fitted_attributes, task),
@@ -228,6 +240,53 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
                 f"This {type(self).__name__} has no posterior_. Fit it with solver='mcmc' to have draws."
             )
         return posterior_draws(self)
+
+    @property
+    def encoded_feature_names_(self) -> np.ndarray:
+        """The names of the columns of `coef_` and `factors_`.
+
+        Returns
+        -------
+        names : ndarray of str of shape (n_columns,)
+            The columns of X, each category followed by one of its values. Without names "x0", "x1" and so on.
+        """
+        check_is_fitted(self)
+        return encoded_names(self)
+
+    def embedding(self, column):
+        """Return the factors of the categories of a column.
+
+        Categories with similar vectors interact in similar ways with all others. Signs, order and rotations of the
+        factors have no meaning; distances and inner products have.
+
+        Parameters
+        ----------
+        column : str
+            Name of a column of categories, or of lists, in the DataFrame that the model was fitted to.
+
+        Returns
+        -------
+        factors : pandas.DataFrame of shape (n_categories, n_factors)
+            One row a category, which is its index; of a classifier of more than two classes, a row for each class and
+            category. Rare categories that share a vector are "infrequent_sklearn".
+
+        Raises
+        ------
+        ValueError
+            If there is no such column of categories.
+        ImportError
+            If pandas is not installed.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from skfm import FMRegressor
+        >>> X = pd.DataFrame({"user": ["Ann", "Bo", "Ann", "Bo"], "film": ["Up", "Up", "Her", "Her"]})
+        >>> FMRegressor(n_factors=2, random_state=0).fit(X, [5, 1, 1, 5]).embedding("film").shape
+        (2, 2)
+        """
+        check_is_fitted(self)
+        return embedding(self, column)
 
     def _prepare(self, keep: list, run: Any) -> None:
         """Give a warm start what the run before knew of step sizes, and keep the run."""
@@ -323,7 +382,7 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
     def _checked(self, X: Any) -> Any:
         """Return X as the fitted model takes it."""
         check_is_fitted(self)
-        return validate_data(self, X, reset=False, **X_OPTIONS)
+        return check_features(self, X)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.model_selection import train_test_split
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils import _safe_indexing, check_array, check_consistent_length
+from sklearn.utils.validation import _check_sample_weight, _check_y, validate_data
+
+from ._frames import FrameEncoder, frame_encoder
 
 #: How X is taken, in ``fit`` and in ``predict``: float32 stays, all else becomes float64.
 X_OPTIONS: dict[str, Any] = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
@@ -20,15 +25,26 @@ class Rows(NamedTuple):
     X : ndarray or csr of shape (n_samples, n_features)
     y : ndarray of shape (n_samples,)
     sample_weight : ndarray of shape (n_samples,)
+    source : object or None
+        The DataFrame that X encodes, None if X is what the user passed.
+    places : ndarray of shape (n_samples,) or None
+        Row numbers in it.
     """
 
     X: Any
     y: np.ndarray
     sample_weight: np.ndarray
+    source: Any = None
+    places: np.ndarray | None = None
 
     def take(self, which: np.ndarray) -> Rows:
         """Return some of the rows."""
-        return Rows(*(part[which] for part in self))
+        places = None if self.places is None else self.places[which]
+        return Rows(self.X[which], self.y[which], self.sample_weight[which], self.source, places)
+
+    def as_given(self) -> Any:
+        """Return X as the user passed it."""
+        return self.X if self.places is None else _safe_indexing(self.source, self.places)
 
 
 def check_rows(
@@ -41,20 +57,78 @@ def check_rows(
     y_numeric: bool,
 ) -> Rows:
     """Check samples as scikit-learn does, and drop those of weight zero, since weights mean repeats."""
-    X, y = validate_data(estimator, X, y, reset=reset, y_numeric=y_numeric, **X_OPTIONS)
-    weight = _check_sample_weight(sample_weight, X, dtype=X.dtype)
+    encoder = FrameEncoder.plan(X, estimator) if reset else frame_encoder(estimator)
+    if encoder is not None:
+        return _check_frame(estimator, encoder, X, y, sample_weight, reset=reset, y_numeric=y_numeric)
+    with _hint_at_categories():
+        X, y = validate_data(estimator, X, y, reset=reset, y_numeric=y_numeric, **X_OPTIONS)
+    weight = _check_weight(sample_weight, X, X.dtype)
+    if reset:
+        estimator._frame = None
+    rows = Rows(X, y, weight)
+    return rows if weight.all() else rows.take(np.flatnonzero(weight))
+
+
+def _check_frame(
+    estimator: Any,
+    encoder: FrameEncoder,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    *,
+    reset: bool,
+    y_numeric: bool,
+) -> Rows:
+    """Do the same with a DataFrame that has to be encoded."""
+    validate_data(estimator, X, y, reset=reset, skip_check_array=True)
+    y = _check_y(y, y_numeric=y_numeric, estimator=estimator)
+    check_consistent_length(X, y)
+    if not len(y):
+        raise ValueError(f"Found 0 samples, while {type(estimator).__name__} needs at least 1.")
+    weight = _check_weight(sample_weight, X, np.dtype(encoder.dtype))
+    places = np.flatnonzero(weight)
+    source = X if len(places) == len(weight) else _safe_indexing(X, places)
+    if reset:
+        estimator._frame = encoder.fit(source).attributes()
+    encoded = check_array(encoder.transform(source), estimator=estimator, **X_OPTIONS)
+    return Rows(encoded, y[places], weight[places], X, places)
+
+
+def check_features(estimator: Any, X: Any) -> Any:
+    """Return X as a fitted model takes it: a matrix of numbers in the columns of `coef_`."""
+    encoder = frame_encoder(estimator)
+    if encoder is None:
+        with _hint_at_categories():
+            return validate_data(estimator, X, reset=False, **X_OPTIONS)
+    validate_data(estimator, X, reset=False, skip_check_array=True)
+    return check_array(encoder.transform(X), estimator=estimator, **X_OPTIONS)
+
+
+@contextmanager
+def _hint_at_categories() -> Iterator[None]:
+    """Say what can be done about strings where numbers should be."""
+    try:
+        yield
+    except ValueError as error:
+        if "could not convert string to float" not in str(error):
+            raise
+        raise ValueError(
+            f"{error}. If X has columns of categories, pass it as a DataFrame, or name them in categorical_features."
+        ) from error
+
+
+def _check_weight(sample_weight: Any, X: Any, dtype: Any) -> np.ndarray:
+    """Return weights of which none is negative and some are not zero."""
+    weight = _check_sample_weight(sample_weight, X, dtype=dtype)
     if (weight < 0).any():
         first = int(np.argmax(weight < 0))
         raise ValueError(
             f"sample_weight must not be negative, but sample_weight[{first}] = {weight[first]}. "
             "Give the samples that should not count a weight of 0."
         )
-    rows = Rows(X, y, weight)
-    if weight.all():
-        return rows
     if not weight.any():
         raise ValueError("Sample weights are all zero: they must contain at least one positive number.")
-    return rows.take(np.flatnonzero(weight))
+    return weight
 
 
 def check_validation_rows(

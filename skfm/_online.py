@@ -50,11 +50,11 @@ def describe_again(estimator: Any, rows: Rows, solver: Solver, device: torch.dev
         target=as_tensor(coding.target(rows.y), dtype, device),
         sample_weight=as_tensor(coding.weight(rows.y, rows.sample_weight), dtype, device),
         loss=estimator.loss,
-        fields=torch.from_numpy(np.asarray(estimator.fields_)).to(device),
+        fields=torch.from_numpy(np.asarray(estimator._field_numbers)).to(device),
         fit_intercept=estimator.fit_intercept,
         fit_linear=estimator.fit_linear,
     )
-    return Task(problem, units, coding, rows.X.dtype, solver, estimator._model["quantile"])
+    return Task(problem, units, coding, rows.X.dtype, solver, estimator.fields_, estimator._model["quantile"])
 
 
 def learn_online(

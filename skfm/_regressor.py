@@ -122,10 +122,31 @@ class FMRegressor(RegressorMixin, BaseFM):
     init_scale : float, default=0.1
         Standard deviation of the initial factors, for a standardized target.
 
+    categorical_features : "from_dtype", array-like of bool, int or str, or None, default="from_dtype"
+        Columns of categories, which are one-hot encoded inside, each as a field of its own. "from_dtype" takes the
+        columns of a DataFrame of pandas or polars that hold strings, booleans or a categorical type, and, as categories
+        of which a row has several, those that hold lists. Otherwise a mask, numbers or names of columns of a DataFrame
+        or a dense array; None for none. A missing category is a category. One that the training data did not have is
+        taken for an average one of its column: it is at the prior of the field.
+
+    min_frequency : int, float or None, default=None
+        Categories of fewer samples, or of a smaller share of them, have one column together, and new categories
+        go there too.
+
+    max_categories : int or None, default=None
+        Most columns for the categories of a column of X; the rarest categories have one together.
+
+    multi_value_features : dict, array-like or None, default=None
+        Columns that hold several categories a row, such as genres or tags: a dict from the name or number of a column
+        to the delimiter between the values of a string, ``{"genres": "|"}``, or to None where the values are lists.
+
+    multi_value_weights : {"sqrt", "mean", "one"}, default="sqrt"
+        What each of n such values of a row counts: ``1 / sqrt(n)``, ``1 / n`` or 1.
+
     fields : "auto" or array-like of shape (n_features,), default="auto"
-        The field of each column, as numbers or strings. Columns of a field share a prior in "vb" and "mcmc", and a
+        The field of each column of X, as numbers or strings. Columns of a field share a prior in "vb" and "mcmc", and a
         learned penalty in the minibatch solvers. "auto" finds the columns that one-hot encode one category, and takes
-        all numeric columns together.
+        all numeric columns together. Categories that are encoded inside are a field each.
 
     covariance_type : {"auto", "full", "diag"}, default="auto"
         Posterior covariances of "vb": of all parameters of a column, or variances only, which
@@ -200,19 +221,23 @@ class FMRegressor(RegressorMixin, BaseFM):
     intercept_ : float
         The intercept.
 
-    coef_ : ndarray of shape (n_features,)
-        The linear term.
+    coef_ : ndarray of shape (n_columns,)
+        The linear term. Its columns are those of X, or what these are encoded as: see `encoded_feature_names_`.
 
-    factors_ : ndarray of shape (n_features, n_factors)
+    factors_ : ndarray of shape (n_columns, n_factors)
         The vectors of the interactions, one a column. With "mcmc" those of all draws side by side, over the square
         root of the number of draws: predictions of this one model are the averages over the draws.
 
-    covariances_ : ndarray of shape (n_features, 1 + n_factors, 1 + n_factors) or (n_features, 1 + n_factors)
+    covariances_ : ndarray of shape (n_columns, 1 + n_factors, 1 + n_factors) or (n_columns, 1 + n_factors)
         Posterior covariances (or variances) of the linear and the interaction parameters of each
         column, both for standardized columns and a standardized target. Only with "vb".
 
-    fields_ : ndarray of shape (n_features,)
-        The field of each column, counted from 0.
+    fields_ : ndarray of shape (n_columns,)
+        The field of each column of the model: what `fields` calls it, else the column of the DataFrame that
+        it comes from (of which all numeric ones share a prior), else a number, counted from 0.
+
+    encoded_feature_names_ : ndarray of shape (n_columns,)
+        Names of the columns of `coef_` and `factors_`.
 
     n_iter_ : int
         Number of sweeps or epochs of the last fit; with `partial_fit`, one more for each call.
@@ -315,6 +340,11 @@ class FMRegressor(RegressorMixin, BaseFM):
         max_iter=None,
         tol=4e-4,
         init_scale=0.1,
+        categorical_features="from_dtype",
+        min_frequency=None,
+        max_categories=None,
+        multi_value_features=None,
+        multi_value_weights="sqrt",
         fields="auto",
         covariance_type="auto",
         learning_rate="auto",
@@ -345,6 +375,11 @@ class FMRegressor(RegressorMixin, BaseFM):
         self.max_iter = max_iter
         self.tol = tol
         self.init_scale = init_scale
+        self.categorical_features = categorical_features
+        self.min_frequency = min_frequency
+        self.max_categories = max_categories
+        self.multi_value_features = multi_value_features
+        self.multi_value_weights = multi_value_weights
         self.fields = fields
         self.covariance_type = covariance_type
         self.learning_rate = learning_rate
@@ -378,7 +413,7 @@ class FMRegressor(RegressorMixin, BaseFM):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
             Samples.
         y : array-like of shape (n_samples,)
             Target values.
@@ -398,7 +433,7 @@ class FMRegressor(RegressorMixin, BaseFM):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
             Samples.
         return_std : bool, default=False
             Whether to return the standard deviation of the predictive distribution, the noise

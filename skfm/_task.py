@@ -10,6 +10,8 @@ import numpy as np
 import torch
 
 from ._coding import Coding
+from ._fields import fields_of
+from ._frames import frame_encoder
 from ._input import Rows
 from ._units import Units, as_tensor
 from ._validation import SampledValidation, Validation
@@ -17,14 +19,9 @@ from .core.augmentation import AUGMENTATIONS
 from .core.batches import Rows as CoreRows
 from .core.design import DesignMatrix
 from .core.device import compute_dtype, fits
-from .core.fields import as_field_labels
 from .core.parameters import FMParameters
-from .core.plan import describe_fields
 from .core.solvers import SOLVERS
 from .core.solvers.base import Problem, Settings, Solver
-
-#: Rows that show the fields where a solver does not need them exactly.
-FIELD_ROWS = 1 << 17
 
 
 class Task(NamedTuple):
@@ -38,6 +35,8 @@ class Task(NamedTuple):
     dtype : numpy dtype
         Of the training data.
     solver : Solver
+    field_labels : ndarray of shape (n_features,)
+        The fields as users see them.
     quantile : float
     """
 
@@ -46,6 +45,7 @@ class Task(NamedTuple):
     coding: Coding
     dtype: np.dtype
     solver: Solver
+    field_labels: np.ndarray
     quantile: float = 0.5
 
     @property
@@ -140,21 +140,19 @@ def describe(estimator: Any, rows: Rows, coding: Coding, solver: Solver, device:
     weight = as_tensor(coding.weight(rows.y, rows.sample_weight), dtype, home)
     has_both = estimator.fit_intercept and estimator.fit_linear
     units = Units.measure(design, weight, coding, center=has_both)
-    if isinstance(estimator.fields, str):
-        fields = describe_fields(design if not solver.learns_online else _some_rows(design))
-    else:
-        fields = _given_fields(estimator.fields, design.shape[1])
+    fields = fields_of(estimator, design, exact=not solver.learns_online)
     problem = Problem(
         design=units.conditioning.apply(design),
         target=as_tensor(coding.target(rows.y), dtype, home),
         sample_weight=weight,
         loss=estimator.loss,
-        fields=fields.to(device),
+        fields=fields.numbers.to(device),
         fit_intercept=estimator.fit_intercept,
         fit_linear=estimator.fit_linear,
         compute_device=device,
     )
-    return Task(problem, units, coding, rows.X.dtype, solver, getattr(estimator, "quantile", 0.5))
+    quantile = getattr(estimator, "quantile", 0.5)
+    return Task(problem, units, coding, rows.X.dtype, solver, fields.labels, quantile)
 
 
 def describe_validation(rows: Rows, task: Task) -> Validation:
@@ -197,10 +195,15 @@ def starting_point(
         start = units.to_solver(fitted)
     else:
         # In float64 on the CPU, so that every device and dtype starts from the same numbers.
+        factors = torch.from_numpy(estimator.init_scale * rng.standard_normal(shape))
+        encoder = frame_encoder(estimator)
+        if encoder is not None:
+            # Nothing would ever correct these.
+            factors[:, torch.from_numpy(encoder.unseen)] = 0
         start = FMParameters(
             torch.as_tensor(coding.start, dtype=torch.float64),
             torch.zeros(shape[:2], dtype=torch.float64),
-            torch.from_numpy(estimator.init_scale * rng.standard_normal(shape)),
+            factors,
         )
     intercept, linear, factors = (t.to(problem.design.dtype).to(problem.device) for t in start)
     return FMParameters(intercept * problem.fit_intercept, linear * problem.fit_linear, factors)
@@ -221,25 +224,6 @@ def settings(estimator: Any, task: Task, *, max_iter: int, seed: int, start: Sta
         start=start.kind,
         n_before=start.n_sweeps,
     )
-
-
-def _some_rows(design: DesignMatrix) -> DesignMatrix:
-    """Return at most `FIELD_ROWS` rows, evenly spread: enough to see which columns go together."""
-    n_samples = design.shape[0]
-    if n_samples <= FIELD_ROWS:
-        return design
-    return design.take(torch.arange(0, n_samples, -(-n_samples // FIELD_ROWS), device=design.device))
-
-
-def _given_fields(fields: Any, n_features: int) -> torch.Tensor:
-    """Return the fields of the user, numbered."""
-    labels = np.asarray(fields)
-    if labels.shape != (n_features,):
-        raise ValueError(
-            f"fields must be 'auto' or hold one label for each of the {n_features} columns of X, "
-            f"got an array of shape {labels.shape}."
-        )
-    return as_field_labels(torch.from_numpy(np.unique(labels, return_inverse=True)[1]))
 
 
 def _quoted(names: Any) -> str:

@@ -23,6 +23,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from skfm import FMClassifier, FMRegressor
 from skfm.core.solvers import SOLVERS
+from skfm.datasets import make_factorization
 
 ALL_SOLVERS = pytest.mark.parametrize("solver", sorted(SOLVERS))
 #: Those that end in one model. What a sampler averages over its draws is tested in test_mcmc.py.
@@ -614,3 +615,29 @@ def test_learns():
     y = plant(X, 2)
     model = FMClassifier(2, random_state=0).fit(X[:600], y[:600])
     assert log_loss(y[600:], model.predict_proba(X[600:])) < 0.25
+
+
+@pytest.mark.parametrize("solver", ["vb", "als", "adagrad", "adam", "sgd", "ftrl"])
+def test_columns_without_data_contribute_no_chance(solver):
+    X, y = make_factorization(200, cardinalities=(6, 5), n_factors=2, random_state=0)
+    wide = sparse.hstack([X[:, :6], sparse.csr_matrix((200, 1)), X[:, 6:]]).tocsr()
+    first, second = (FMRegressor(2, solver=solver, random_state=seed).fit(wide, y) for seed in (0, 1))
+    if solver == "vb":
+        mean = first.coef_[:6].sum() / 7
+        assert_allclose(first.coef_[6], mean, rtol=1e-6)
+        return
+    for model in (first, second):
+        assert not model.coef_[6]
+        assert not model.factors_[6].any()
+
+
+@pytest.mark.parametrize("solver", ["als", "adagrad"])
+def test_a_warm_start_remembers_columns_that_are_gone(solver):
+    X, y = make_factorization(200, cardinalities=(6, 5), n_factors=2, random_state=0)
+    model = FMRegressor(2, solver=solver, warm_start=True, random_state=0).fit(X, y)
+    before = model.factors_[0].copy()
+    gone = X[:, [0]].toarray()[:, 0] > 0
+    model.fit(X[~gone], y[~gone])
+    # In units of the target, which has another spread now.
+    assert_allclose(model.factors_[0], before, rtol=0.5)
+    assert before.any()

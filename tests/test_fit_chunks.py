@@ -429,8 +429,8 @@ def test_names_of_columns():
             make("squared_error").fit(Chunks([(frame, y), (other, y)]))
         with pytest.raises(ValueError, match="The feature names should match"):
             model.predict(other)
-    with pytest.raises(TypeError, match="X of chunk 1 must hold numbers, got dtype object"):
-        make("squared_error").fit(Chunks([(frame, y), (frame.astype(str).astype(object), y)]))
+    with pytest.raises(ValueError, match="Chunk 1: could not convert string to float"):
+        make("squared_error").fit(Chunks([(frame, y), (frame.assign(k="red"), y)]))
 
 
 # --------------------------------------------------------------------------------------- progress

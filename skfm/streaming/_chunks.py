@@ -265,9 +265,8 @@ def _as_chunk(item: Any, number: int) -> Chunk:
         X = X.tocsr() if sp.issparse(X) else np.asarray(X)
     if len(X.shape) != 2:
         raise ValueError(f"X of chunk {number} must be a matrix, got shape {X.shape}.")
-    dtype = np.asarray(X[:1]).dtype if is_frame else X.dtype
-    if dtype.kind not in "buif":
-        raise TypeError(f"X of chunk {number} must hold numbers, got dtype {dtype}. Encode it first.")
+    if not is_frame and X.dtype.kind not in "buif":
+        raise TypeError(f"X of chunk {number} must hold numbers, got dtype {X.dtype}. Encode it first.")
     y = _check_column("y", y, X.shape[0], number)
     return Chunk(X, y, None if weight is None else _check_column("sample_weight", weight, X.shape[0], number))
 

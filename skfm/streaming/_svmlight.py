@@ -178,13 +178,13 @@ class SvmlightChunks(Chunks):
 
     def _byte_ranges(self) -> list[ByteRange]:
         if self._ranges is None:
-            self._ranges = [piece for path in self.source for piece in cut(path, self.chunk_bytes, _is_row)]
+            self._ranges = [piece for path in self.source for piece in cut(path, self.chunk_bytes, is_row)]
         return self._ranges
 
     def _read(self, start: int) -> Iterator[tuple[Any, np.ndarray]]:
         options = {"n_features": self.n_features, "zero_based": self.zero_based, "dtype": self.dtype}
         for piece in self._byte_ranges()[start:]:
-            yield _load(piece, **options)
+            yield load_range(piece, **options)
 
     def _survey(self) -> None:
         """Read the files to find what is unknown of the number of columns and of where they begin."""
@@ -192,7 +192,9 @@ class SvmlightChunks(Chunks):
         highest = -1
         for piece in self._byte_ranges():
             # Counting from 0 takes indices as they are.
-            X, _ = _load(piece, n_features=None, zero_based=self._zero_based is not False, dtype=self.dtype)
+            X, _ = load_range(
+                piece, n_features=None, zero_based=self._zero_based is not False, dtype=self.dtype
+            )
             shift = 1 if self._zero_based is False else 0
             low, high = (X.indices.min() + shift, X.indices.max() + shift) if X.nnz else (np.inf, -1)
             lowest[piece.path] = min(low, lowest.get(piece.path, np.inf))
@@ -206,11 +208,39 @@ class SvmlightChunks(Chunks):
             self._n_features = max(1, int(highest) + (1 if self._zero_based else 0))
 
 
-def _is_row(line: bytes) -> bool:
+def is_row(line: bytes) -> bool:
+    """Tell rows from comments and blank lines.
+
+    Parameters
+    ----------
+    line : bytes
+        A line of a file.
+
+    Returns
+    -------
+    is_row : bool
+        Whether it is a row.
+    """
     return bool(line.split(b"#", 1)[0].strip())
 
 
-def _load(piece: ByteRange, **options: Any) -> tuple[Any, np.ndarray]:
+def load_range(piece: ByteRange, **options: Any) -> tuple[Any, np.ndarray]:
+    """Read the rows of a range, or say which line is at fault.
+
+    Parameters
+    ----------
+    piece : ByteRange
+        Some whole lines of a file.
+    **options : dict
+        Options `n_features`, `zero_based` and `dtype` of scikit-learn's parser.
+
+    Returns
+    -------
+    X : csr matrix of shape (n_samples, n_features)
+        The features.
+    y : ndarray of shape (n_samples,)
+        The labels.
+    """
     text = read(piece)
     try:
         return _parse(text, **options)

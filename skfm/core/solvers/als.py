@@ -34,6 +34,9 @@ class ALS(BlockSolver):
         l2_linear = L2_LINEAR if settings.l2_linear == "auto" else float(settings.l2_linear)
         l2_factors = L2_FACTORS if settings.l2_factors == "auto" else float(settings.l2_factors)
         run = ALSRun(problem, start, l2_linear, l2_factors)
+        if settings.start == "random":
+            # All that the objective knows of columns without data is their penalty.
+            run.state.theta[:, ~run.used] = 0
         while True:
             yield run.sweep()
 

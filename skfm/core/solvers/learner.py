@@ -89,10 +89,14 @@ class Learner:
             if self.penalties.learns and self.n_batches >= self.penalties.next_update:
                 self.penalties.update(self.theta, self.curvature, self.total_curvature, self.n_batches)
 
-    def end_pass(self) -> None:
+    def end_pass(self, *, random_start: bool = False) -> None:
         """Say that all data have been seen once."""
-        if self.pass_batches is None:
-            self.pass_batches = self.n_batches
+        if self.pass_batches is not None:
+            return
+        self.pass_batches = self.n_batches
+        if random_start:
+            # Chance, which no data have corrected: most likely is the mean of the prior.
+            self.theta[self.held == 0] = 0
 
     def _step(self, batch: Batch, rate: float) -> None:
         columns = batch.columns

@@ -124,7 +124,7 @@ class MinibatchRun(Iterator[Iterate]):
                 self.source.on_rows(n_rows)
             if self.after_segment is not None:
                 self.after_segment()
-        self.learner.end_pass()
+        self.learner.end_pass(random_start=self.settings.start == "random")
         iterate = self.iterate()
         self._good = self._snapshot()
         self._n_segments = self._segment

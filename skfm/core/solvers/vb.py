@@ -103,16 +103,18 @@ class VBRun(BlockRun):
         alpha = self.state.noise_precision.repeat_interleave(len(block.columns))
         prior_precision, prior_shift = self.prior(block.columns)
         precision = torch.addcmul(prior_precision, alpha[:, None, None], A)
-        L = cholesky(precision)
-        theta = torch.cholesky_solve((prior_shift + alpha[:, None] * b)[:, :, None], L)[:, :, 0]
-        if self.diagonal:
-            covariances = 1 / precision.diagonal(dim1=1, dim2=2)
-            log_det = covariances.log().sum(1)
-        else:
-            covariances = torch.cholesky_inverse(L)
-            log_det = -2 * L.diagonal(dim1=1, dim2=2).log().sum(1)
+        theta, covariances, log_det = self._posterior(precision, prior_shift + alpha[:, None] * b)
         self.log_det[:, block.columns] = log_det.view(self.n_outputs, -1)
         return theta, covariances
+
+    def _posterior(self, precision: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return means, covariances and their log determinants, given ``precision @ mean``."""
+        L = cholesky(precision)
+        mean = torch.cholesky_solve(shift[:, :, None], L)[:, :, 0]
+        if self.diagonal:
+            variances = 1 / precision.diagonal(dim1=1, dim2=2)
+            return mean, variances, variances.log().sum(1)
+        return mean, torch.cholesky_inverse(L), -2 * L.diagonal(dim1=1, dim2=2).log().sum(1)
 
     def finish(self) -> float:
         """Return the evidence lower bound, summed over the outputs, with improper priors taken as constants."""
@@ -122,7 +124,21 @@ class VBRun(BlockRun):
         bound = self._bound()
         if not self.likelihood.has_noise:
             bound = self._stretch(bound)
+        self._settle_unused()
         return float(bound.sum())
+
+    def _settle_unused(self) -> None:
+        """Give columns without data the posterior that they have: the prior of their field."""
+        columns = (~self.used).nonzero()[:, 0]
+        if not len(columns):
+            return
+        state = self.state
+        assert state.covariances is not None  # for the type checker
+        precision, shift = self.prior(columns)
+        theta, covariances = self._with_linear(*self._posterior(precision, shift)[:2])
+        assert covariances is not None  # for the type checker
+        state.theta[:, columns] = theta.unflatten(0, (self.n_outputs, -1))
+        state.covariances[:, columns] = covariances.unflatten(0, (self.n_outputs, -1))
 
     def _bound(self) -> Tensor:
         """Learn priors and noise, and return the bound of each output, (n_outputs,)."""

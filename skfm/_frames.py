@@ -1,0 +1,296 @@
+"""From DataFrames with categories to the matrix of a factorization machine."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.preprocessing import OneHotEncoder
+
+from ._frame_columns import (
+    CATEGORY,
+    LIST,
+    LISTS,
+    NUMERIC,
+    SourceColumn,
+    as_frame,
+    selected,
+    source_columns,
+)
+
+#: What each of the n values of a row counts in a column of lists.
+LIST_WEIGHTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "one": np.ones_like,
+    "sqrt": lambda n: 1 / np.sqrt(n),
+    "mean": lambda n: 1 / n,
+}
+#: The column of categories that the training data did not have, after the name of the field.
+UNSEEN = "(unseen)"
+
+
+@dataclass(frozen=True)
+class FrameEncoder:
+    """How the columns of a DataFrame become those of a matrix, in the same order.
+
+    A numeric column stays one column. A category becomes one column for each of its values, and a last one for
+    values that were not there at `learn`. That one is all zeros in the training data, so that a solver leaves it
+    at the prior of its field. A column of lists has several values a row, and is encoded in the same way.
+
+    Attributes
+    ----------
+    names : list of str
+        Of the columns of the DataFrame.
+    kinds : list of {"numeric", "category", "list"}
+    encoders : list of OneHotEncoder or None
+        None for numeric columns.
+    delimiters : list of str or None
+        What separates the values of a column of lists that are written as strings.
+    weights : str
+        A key of `LIST_WEIGHTS`.
+    dtype : str
+        Of the matrix.
+    """
+
+    names: list[str]
+    kinds: list[str]
+    encoders: list[OneHotEncoder | None]
+    delimiters: list[str | None]
+    weights: str
+    dtype: str
+
+    @classmethod
+    def plan(cls, X: Any, estimator: Any) -> FrameEncoder | None:
+        """Return what the parameters of an estimator make of the columns of X. None if all are numeric."""
+        given = estimator.categorical_features
+        from_dtype = isinstance(given, str)
+        no_more = estimator.multi_value_features is None
+        if no_more and (given is None or (from_dtype and as_frame(X) is None)):
+            return None
+        columns = list(source_columns(X))
+        names = [column.name for column in columns]
+        delimiters = _delimiters(estimator.multi_value_features, names)
+        if from_dtype:
+            chosen = np.zeros(len(columns), bool)
+        else:
+            chosen = selected([] if given is None else given, names, "categorical_features")
+        kinds = []
+        for number, column in enumerate(columns):
+            if number in delimiters:
+                kinds.append(LIST)
+            elif from_dtype:
+                kinds.append(column.kind())
+            else:
+                kinds.append(CATEGORY if chosen[number] else NUMERIC)
+        if all(kind == NUMERIC for kind in kinds):
+            return None
+        numeric = [column for column, kind in zip(columns, kinds, strict=True) if kind == NUMERIC]
+        narrow = bool(numeric) and all("float32" in str(column.dtype).lower() for column in numeric)
+        limits = estimator.min_frequency, estimator.max_categories
+        return cls(
+            names,
+            kinds,
+            [None if kind == NUMERIC else one_hot(*limits) for kind in kinds],
+            [delimiters.get(number) for number in range(len(columns))],
+            estimator.multi_value_weights,
+            "float32" if narrow else "float64",
+        )
+
+    def fit(self, X: Any) -> FrameEncoder:
+        """Learn the categories."""
+        for column, kind, encoder, delimiter in self._columns(X):
+            if encoder is not None:
+                _fit(encoder, _values(column, kind, delimiter)[0], column.name)
+        return self
+
+    def _columns(self, X: Any) -> Iterator[tuple[SourceColumn, str, OneHotEncoder | None, str | None]]:
+        return zip(source_columns(X), self.kinds, self.encoders, self.delimiters, strict=True)
+
+    def transform(self, X: Any) -> sparse.csr_matrix:
+        """Return the matrix."""
+        blocks: list[Any] = []
+        # Neighbors of one kind are one block: stacking few blocks is faster.
+        for is_one_hot, run in itertools.groupby(self._columns(X), key=lambda part: part[1] == CATEGORY):
+            columns = list(run)
+            if is_one_hot:
+                codes = [
+                    _codes(encoder, _values(column, kind, None)[0]) for column, kind, encoder, _ in columns
+                ]
+                blocks.append(
+                    _one_hot_block(codes, [_width(encoder) for *_, encoder, _ in columns], self.dtype)
+                )
+                continue
+            for column, kind, encoder, delimiter in columns:
+                if encoder is None:
+                    blocks.append(sparse.csr_matrix(column.numbers(self.dtype)[:, None]))
+                    continue
+                values, lengths = _values(column, kind, delimiter)
+                blocks.append(
+                    _list_block(_codes(encoder, values), lengths, _width(encoder), self.weights, self.dtype)
+                )
+        return blocks[0] if len(blocks) == 1 else sparse.hstack(blocks, format="csr", dtype=self.dtype)
+
+    @property
+    def widths(self) -> list[int]:
+        """Number of columns of the matrix that each column of the DataFrame has."""
+        return [1 if encoder is None else _width(encoder) for encoder in self.encoders]
+
+    @property
+    def sources(self) -> np.ndarray:
+        """Number of the DataFrame's column that each column of the matrix comes from."""
+        return np.repeat(np.arange(len(self.names)), self.widths)
+
+    @property
+    def encoded_names(self) -> np.ndarray:
+        """Name of each column of the matrix."""
+        names: list[str] = []
+        for name, encoder in zip(self.names, self.encoders, strict=True):
+            if encoder is None:
+                names.append(name)
+            else:
+                names += [*encoder.get_feature_names_out([name]), f"{name}_{UNSEEN}"]
+        return np.array(names, dtype=object)
+
+    @property
+    def known_fields(self) -> np.ndarray:
+        """Number of the column that each column of the matrix one-hot encodes, -1 for numeric ones."""
+        is_numeric = np.array([kind == NUMERIC for kind in self.kinds])
+        return np.where(is_numeric[self.sources], -1, self.sources)
+
+    @property
+    def unseen(self) -> np.ndarray:
+        """Which columns of the matrix are for values that were not there, a mask."""
+        last = np.zeros(sum(self.widths), bool)
+        ends = np.cumsum(self.widths) - 1
+        last[ends[[encoder is not None for encoder in self.encoders]]] = True
+        return last
+
+    def categories(self, number: int) -> list[Any]:
+        """Return the values that the columns of a category stand for, without the last one."""
+        encoder = self.encoders[number]
+        assert encoder is not None  # for the type checker
+        values, rare = encoder.categories_[0].tolist(), rare_categories(encoder)
+        return [*(value for value in values if value not in rare), "infrequent_sklearn"] if rare else values
+
+    def attributes(self) -> dict[str, Any]:
+        """Return all that it takes to make this encoder again: plain objects and encoders of scikit-learn."""
+        return dict(vars(self))
+
+
+def frame_encoder(estimator: Any) -> FrameEncoder | None:
+    """Return the encoder of an estimator, None if it takes its columns as they are."""
+    state = getattr(estimator, "_frame", None)
+    return None if state is None else FrameEncoder(**state)
+
+
+def _delimiters(given: Any, names: list[str]) -> dict[int, str | None]:
+    """Return the delimiter of each column that the user calls one of lists, by its number."""
+    if given is None:
+        return {}
+    pairs = dict(given) if isinstance(given, Mapping) else dict.fromkeys(given)
+    found: dict[int, str | None] = {}
+    for key, delimiter in pairs.items():
+        if delimiter is not None and (not isinstance(delimiter, str) or not delimiter):
+            raise ValueError(
+                f"multi_value_features[{key!r}] must be a delimiter such as '|', or None for values that are lists, "
+                f"got {delimiter!r}."
+            )
+        (number,) = np.flatnonzero(selected([key], names, "multi_value_features"))
+        found[int(number)] = delimiter
+    return found
+
+
+def one_hot(min_frequency: Any = None, max_categories: Any = None) -> OneHotEncoder:
+    """Return an encoder of one column."""
+    return OneHotEncoder(
+        handle_unknown="infrequent_if_exist", min_frequency=min_frequency, max_categories=max_categories
+    )
+
+
+def _fit(encoder: OneHotEncoder, values: np.ndarray, name: str) -> None:
+    if not len(values):
+        # Lists that are all empty: no values, and a column for those to come.
+        values = np.array([None], object)
+    kinds = sorted({type(value).__name__ for value in values.tolist() if value is not None})
+    try:
+        encoder.fit(values[:, None])
+    except TypeError as error:
+        raise TypeError(
+            f"Column {name!r} holds categories of several types, {', '.join(kinds)}. Convert it to one, for "
+            "example to strings."
+        ) from error
+
+
+def rare_categories(encoder: OneHotEncoder) -> set[Any]:
+    """Return the values that share a column."""
+    if encoder.min_frequency is None and encoder.max_categories is None:
+        return set()
+    rare = encoder.infrequent_categories_[0]
+    return set() if rare is None else set(rare.tolist())
+
+
+def _width(encoder: OneHotEncoder) -> int:
+    """Return the number of columns of a category, with that for values that were not there."""
+    n_rare = len(rare_categories(encoder))
+    return len(encoder.categories_[0]) - n_rare + (n_rare > 0) + 1
+
+
+def _values(column: SourceColumn, kind: str, delimiter: str | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return all values of a column of categories, row by row, and how many each row has, None for one each."""
+    objects = column.objects()
+    if kind == CATEGORY:
+        return objects, None
+    rows = [_split(value, delimiter, column.name) for value in objects]
+    values = list(itertools.chain.from_iterable(rows))
+    flat = np.empty(len(values), object)
+    flat[:] = values
+    return flat, np.fromiter(map(len, rows), np.int64, len(rows))
+
+
+def _split(value: Any, delimiter: str | None, name: str) -> list[Any]:
+    """Return the distinct values of a row. A missing list holds one missing value."""
+    if value is None:
+        return [None]
+    if isinstance(value, LISTS) and delimiter is None:
+        return list(dict.fromkeys(None if item != item else item for item in value))
+    if isinstance(value, str) and delimiter is not None:
+        return list(dict.fromkeys(item for part in value.split(delimiter) if (item := part.strip())))
+    wanted = "lists of values" if delimiter is None else f"strings of values with {delimiter!r} between them"
+    raise ValueError(
+        f"Column {name!r} has to hold {wanted}, but holds {value!r}. Pass multi_value_features={{{name!r}: "
+        "delimiter}} for strings, or None in place of the delimiter for lists."
+    )
+
+
+def _codes(encoder: OneHotEncoder, values: np.ndarray) -> np.ndarray:
+    """Return the column number of each value, the last one for values that were not there."""
+    codes = np.full(len(values), _width(encoder) - 1)
+    if len(values):
+        encoded = encoder.transform(values[:, None])
+        codes[np.diff(encoded.indptr) == 1] = encoded.indices
+    return codes
+
+
+def _one_hot_block(codes: list[np.ndarray], widths: list[int], dtype: str) -> sparse.csr_matrix:
+    """Return the encoding of categories side by side, one entry a row and category."""
+    starts = np.cumsum([0, *widths])
+    indices = np.column_stack([code + start for code, start in zip(codes, starts[:-1], strict=True)])
+    n_samples, n_columns = indices.shape
+    indptr = np.arange(n_samples + 1) * n_columns
+    shape = (n_samples, starts[-1])
+    return sparse.csr_matrix((np.ones(indices.size, dtype), indices.ravel(), indptr), shape=shape)
+
+
+def _list_block(
+    codes: np.ndarray, lengths: np.ndarray | None, width: int, weights: str, dtype: str
+) -> sparse.csr_matrix:
+    """Return the encoding of a column of lists. Values that were not there add up."""
+    assert lengths is not None  # for the type checker
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    data = np.repeat(LIST_WEIGHTS[weights](np.maximum(lengths, 1).astype(dtype)), lengths)
+    block = sparse.csr_matrix((data, codes, indptr), shape=(len(lengths), width))
+    block.sum_duplicates()
+    return block

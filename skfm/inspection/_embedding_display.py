@@ -1,0 +1,176 @@
+"""The categories of a column as points in a plane."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.utils._optional_dependencies import check_matplotlib_support
+from sklearn.utils.validation import check_is_fitted
+
+from .._frames import frame_encoder
+from ._groups import output_of
+
+
+class EmbeddingDisplay:
+    """The factors of a column's categories, projected to the plane in which they differ most.
+
+    Best made by `from_estimator`.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n_categories, 2)
+        Principal components.
+    labels : sequence of str of length n_categories
+        Of the points.
+    explained : ndarray of shape (2,)
+        The share of the variance that each component has.
+    name : str
+        Of the column.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        The axes.
+    figure_ : matplotlib Figure
+        The figure.
+    scatter_ : matplotlib PathCollection
+        The points.
+    text_ : list of matplotlib Text
+        The labels.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from skfm import FMRegressor
+    >>> from skfm.inspection import EmbeddingDisplay
+    >>> rng = np.random.default_rng(0)
+    >>> X = pd.DataFrame({"shop": rng.choice(list("abcdef"), 300), "kind": rng.choice(list("uvw"), 300)})
+    >>> y = (X["shop"] < "d") * (X["kind"] == "u") + rng.normal(0, 0.1, 300)
+    >>> display = EmbeddingDisplay.from_estimator(FMRegressor(n_factors=2, random_state=0).fit(X, y), "shop")
+    >>> [text.get_text() for text in display.text_]
+    ['a', 'b', 'c', 'd', 'e', 'f']
+    >>> plt.close()
+    """
+
+    def __init__(
+        self, *, points: np.ndarray, labels: Sequence[str], explained: np.ndarray, name: str
+    ) -> None:
+        self.points = points
+        self.labels = labels
+        self.explained = explained
+        self.name = name
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        column: Any,
+        *,
+        labeled: int | Sequence[Any] = 30,
+        class_of_interest: Any = None,
+        ax: Any = None,
+    ) -> EmbeddingDisplay:
+        """Plot the categories of a column of a fitted estimator.
+
+        Parameters
+        ----------
+        estimator : FMRegressor or FMClassifier
+            Fitted.
+        column : str or int
+            A column of categories of the DataFrame that the model was fitted to; of other models one of ``fields_``.
+        labeled : int or sequence, default=30
+            The categories that get a label, or the number of those farthest from the center that do.
+        class_of_interest : object, default=None
+            The class, if there are more than two.
+        ax : matplotlib Axes, default=None
+            Where to plot, None for a new figure.
+
+        Returns
+        -------
+        display : EmbeddingDisplay
+            What was plotted.
+        """
+        check_matplotlib_support(f"{cls.__name__}.from_estimator")
+        check_is_fitted(estimator)
+        output = output_of(estimator, class_of_interest)
+        vectors, labels = _vectors(estimator, column, output)
+        if len(vectors) < 2 or vectors.shape[1] < 1:
+            raise ValueError(
+                f"Column {column!r} has {len(vectors)} categories and {vectors.shape[1]} factors. A plot needs two "
+                "categories and one factor, or more."
+            )
+        pca = PCA(min(2, *vectors.shape)).fit(vectors)
+        points, explained = np.zeros((len(vectors), 2)), np.zeros(2)
+        points[:, : pca.n_components_] = pca.transform(vectors)
+        # Of equal vectors no share can be told.
+        explained[: pca.n_components_] = np.nan_to_num(pca.explained_variance_ratio_)
+        display = cls(points=points, labels=labels, explained=explained, name=str(column))
+        return display.plot(ax=ax, labeled=labeled)
+
+    def plot(self, *, ax: Any = None, labeled: int | Sequence[Any] = 30) -> EmbeddingDisplay:
+        """Plot.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to plot, None for a new figure.
+        labeled : int or sequence, default=30
+            The categories that get a label, or the number of those farthest from the center that do.
+
+        Returns
+        -------
+        display : EmbeddingDisplay
+            This display.
+        """
+        check_matplotlib_support(f"{type(self).__name__}.plot")
+        import matplotlib.pyplot as plt
+
+        if ax is None:
+            _, ax = plt.subplots(figsize=(6, 6), layout="constrained")
+        self.ax_, self.figure_ = ax, ax.figure
+        chosen = self._chosen(labeled)
+        faint = np.ones(len(self.points))
+        faint[len(chosen) < len(faint)] = 0.4
+        self.scatter_ = ax.scatter(*self.points.T, s=14, alpha=faint)
+        self.text_ = [
+            ax.annotate(self.labels[i], self.points[i], (3, 3), textcoords="offset points", fontsize=8)
+            for i in chosen
+        ]
+        ax.set_xlabel(f"first component ({self.explained[0]:.0%} of the variance)")
+        ax.set_ylabel(f"second component ({self.explained[1]:.0%})")
+        ax.set_title(f"Factors of {self.name}")
+        return self
+
+    def _chosen(self, labeled: int | Sequence[Any]) -> list[int]:
+        if isinstance(labeled, int):
+            distance = np.square(self.points).sum(1)
+            return sorted(np.argsort(-distance, kind="stable")[:labeled].tolist())
+        places = {label: i for i, label in enumerate(self.labels)}
+        unknown = [label for label in map(str, labeled) if label not in places]
+        if unknown:
+            raise ValueError(
+                f"labeled names the category {unknown[0]!r}, which column {self.name!r} does not have."
+            )
+        return [places[str(label)] for label in labeled]
+
+
+def _vectors(estimator: Any, column: Any, output: int) -> tuple[np.ndarray, list[str]]:
+    """Return the factors of the categories of a column, and their names."""
+    factors = estimator.factors_ if estimator.factors_.ndim == 2 else estimator.factors_[output]
+    fields = np.asarray(estimator.fields_)
+    if frame_encoder(estimator) is not None:
+        found = estimator.embedding(column)
+        labels = [str(label) for label in found.index.get_level_values(-1)]
+        n_categories = len(labels) // (1 if estimator.factors_.ndim == 2 else len(estimator.factors_))
+        return found.to_numpy()[output * n_categories : (output + 1) * n_categories], labels[:n_categories]
+    members = np.flatnonzero(fields == column)
+    if not len(members):
+        raise ValueError(
+            f"There is no field {column!r}. There are: {', '.join(map(repr, np.unique(fields).tolist()[:20]))}."
+        )
+    return factors[members], [str(name) for name in estimator.encoded_feature_names_[members]]

@@ -1,0 +1,74 @@
+"""Which columns of a model are looked at as one, and what they are called."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._frames import frame_encoder
+
+
+class Groups(NamedTuple):
+    """Columns put together.
+
+    Attributes
+    ----------
+    names : ndarray of str of shape (n_groups,)
+    of_column : ndarray of int of shape (n_columns,)
+        The group of each column.
+    """
+
+    names: np.ndarray
+    of_column: np.ndarray
+
+
+def groups_of(estimator: Any, by: str) -> Groups:
+    """Return the groups of a fitted estimator.
+
+    Parameters
+    ----------
+    estimator : estimator
+    by : {"auto", "field", "column"}
+        "auto" is the columns of a DataFrame, else fields, except that dense numeric columns stand alone.
+    """
+    if by not in ("auto", "field", "column"):
+        raise ValueError(f"by must be 'auto', 'field' or 'column', got {by!r}.")
+    names = np.asarray(estimator.encoded_feature_names_, object)
+    fields = np.asarray(estimator.fields_)
+    labels = np.array(
+        [str(field) if fields.dtype.kind in "OUS" else f"field {field}" for field in fields], object
+    )
+    alone = np.zeros(len(names), bool)
+    if by == "column":
+        alone[:] = True
+    elif by == "auto":
+        encoder = frame_encoder(estimator)
+        if encoder is not None:
+            labels = np.array(encoder.names, object)[encoder.sources]
+        else:
+            alone[estimator._dense_columns] = True
+    keys = [(True, j) if alone[j] else (False, label) for j, label in enumerate(labels)]
+    numbers: dict[Any, int] = {}
+    of_column = np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=int)
+    shown = [names[key] if is_alone else key for is_alone, key in numbers]
+    return Groups(np.array(shown, dtype=object), of_column)
+
+
+def output_of(estimator: Any, class_of_interest: Any) -> int:
+    """Return the number of the output that tells of a class, which only models of several outputs need."""
+    n_outputs = np.size(estimator.intercept_)
+    if n_outputs == 1:
+        if class_of_interest is not None and class_of_interest != getattr(estimator, "classes_", [None])[-1]:
+            raise ValueError(
+                f"class_of_interest={class_of_interest!r} is not needed: this model has one raw prediction, which "
+                "rises with the target or the second class. Leave it None."
+            )
+        return 0
+    classes = estimator.classes_.tolist()
+    if class_of_interest not in classes:
+        raise ValueError(
+            f"This model has a raw prediction for each class. class_of_interest must be one of {classes}, got "
+            f"{class_of_interest!r}."
+        )
+    return classes.index(class_of_interest)

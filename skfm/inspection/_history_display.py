@@ -1,0 +1,115 @@
+"""The course of a fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils._optional_dependencies import check_matplotlib_support
+from sklearn.utils.validation import check_is_fitted
+
+#: What a solver goes by, of which a history has one.
+OBJECTIVES = ("bound", "objective", "training_loss", "log_likelihood")
+
+
+class HistoryDisplay:
+    """Objective and validation loss, sweep by sweep or epoch by epoch.
+
+    Best made by `from_estimator`.
+
+    Parameters
+    ----------
+    history : dict of list
+        The ``history_`` of a fitted estimator.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        The axes, of the objective.
+    validation_ax_ : matplotlib Axes or None
+        The axes of the validation loss: the same as `ax_` where both have the same unit.
+    figure_ : matplotlib Figure
+        The figure.
+    lines_ : list of matplotlib Line2D
+        The curves.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from skfm import FMRegressor
+    >>> from skfm.datasets import make_factorization
+    >>> from skfm.inspection import HistoryDisplay
+    >>> X, y = make_factorization(500, cardinalities=(20, 20), random_state=0)
+    >>> model = FMRegressor(early_stopping=True, random_state=0).fit(X, y)
+    >>> len(HistoryDisplay.from_estimator(model).lines_)
+    2
+    >>> plt.close()
+    """
+
+    def __init__(self, *, history: dict[str, list[float]]) -> None:
+        self.history = history
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, *, ax: Any = None) -> HistoryDisplay:
+        """Plot the history of a fitted estimator.
+
+        Parameters
+        ----------
+        estimator : FMRegressor or FMClassifier
+            Fitted.
+        ax : matplotlib Axes, default=None
+            Where to plot, None for a new figure.
+
+        Returns
+        -------
+        display : HistoryDisplay
+            What was plotted.
+        """
+        check_matplotlib_support(f"{cls.__name__}.from_estimator")
+        check_is_fitted(estimator)
+        return cls(history=estimator.history_).plot(ax=ax)
+
+    def plot(self, *, ax: Any = None) -> HistoryDisplay:
+        """Plot.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to plot, None for a new figure.
+
+        Returns
+        -------
+        display : HistoryDisplay
+            This display.
+        """
+        check_matplotlib_support(f"{type(self).__name__}.plot")
+        import matplotlib.pyplot as plt
+
+        name = next((name for name in OBJECTIVES if name in self.history), None)
+        if name is None:
+            raise ValueError(f"history must hold one of {OBJECTIVES}, got {sorted(self.history)}.")
+        if ax is None:
+            _, ax = plt.subplots(layout="constrained")
+        self.ax_, self.figure_, self.validation_ax_ = ax, ax.figure, None
+        values = self.history[name]
+        steps = np.arange(1, len(values) + 1)
+        self.lines_ = ax.plot(steps, values, color="C0", label=name.replace("_", " "))
+        ax.set_xlabel("epoch" if name == "training_loss" else "sweep")
+        ax.set_ylabel(name.replace("_", " "))
+        validation = self.history.get("validation_loss")
+        if validation:
+            # Both losses of a minibatch solver are means a row; a bound is something else.
+            same = name == "training_loss"
+            other = self.validation_ax_ = ax if same else ax.twinx()
+            steps = np.arange(1, len(validation) + 1)
+            self.lines_ += other.plot(steps, validation, color="C1", label="validation loss")
+            best = int(np.argmin(validation))
+            other.plot(steps[best], validation[best], "o", color="C1")
+            other.annotate(
+                f"{validation[best]:.4g}", (steps[best], validation[best]), (0, 8), textcoords="offset points"
+            )
+            ax.set_ylabel("mean loss" if same else name.replace("_", " "))
+            if not same:
+                other.set_ylabel("validation loss")
+        ax.legend(handles=self.lines_)
+        return self

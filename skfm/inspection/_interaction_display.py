@@ -1,0 +1,156 @@
+"""A map of the interactions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils._optional_dependencies import check_matplotlib_support
+from sklearn.utils.validation import check_is_fitted
+
+from ._explain import explain
+from ._groups import groups_of, output_of
+from ._terms import strength_matrix
+
+#: Up to so many groups, the numbers are written into the map.
+ANNOTATED = 12
+
+
+class InteractionDisplay:
+    """Heat map of the strength of the interactions, field by field.
+
+    Best made by `from_estimator`.
+
+    Parameters
+    ----------
+    strength : ndarray of shape (n_groups, n_groups)
+        Symmetric; what is not defined is nan.
+    names : array-like of str of shape (n_groups,)
+        Of the columns or fields.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        The axes.
+    figure_ : matplotlib Figure
+        The figure.
+    image_ : matplotlib AxesImage
+        The map.
+    text_ : list of matplotlib Text
+        The numbers, if there are any.
+
+    See Also
+    --------
+    interaction_strength : The same as a table.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> import numpy as np
+    >>> from skfm import FMRegressor
+    >>> from skfm.inspection import InteractionDisplay
+    >>> X = np.random.default_rng(0).standard_normal((200, 4))
+    >>> model = FMRegressor(n_factors=2, random_state=0).fit(X, X[:, 0] * X[:, 2])
+    >>> InteractionDisplay.from_estimator(model).strength.shape
+    (4, 4)
+    >>> plt.close()
+    """
+
+    def __init__(self, *, strength: np.ndarray, names: Any) -> None:
+        self.strength = strength
+        self.names = names
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any = None,
+        *,
+        by: str = "auto",
+        class_of_interest: Any = None,
+        ax: Any = None,
+        cmap: Any = "viridis",
+        colorbar: bool = True,
+    ) -> InteractionDisplay:
+        """Plot the interactions of a fitted estimator.
+
+        Parameters
+        ----------
+        estimator : FMRegressor or FMClassifier
+            Fitted.
+        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features), default=None
+            Samples over which strengths are standard deviations; without them they come from the factors alone. See
+            `interaction_strength`.
+        by : {"auto", "field", "column"}, default="auto"
+            What is taken together, as in `explain`.
+        class_of_interest : object, default=None
+            The class, if there are more than two.
+        ax : matplotlib Axes, default=None
+            Where to plot, None for a new figure.
+        cmap : str or matplotlib Colormap, default="viridis"
+            The colors.
+        colorbar : bool, default=True
+            Whether to show what the colors mean.
+
+        Returns
+        -------
+        display : InteractionDisplay
+            What was plotted.
+        """
+        check_matplotlib_support(f"{cls.__name__}.from_estimator")
+        check_is_fitted(estimator)
+        output = output_of(estimator, class_of_interest)
+        if X is None:
+            groups = groups_of(estimator, by)
+            names, strength = groups.names, strength_matrix(estimator, groups, output)
+        else:
+            found = explain(estimator, X, by=by)
+            terms = found.pairs if found.classes is None else found.pairs[:, output]
+            names, strength = found.names, np.full((len(found.names),) * 2, np.nan)
+            first, second = found.pair_groups.T
+            strength[first, second] = strength[second, first] = terms.std(axis=0)
+        strength = strength.copy()
+        if X is None:
+            np.fill_diagonal(strength, np.nan)
+        return cls(strength=strength, names=names).plot(ax=ax, cmap=cmap, colorbar=colorbar)
+
+    def plot(self, *, ax: Any = None, cmap: Any = "viridis", colorbar: bool = True) -> InteractionDisplay:
+        """Plot.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to plot, None for a new figure.
+        cmap : str or matplotlib Colormap, default="viridis"
+            The colors.
+        colorbar : bool, default=True
+            Whether to show what the colors mean.
+
+        Returns
+        -------
+        display : InteractionDisplay
+            This display.
+        """
+        check_matplotlib_support(f"{type(self).__name__}.plot")
+        import matplotlib.pyplot as plt
+
+        n_groups = len(self.names)
+        if ax is None:
+            size = min(12.0, 2.5 + 0.45 * n_groups)
+            _, ax = plt.subplots(figsize=(size + 1, size), layout="constrained")
+        self.ax_, self.figure_ = ax, ax.figure
+        self.image_ = ax.imshow(self.strength, cmap=cmap, vmin=0)
+        ax.set_xticks(range(n_groups), self.names, rotation=90)
+        ax.set_yticks(range(n_groups), self.names)
+        self.text_ = []
+        if n_groups <= ANNOTATED:
+            largest = np.nanmax(self.strength) if np.isfinite(self.strength).any() else 0.0
+            for i, j in np.argwhere(np.isfinite(self.strength)):
+                value = self.strength[i, j]
+                color = "black" if value > largest / 2 else "white"
+                self.text_.append(
+                    ax.text(j, i, f"{value:.2g}", ha="center", va="center", color=color, fontsize=8)
+                )
+        if colorbar:
+            self.figure_.colorbar(self.image_, ax=ax, label="strength of the interaction")
+        return self

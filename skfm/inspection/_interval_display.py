@@ -1,0 +1,142 @@
+"""Predictive intervals beside the truth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_random_state
+from sklearn.utils._optional_dependencies import check_matplotlib_support
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+
+
+class IntervalDisplay:
+    """Predictive intervals of a regressor with a posterior, and the targets that they should hold.
+
+    Best made by `from_estimator`.
+
+    Parameters
+    ----------
+    lower, median, upper : ndarray of shape (n_samples,)
+        Ends and middle of the intervals.
+    y_true : ndarray of shape (n_samples,)
+        Targets.
+    coverage : float
+        The share of the targets that the intervals should hold.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        The axes.
+    figure_ : matplotlib Figure
+        The figure.
+    covered_ : float
+        The share of the targets that the intervals do hold, of all samples, plotted or not.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from skfm import FMRegressor
+    >>> from skfm.datasets import make_factorization
+    >>> from skfm.inspection import IntervalDisplay
+    >>> X, y = make_factorization(1000, cardinalities=(20, 20), noise=0.5, random_state=0)
+    >>> model = FMRegressor(random_state=0).fit(X[:700], y[:700])
+    >>> display = IntervalDisplay.from_estimator(model, X[700:], y[700:])
+    >>> bool(0.8 < display.covered_ < 0.97)
+    True
+    >>> plt.close()
+    """
+
+    def __init__(
+        self, *, lower: np.ndarray, median: np.ndarray, upper: np.ndarray, y_true: np.ndarray, coverage: float
+    ) -> None:
+        self.lower, self.median, self.upper = lower, median, upper
+        self.y_true = y_true
+        self.coverage = coverage
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        *,
+        coverage: float = 0.9,
+        n_shown: int = 200,
+        random_state: Any = 0,
+        ax: Any = None,
+    ) -> IntervalDisplay:
+        """Plot the intervals of a fitted estimator.
+
+        Parameters
+        ----------
+        estimator : FMRegressor
+            Fitted by "vb" or "mcmc".
+        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
+            Samples.
+        y : array-like of shape (n_samples,)
+            Targets.
+        coverage : float, default=0.9
+            The share of the targets that the intervals should hold.
+        n_shown : int, default=200
+            How many samples are shown, at most.
+        random_state : int, RandomState instance or None, default=0
+            Chooses them.
+        ax : matplotlib Axes, default=None
+            Where to plot, None for a new figure.
+
+        Returns
+        -------
+        display : IntervalDisplay
+            What was plotted.
+        """
+        check_matplotlib_support(f"{cls.__name__}.from_estimator")
+        check_is_fitted(estimator)
+        if not 0 < coverage < 1:
+            raise ValueError(f"coverage must be between 0 and 1, got {coverage!r}.")
+        outside = (1 - coverage) / 2
+        lower, median, upper = estimator.predict(X, quantiles=[outside, 0.5, 1 - outside]).T
+        y = column_or_1d(y)
+        if len(y) != len(median):
+            raise ValueError(f"X has {len(median)} rows, but y has {len(y)} values.")
+        display = cls(lower=lower, median=median, upper=upper, y_true=y, coverage=coverage)
+        return display.plot(ax=ax, n_shown=n_shown, random_state=random_state)
+
+    def plot(self, *, ax: Any = None, n_shown: int = 200, random_state: Any = 0) -> IntervalDisplay:
+        """Plot.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to plot, None for a new figure.
+        n_shown : int, default=200
+            How many samples are shown, at most.
+        random_state : int, RandomState instance or None, default=0
+            Chooses them.
+
+        Returns
+        -------
+        display : IntervalDisplay
+            This display.
+        """
+        check_matplotlib_support(f"{type(self).__name__}.plot")
+        import matplotlib.pyplot as plt
+
+        if ax is None:
+            _, ax = plt.subplots(figsize=(8, 4), layout="constrained")
+        self.ax_, self.figure_ = ax, ax.figure
+        inside = (self.lower <= self.y_true) & (self.y_true <= self.upper)
+        self.covered_ = float(inside.mean())
+        shown = check_random_state(random_state).permutation(len(inside))[:n_shown]
+        shown = shown[np.argsort(self.median[shown], kind="stable")]
+        at = np.arange(len(shown))
+        ax.vlines(at, self.lower[shown], self.upper[shown], color="C0", alpha=0.4, label="interval")
+        ax.plot(at, self.median[shown], color="C0", label="median")
+        for kind, color, label in ((inside, "black", "target inside"), (~inside, "C3", "target outside")):
+            chosen = kind[shown]
+            ax.plot(at[chosen], self.y_true[shown][chosen], ".", color=color, label=label)
+        ax.set_xlabel("samples, by their prediction")
+        ax.set_ylabel("target")
+        ax.set_title(f"{self.covered_:.1%} of the targets inside intervals of {self.coverage:.0%}")
+        ax.legend()
+        return self

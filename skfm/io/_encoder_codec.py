@@ -1,0 +1,63 @@
+"""The codec of the encoders that a model fitted to a DataFrame holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.preprocessing import OneHotEncoder
+
+from .._frames import one_hot, rare_categories
+from ._codec import Codec, Decoder, Encoder, expect
+
+
+class OneHotCodec(Codec):
+    """Encoders of one column: their categories, and which of them share a column.
+
+    An encoder is made again by fitting one to these categories, the rare ones once and the others twice. That asks
+    nothing of how scikit-learn keeps its state, which may differ from version to version.
+    """
+
+    tag = "one-hot"
+
+    def accepts(self, value: Any) -> bool:
+        return type(value) is OneHotEncoder and len(getattr(value, "categories_", ())) == 1
+
+    def encode(self, value: Any, to: Encoder, name: str, depth: int) -> Any:
+        categories = np.asarray(value.categories_[0], object)
+        rare = rare_categories(value)
+        parts = {
+            "categories": categories,
+            "rare": np.array([category in rare for category in categories.tolist()], bool),
+            "min_frequency": value.min_frequency,
+            "max_categories": value.max_categories,
+        }
+        return {key: to.encode(part, f"{name}/{key}", depth) for key, part in parts.items()}
+
+    def decode(self, content: Any, source: Decoder, depth: int) -> Any:
+        parts = {key: source.decode(part, depth) for key, part in expect(content, dict).items()}
+        if parts.keys() != {"categories", "rare", "min_frequency", "max_categories"}:
+            raise ValueError("an encoder is not in the form that skfm writes")
+        categories, rare = parts["categories"], parts["rare"]
+        if (
+            not isinstance(categories, np.ndarray)
+            or categories.dtype != object
+            or categories.ndim != 1
+            or not len(categories)
+            or len(set(categories.tolist())) != len(categories)
+            or not isinstance(rare, np.ndarray)
+            or rare.dtype != bool
+            or rare.shape != categories.shape
+        ):
+            raise ValueError("the categories of an encoder are not in the form that skfm writes")
+        # As `fit` checks them, with its errors.
+        limits = {name: parts[name] for name in ("min_frequency", "max_categories")}
+        one_hot(**limits)._validate_params()
+        merges = any(limit is not None for limit in limits.values())
+        if rare.any() and not merges:
+            raise ValueError("an encoder has rare categories without a limit")
+        encoder = one_hot(min_frequency=2 if merges else None)
+        encoder.fit(np.repeat(categories, np.where(rare, 1, 2))[:, None])
+        if encoder.categories_[0].tolist() != categories.tolist():
+            raise ValueError("the categories of an encoder are not in order")
+        return encoder.set_params(**limits)

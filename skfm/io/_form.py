@@ -1,0 +1,93 @@
+"""Whether the fitted attributes of an estimator go together."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from sklearn.base import is_classifier
+
+from .._online import lasting
+from ..core.solvers import SOLVERS
+from ._checks import check_count, check_keys
+from ._online_form import check_online
+from ._parts import PARTS, Sizes
+
+
+def check_form(estimator: Any, state: dict[str, Any]) -> None:
+    """Raise a ValueError unless the fitted attributes are those of one model.
+
+    Parameters
+    ----------
+    estimator : FMRegressor or FMClassifier
+        With its parameters set.
+    state : dict
+        Its fitted attributes.
+    """
+    missing = sorted(name for name, part in PARTS.items() if part.is_required and name not in state)
+    unknown = sorted(state.keys() - PARTS.keys())
+    if missing or unknown:
+        wrong = f"lacks {missing}" if missing else f"has {unknown}, which this version of skfm does not know"
+        raise ValueError(f"the fitted {type(estimator).__name__} {wrong}")
+    sizes = _sizes(estimator, state)
+    for name, value in state.items():
+        PARTS[name].check(name, value, sizes)
+    _check_wholeness(estimator, state, sizes)
+    if "_online" in state:
+        check_online(state, sizes)
+
+
+def _sizes(estimator: Any, state: dict[str, Any]) -> Sizes:
+    model = state["_model"]
+    check_keys("_model", model, {"solver", "loss", "n_outputs", "quantile"})
+    solver, loss = model["solver"], model["loss"]
+    losses = estimator._parameter_constraints["loss"][0].options
+    if type(solver) is not str or type(loss) is not str or solver not in SOLVERS:
+        raise ValueError(
+            f"the model was fitted by solver={solver!r}, which this version of skfm does not know"
+        )
+    if loss not in losses or loss not in SOLVERS[solver].losses:
+        raise ValueError(f"loss={loss!r} is none of a {type(estimator).__name__} fitted by solver={solver!r}")
+    quantile = model["quantile"]
+    if not isinstance(quantile, Real) or not 0 < float(quantile) < 1:
+        raise ValueError(f"quantile={quantile!r} is not between 0 and 1")
+    n_features = check_count("n_features_in_", state["n_features_in_"], least=1)
+    n_outputs = check_count("n_outputs", model["n_outputs"], least=1)
+    factors = state["factors_"]
+    if not isinstance(factors, np.ndarray) or factors.ndim != 2 + (n_outputs > 1):
+        raise ValueError("factors_ is no array of one row of factors a column")
+    values = state.get("classes_", state.get("levels_", ()))
+    n_values = len(values) if isinstance(values, np.ndarray) and values.ndim == 1 else 0
+    n_columns = factors.shape[-2]
+    if state["_frame"] is None and n_columns != n_features:
+        raise ValueError(f"there are factors of {n_columns} columns, but X has {n_features}")
+    return Sizes(n_features, n_columns, n_outputs, factors.shape[-1], n_values, solver, loss)
+
+
+def _check_wholeness(estimator: Any, state: dict[str, Any], sizes: Sizes) -> None:
+    """Check what depends on several attributes."""
+    solver, is_ordered = SOLVERS[sizes.solver], sizes.loss == "ordered_probit"
+    has_classes = is_classifier(estimator)
+    expected = {
+        "classes_": has_classes,
+        "levels_": is_ordered and not has_classes,
+        "covariances_": state["_posterior"] is not None,
+    }
+    for name, needed in expected.items():
+        if (name in state) != needed:
+            raise ValueError(f"{name} is {'missing' if needed else 'of no use'} in a model of this kind")
+    if (state["_posterior"] is not None) != (solver.has_posterior and not solver.samples):
+        raise ValueError(f"a model fitted by solver={sizes.solver!r} has another posterior")
+    if (state["_draws"] is not None) != solver.samples:
+        raise ValueError(f"_draws does not go with solver={sizes.solver!r}")
+    if sizes.n_outputs > 1 and sizes.n_outputs != sizes.n_values:
+        raise ValueError(f"there are {sizes.n_values} classes, but parameters for {sizes.n_outputs}")
+    if sizes.n_outputs == 1 and has_classes and sizes.n_values != 2 and not is_ordered:
+        raise ValueError(f"there are {sizes.n_values} classes, but parameters for two")
+    if state["factors_"].dtype != state["coef_"].dtype:
+        raise ValueError("coef_ and factors_ are of different types")
+    if state["_lasting"].keys() != lasting(estimator).keys():
+        raise ValueError(f"_lasting holds {sorted(state['_lasting'])}")
+    if "_online" in state and not solver.learns_online:
+        raise ValueError(f"_online does not go with solver={sizes.solver!r}")

@@ -1,0 +1,75 @@
+"""Whether a minibatch solver can go on from a state."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._units import as_tensor
+from ..core.design import DesignMatrix
+from ..core.parameters import FMParameters
+from ..core.solvers import SOLVERS
+from ..core.solvers.base import Problem, Settings
+from ._checks import check_array, check_count, check_keys
+from ._parts import Sizes
+
+
+def check_online(state: dict[str, Any], sizes: Sizes) -> None:
+    """Check that a run can go on from a state: it has the form of one that has learned nothing yet."""
+    found = state["_online"]
+    # A run takes memory that is quadratic in its outputs, so the shapes are those of two small ones, extended.
+    outputs = (1, 2) if sizes.n_outputs == 1 else (2, 3)
+    (tensors, numbers), (others, _) = (_fresh_state(state, sizes, n_outputs) for n_outputs in outputs)
+    check_keys("_online/tensors", found["tensors"], set(tensors))
+    for name, tensor in tensors.items():
+        values = found["tensors"][name]
+        pairs = zip(tensor.shape, others[name].shape, strict=True)
+        shape = tuple(a + (b - a) * (sizes.n_outputs - outputs[0]) for a, b in pairs)
+        check_array(f"_online/tensors/{name}", values, shape, finite=name in ("theta", "intercept"))
+        if np.isnan(values).any():
+            raise ValueError(f"_online/tensors/{name} holds what is not a number")
+    _same_form("_online/numbers", found["numbers"], numbers)
+
+
+def _fresh_state(
+    state: dict[str, Any], sizes: Sizes, n_outputs: int
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the state of a run of the model that has learned nothing, with another number of outputs."""
+    p, kept = sizes.n_columns, state["_lasting"]
+    given: dict[str, Any] = {
+        name: "auto" if kept.get(name) == "auto" else 1.0 for name in ("l2_linear", "l2_factors")
+    }
+    no_rows = DesignMatrix.from_array(
+        np.empty((0, p), np.float32), dtype=torch.float32, dense_columns=np.arange(0)
+    )
+    nothing = torch.empty(0)
+    run: Any = SOLVERS[sizes.solver].sweeps(
+        Problem(no_rows, nothing[None], nothing, sizes.loss, as_tensor(state["_field_numbers"], torch.int64)),
+        FMParameters(
+            torch.zeros(n_outputs), torch.zeros(n_outputs, p), torch.zeros(n_outputs, p, sizes.n_factors)
+        ),
+        Settings(quantile=state["_model"]["quantile"], **given),
+    )
+    return run.state()
+
+
+def _same_form(name: str, value: Any, pattern: Any) -> None:
+    """Check that numbers are where another state has numbers."""
+    if isinstance(pattern, dict):
+        check_keys(name, value, set(pattern))
+        for key, part in pattern.items():
+            _same_form(f"{name}/{key}", value[key], part)
+    elif isinstance(pattern, list):
+        if type(value) is not list or len(value) != len(pattern):
+            raise ValueError(f"{name} must hold {len(pattern)} numbers")
+        for item, part in zip(value, pattern, strict=True):
+            _same_form(name, item, part)
+    elif isinstance(pattern, float):
+        if type(value) not in (int, float) or math.isnan(value):
+            raise ValueError(f"{name} must be a number, got {value!r}")
+    elif not (pattern is None and value is None):
+        check_count(name, value)

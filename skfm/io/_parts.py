@@ -1,0 +1,274 @@
+"""The fitted attributes of an estimator, and how each is checked against the sizes of the model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from numbers import Real
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.preprocessing import OneHotEncoder
+
+from .._coding import Coding
+from .._draws import UserDraws
+from .._frame_columns import CATEGORY, LIST, NUMERIC
+from .._frames import LIST_WEIGHTS, FrameEncoder
+from ..core.augmentation import AUGMENTATIONS
+from ..core.parameters import Posterior
+from ._checks import check_array, check_count, check_keys, check_number
+
+
+class Sizes(NamedTuple):
+    """What the shapes of the fitted attributes follow from.
+
+    Attributes
+    ----------
+    n_features : int
+        Columns of X as the user passes it.
+    n_columns, n_outputs, n_factors : int
+        Those of the parameters. The factors of all draws count.
+    n_values : int
+        Number of classes or levels, 0 for other regressions.
+    solver, loss : str
+    """
+
+    n_features: int
+    n_columns: int
+    n_outputs: int
+    n_factors: int
+    n_values: int
+    solver: str
+    loss: str
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """The leading axis of parameters, which a single output has not."""
+        return () if self.n_outputs == 1 else (self.n_outputs,)
+
+
+def _intercept(name: str, value: Any, sizes: Sizes) -> None:
+    if sizes.n_outputs == 1:
+        check_number(name, value)
+    else:
+        check_array(name, value, sizes.outputs)
+
+
+def _coef(name: str, value: Any, sizes: Sizes) -> None:
+    check_array(name, value, (*sizes.outputs, sizes.n_columns))
+
+
+def _factors(name: str, value: Any, sizes: Sizes) -> None:
+    check_array(name, value, (*sizes.outputs, sizes.n_columns, sizes.n_factors))
+
+
+def _covariances(name: str, value: Any, sizes: Sizes) -> None:
+    is_full = isinstance(value, np.ndarray) and value.ndim == len(sizes.outputs) + 3
+    shape = (*sizes.outputs, sizes.n_columns, *(1 + is_full) * (1 + sizes.n_factors,))
+    check_array(name, value, shape)
+
+
+def _fields(name: str, value: Any, sizes: Sizes) -> None:
+    check_array(name, value, (sizes.n_columns,), "biufUO")
+    if value.dtype.kind == "O":
+        _strings(name, value)
+
+
+def _field_numbers(name: str, value: Any, sizes: Sizes) -> None:
+    check_array(name, value, (sizes.n_columns,), "i")
+    if not 0 <= value.min() <= value.max() < sizes.n_columns:
+        raise ValueError(f"{name} does not number the fields from 0")
+
+
+def _frame(name: str, value: Any, sizes: Sizes) -> None:
+    if value is None:
+        return
+    check_keys(name, value, {f.name for f in dataclasses.fields(FrameEncoder)})
+    lists = [value[part] for part in ("names", "kinds", "encoders", "delimiters")]
+    if not all(type(part) is list and len(part) == sizes.n_features for part in lists):
+        raise ValueError(f"{name} must describe each of the {sizes.n_features} columns of the DataFrame")
+    for column, kind, encoder, delimiter in zip(*lists, strict=True):
+        if type(column) is not str or kind not in (NUMERIC, CATEGORY, LIST):
+            raise ValueError(f"{name} holds a column that is {kind!r}")
+        if (encoder is None) != (kind == NUMERIC) or not isinstance(encoder, OneHotEncoder | None):
+            raise ValueError(f"{name} has an encoder of the wrong kind for column {column!r}")
+        if delimiter is not None and (type(delimiter) is not str or not delimiter or kind != LIST):
+            raise ValueError(f"{name} has a delimiter of the wrong kind for column {column!r}")
+    if value["weights"] not in LIST_WEIGHTS:
+        raise ValueError(f"{name}/weights is {value['weights']!r}")
+    _type_name(f"{name}/dtype", value["dtype"], sizes)
+    n_columns = sum(FrameEncoder(**value).widths)
+    if n_columns != sizes.n_columns:
+        raise ValueError(
+            f"{name} makes {n_columns} columns where the rest of the model says {sizes.n_columns}"
+        )
+
+
+def _names(name: str, value: Any, sizes: Sizes) -> None:
+    check_array(name, value, (sizes.n_features,), "O")
+    _strings(name, value)
+
+
+def _strings(name: str, value: np.ndarray) -> None:
+    if not all(type(item) is str for item in value):
+        raise ValueError(f"{name} holds other things than strings")
+
+
+def _classes(name: str, value: Any, sizes: Sizes) -> None:
+    check_array(name, value, (sizes.n_values,), "biufUO")
+    if value.dtype.kind == "O" and len({type(item) for item in value} - {str}) > 0:
+        raise ValueError(f"{name} holds other things than strings or numbers of one type")
+    if len(value) < 2 or not (value[:-1] < value[1:]).all():
+        raise ValueError(f"{name} must hold two values or more, in ascending order")
+
+
+def _levels(name: str, value: Any, sizes: Sizes) -> None:
+    check_array(name, value, (sizes.n_values,))
+    _classes(name, value, sizes)
+
+
+def _history(name: str, value: Any, sizes: Sizes) -> None:
+    if type(value) is not dict or not all(
+        type(key) is str and type(values) is list for key, values in value.items()
+    ):
+        raise ValueError(f"{name} must hold a list of numbers for each of its names")
+    # R-hat and the like are nan where there are too few draws.
+    if not all(type(number) in (float, int) for values in value.values() for number in values):
+        raise ValueError(f"{name} holds other things than numbers")
+
+
+def _device(name: str, value: Any, sizes: Sizes) -> None:
+    kind, _, index = value.partition(":") if type(value) is str else ("", "", "")
+    if kind not in ("cpu", "cuda", "mps") or not (
+        index == "" or (index.isascii() and index.isdigit() and len(index) < 5)
+    ):
+        raise ValueError(f"{name} is {value!r}, which names no device")
+
+
+def _coding(name: str, value: Any, sizes: Sizes) -> None:
+    check_keys(name, value, set(Coding._fields))
+    check_number(f"{name}/shift", value["shift"])
+    for part in ("scale", "unit"):
+        check_number(f"{name}/{part}", value[part], above=0)
+    check_array(f"{name}/start", value["start"], (sizes.n_outputs,))
+    if type(value["identity_link"]) is not bool:
+        raise ValueError(f"{name}/identity_link is {value['identity_link']!r}")
+    if value["outputs"] is not None:
+        check_array(f"{name}/outputs", value["outputs"], (sizes.n_outputs,), "i")
+        if not ((value["outputs"] >= 0) & (value["outputs"] < sizes.n_values)).all():
+            raise ValueError(f"{name}/outputs numbers classes that there are not")
+    if value["class_weight"] is not None:
+        check_array(f"{name}/class_weight", value["class_weight"], (sizes.n_values,))
+
+
+def _type_name(name: str, value: Any, sizes: Sizes) -> None:
+    if value not in ("float32", "float64"):
+        raise ValueError(f"{name} is {value!r}, neither float32 nor float64")
+
+
+def _columns(name: str, value: Any, sizes: Sizes) -> None:
+    check_array(name, value, (np.size(value),), "i")
+    if len(value) and not (value[0] >= 0 and value[-1] < sizes.n_columns and (np.diff(value) > 0).all()):
+        raise ValueError(f"{name} does not number some columns in their order")
+
+
+def _conditioning(name: str, value: Any, sizes: Sizes) -> None:
+    check_keys(name, value, {"center", "scale"})
+    for part, numbers in value.items():
+        check_array(f"{name}/{part}", numbers, (sizes.n_columns,))
+    if not (value["scale"] > 0).all():
+        raise ValueError(f"{name}/scale holds numbers that are not positive")
+
+
+def _posterior(name: str, value: Any, sizes: Sizes) -> None:
+    if value is None:
+        return
+    check_keys(name, value, set(Posterior._fields[1:]))
+    for part, numbers in value.items():
+        check_array(f"{name}/{part}", numbers, (sizes.n_outputs,))
+    if not (value["noise_precision"] > 0).all():
+        raise ValueError(f"{name}/noise_precision holds numbers that are not positive")
+
+
+def _draws(name: str, value: Any, sizes: Sizes) -> None:
+    if value is None:
+        return
+    check_keys(name, value, set(UserDraws._fields))
+    if sizes.loss not in AUGMENTATIONS:
+        raise ValueError(f"{name} does not go with loss={sizes.loss!r}")
+    check_count(f"{name}/n_sweeps", value["n_sweeps"])
+    n_chains, n_draws = (
+        check_count(f"{name}/n_chains", value["n_chains"], least=1),
+        len(np.atleast_1d(value["intercept"])),
+    )
+    if n_draws == 0 or n_draws % n_chains or sizes.n_factors % n_draws:
+        raise ValueError(f"{n_draws} draws of {sizes.n_factors} factors do not make {n_chains} chains")
+    has_noise = AUGMENTATIONS[sizes.loss].has_noise
+    n_cuts = max(0, sizes.n_values - 1) if sizes.loss == "ordered_probit" else None
+    shapes: dict[str, tuple[int, ...] | None] = {
+        "intercept": (n_draws, sizes.n_outputs),
+        "coef": (n_draws, sizes.n_outputs, sizes.n_columns),
+        "noise_std": (n_draws,) if has_noise else None,
+        "cut_points": None if n_cuts is None else (n_draws, n_cuts),
+        "log_likelihood": (n_draws,),
+    }
+    for part, shape in shapes.items():
+        if shape is not None:
+            check_array(f"{name}/{part}", value[part], shape)
+        elif value[part] is not None:
+            raise ValueError(f"{name}/{part} does not go with loss={sizes.loss!r}")
+
+
+def _lasting(name: str, value: Any, sizes: Sizes) -> None:
+    if type(value) is not dict or not all(isinstance(v, str | np.bool_ | Real) for v in value.values()):
+        raise ValueError(f"{name} holds other things than settings")
+
+
+def _online(name: str, value: Any, sizes: Sizes) -> None:
+    check_keys(name, value, {"tensors", "numbers", "n_chunks"})
+    check_count(f"{name}/n_chunks", value["n_chunks"])
+
+
+def _count_of(least: int) -> Callable[[str, Any, Sizes], None]:
+    def check(name: str, value: Any, sizes: Sizes) -> None:
+        check_count(name, value, least=least)
+
+    return check
+
+
+def _nothing(name: str, value: Any, sizes: Sizes) -> None:
+    """Nothing: the sizes have been checked before."""
+
+
+class _Part(NamedTuple):
+    check: Callable[[str, Any, Sizes], None]
+    is_required: bool = True
+
+
+#: The fitted attributes: how each is checked, and whether every model has it.
+PARTS: dict[str, _Part] = {
+    "n_features_in_": _Part(_nothing),
+    "feature_names_in_": _Part(_names, False),
+    "classes_": _Part(_classes, False),
+    "levels_": _Part(_levels, False),
+    "intercept_": _Part(_intercept),
+    "coef_": _Part(_coef),
+    "factors_": _Part(_factors),
+    "covariances_": _Part(_covariances, False),
+    "fields_": _Part(_fields),
+    "n_iter_": _Part(_count_of(0)),
+    "history_": _Part(_history),
+    "device_": _Part(_device),
+    "_field_numbers": _Part(_field_numbers),
+    "_frame": _Part(_frame),
+    "_model": _Part(_nothing),
+    "_coding": _Part(_coding),
+    "_dtype": _Part(_type_name),
+    "_dense_columns": _Part(_columns),
+    "_conditioning": _Part(_conditioning),
+    "_posterior": _Part(_posterior),
+    "_draws": _Part(_draws),
+    "_lasting": _Part(_lasting),
+    "_seed": _Part(_count_of(0)),
+    "_online": _Part(_online, False),
+}

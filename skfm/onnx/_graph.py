@@ -1,0 +1,168 @@
+"""The computations of a factorization machine as ONNX operators: products of dense matrices, all of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from skl2onnx.algebra.onnx_ops import (
+    OnnxAdd,
+    OnnxCast,
+    OnnxDiv,
+    OnnxErf,
+    OnnxExp,
+    OnnxMatMul,
+    OnnxMax,
+    OnnxMul,
+    OnnxSub,
+)
+from skl2onnx.common.data_types import guess_numpy_type, guess_proto_type
+
+from .._units import Units
+from ..core.parameters import FMParameters
+
+
+class Graph:
+    """Builds the nodes of one estimator, in the dtype of its input.
+
+    Computing in the units of the solver keeps float32 exact enough: in those of the user, predictions of centered
+    columns are small differences of large numbers.
+
+    Parameters
+    ----------
+    operator : skl2onnx operator
+    container : skl2onnx container
+    """
+
+    def __init__(self, operator: Any, container: Any) -> None:
+        self.estimator = operator.raw_operator
+        self.version = container.target_opset
+        type_ = operator.inputs[0].type
+        found = guess_numpy_type(type_)
+        self.dtype = np.float64 if found == np.float64 else np.float32
+        self.units = Units.of(self.estimator)
+        X = operator.inputs[0]
+        if found not in (np.float32, np.float64):
+            X = OnnxCast(X, to=guess_proto_type(_float_type()), op_version=self.version)
+        conditioning = self.units.conditioning
+        center, scale = (t.numpy(force=True) for t in (conditioning.center, conditioning.scale))
+        if center.any():
+            X = self.op(OnnxSub, X, self.array(center))
+        if (scale != 1).any():
+            X = self.op(OnnxDiv, X, self.array(scale))
+        self.powers = {1: X}
+
+    def op(self, kind: Any, *inputs: Any, **attributes: Any) -> Any:
+        """Return a node."""
+        return kind(*inputs, op_version=self.version, **attributes)
+
+    def array(self, values: Any) -> np.ndarray:
+        """Return a constant."""
+        return np.asarray(values).astype(self.dtype)
+
+    def power(self, exponent: int) -> Any:
+        """Return a power of the columns, each made once."""
+        if exponent not in self.powers:
+            self.powers[exponent] = self.op(OnnxMul, self.power(exponent - 1), self.powers[1])
+        return self.powers[exponent]
+
+    def product(self, table: np.ndarray, power: int = 1) -> Any:
+        """Return the ``power`` of the columns times a table of shape (n_features, width)."""
+        return self.op(OnnxMatMul, self.power(power), self.array(table))
+
+    def raw(self, parameters: FMParameters) -> Any:
+        """Return raw predictions, (n_samples, n_outputs), in the units of the user.
+
+        Parameters
+        ----------
+        parameters : FMParameters
+            In these units.
+        """
+        units = self.units.repeated(len(parameters.intercept) // len(self.units.shift))
+        w0, w, V = (t.numpy() for t in units.to_solver(parameters))
+        shift, scale = units.shift.numpy(), units.scale.numpy()
+        n_outputs, _, n_factors = V.shape
+        raw = self.op(OnnxAdd, self.product((w * scale[:, None]).T), self.array(w0 * scale + shift))
+        if not n_factors:
+            return raw
+        V = V * np.sqrt(scale)[:, None, None]
+        sums = self.product(V.transpose(1, 0, 2).reshape(-1, n_outputs * n_factors))
+        pool = np.kron(np.eye(n_outputs), np.full((n_factors, 1), 0.5))
+        squares = self.op(OnnxMatMul, self.op(OnnxMul, sums, sums), self.array(pool))
+        own = self.product(np.square(V).sum(2).T / 2, power=2)
+        return self.op(OnnxAdd, raw, self.op(OnnxSub, squares, own))
+
+    def variance(self, parameters: FMParameters, covariances: np.ndarray, intercept: np.ndarray) -> list[Any]:
+        """Return the variance of each output's raw prediction, (n_samples, 1): see `skfm.core.variance`.
+
+        Parameters
+        ----------
+        parameters : FMParameters
+            In the units of the user.
+        covariances : ndarray of shape (n_outputs, n_features, 1 + n_factors[, 1 + n_factors])
+            In those of the solver.
+        intercept : ndarray of shape (n_outputs,)
+            Variances of the intercepts.
+        """
+        factors = self.units.to_solver(parameters).factors.numpy()
+        found = []
+        for m, S, own, scale in zip(factors, covariances, intercept, self.units.scale.numpy(), strict=True):
+            variance = self.op(OnnxAdd, self._variance_of_sums(m, S.astype(np.float64)), self.array([[own]]))
+            found.append(self.op(OnnxMul, variance, self.array([[scale**2]])))
+        return found
+
+    def _variance_of_sums(self, m: np.ndarray, S: np.ndarray) -> Any:
+        n_factors = m.shape[1]
+        if S.ndim == 3:
+            S_vv, cross, S_ww = S[:, 1:, 1:], S[:, 0, 1:], S[:, 0, 0]
+            S_m, width = np.einsum("pij,pj->pi", S_vv, m), n_factors**2
+            left, right = np.repeat(np.eye(n_factors), n_factors, 1), np.tile(np.eye(n_factors), n_factors)
+        else:
+            S_vv, cross, S_ww = S[:, 1:], np.zeros_like(m), S[:, 0]
+            S_m, width = S_vv * m, n_factors
+            left = right = np.eye(n_factors)
+        S_vv = S_vv.reshape(len(S), width)
+        quadratic = (S_m * m).sum(1) - np.square(S_vv).sum(1) / 2
+        rest = self.op(
+            OnnxAdd,
+            self.product(S_ww[:, None], 2),
+            self.op(
+                OnnxSub,
+                self.product(quadratic[:, None], 4),
+                self.product(2 * (cross * m).sum(1)[:, None], 3),
+            ),
+        )
+        if not n_factors:
+            return self.at_least(rest, 0.0)
+        s, T = self.product(m), self.product(S_vv, 2)
+        h = self.op(OnnxSub, self.product(S_m, 3), self.product(cross, 2))
+        pairs = self.op(
+            OnnxMul,
+            self.op(OnnxMatMul, s, self.array(left)),
+            self.op(OnnxMatMul, s, self.array(right)),
+        )
+        # s' T s + |T|^2 / 2 - 2 s' h
+        inner = self.op(OnnxMul, T, self.op(OnnxAdd, pairs, self.op(OnnxMul, T, self.array([0.5]))))
+        quadratic_form = self.op(OnnxMatMul, inner, self.array(np.ones((width, 1))))
+        mixed = self.op(OnnxMatMul, self.op(OnnxMul, s, h), self.array(np.full((n_factors, 1), 2.0)))
+        total = self.op(OnnxAdd, self.op(OnnxSub, quadratic_form, mixed), rest)
+        return self.at_least(total, 0.0)
+
+    def at_least(self, node: Any, least: float) -> Any:
+        """Return the larger of a node and a number."""
+        return self.op(OnnxMax, node, self.array([least]))
+
+    def exp(self, node: Any) -> Any:
+        """Return the exponential."""
+        return self.op(OnnxExp, node)
+
+    def normal_cdf(self, node: Any) -> Any:
+        """Return the distribution function of the standard normal distribution."""
+        erf = self.op(OnnxErf, self.op(OnnxDiv, node, self.array([np.sqrt(2)])))
+        return self.op(OnnxMul, self.op(OnnxAdd, erf, self.array([1.0])), self.array([0.5]))
+
+
+def _float_type() -> Any:
+    from skl2onnx.common.data_types import FloatTensorType
+
+    return FloatTensorType()

@@ -1,0 +1,219 @@
+"""load_model refuses what save_model has not written, and says what is wrong."""
+
+import json
+import struct
+import tracemalloc
+
+import numpy as np
+import pytest
+
+pytest.importorskip("safetensors")
+
+from safetensors import safe_open
+from safetensors.numpy import save_file
+from saved import data, small
+
+from skfm import FMClassifier
+from skfm.io import load_model, save_model
+
+
+def parts_of(path):
+    with safe_open(str(path), framework="numpy") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["skfm"])  # noqa: SIM118
+
+
+def write(path, arrays, document):
+    text = document if isinstance(document, str) else json.dumps(document)
+    save_file(
+        {name: np.ascontiguousarray(array) for name, array in arrays.items()},
+        str(path),
+        metadata={"skfm": text},
+    )
+
+
+def broken(path):
+    with pytest.raises(ValueError, match=r"is no model of skfm\.io, or damaged") as caught:
+        load_model(path)
+    assert str(path) in str(caught.value)
+    assert "Save the model anew" in str(caught.value)
+    return str(caught.value)
+
+
+FAULTS = {
+    "other class": (lambda a, d: d.update({"class": "Pipeline"}), "none of FMRegressor, FMClassifier"),
+    "class of a module": (lambda a, d: d.update({"class": "os.system"}), "none of FMRegressor, FMClassifier"),
+    "no class": (lambda a, d: d.pop("class"), "none of FMRegressor"),
+    "wrong class": (lambda a, d: d.update({"class": "FMClassifier"}), ""),
+    "later format": (lambda a, d: d.update(format=2, version="9"), "written by skfm '9'"),
+    "no format": (lambda a, d: d.pop("format"), "not in the form"),
+    "unknown parameter": (lambda a, d: d["parameters"].update(color=1), r"no parameters ['color']"),
+    "bad parameter": (lambda a, d: d["parameters"].update(n_factors=-1), "n_factors"),
+    "parameter of another type": (lambda a, d: d["parameters"].update(solver={"list": []}), "solver"),
+    "checkpoint": (lambda a, d: d["parameters"].update(checkpoint="/tmp/x"), "names a checkpoint"),
+    "no parameters": (lambda a, d: d.pop("parameters"), "not in the form"),
+    "unknown attribute": (lambda a, d: d["state"].update(predict=1), r"has ['predict']"),
+    "dunder": (lambda a, d: d["state"].update(__class__="x"), r"has ['__class__']"),
+    "missing attribute": (lambda a, d: d["state"].pop("_coding"), r"lacks ['_coding']"),
+    "unknown codec": (lambda a, d: d["state"].update(n_iter_={"pickle": "gASVAAAA"}), "holds a 'pickle'"),
+    "two tags": (lambda a, d: d["state"].update(n_iter_={"list": [], "dict": {}}), "not in the form"),
+    "bare list": (lambda a, d: d["state"].update(n_iter_=[1]), "not in the form"),
+    "array named twice": (lambda a, d: d["state"]["coef_"].update(array="factors_"), "or name it twice"),
+    "missing array": (lambda a, d: a.pop("coef_"), "does not hold"),
+    "array for nobody": (lambda a, d: a.update(more=np.ones(3)), "do not name"),
+    "nan": (lambda a, d: a.update(coef_=a["coef_"] * np.nan), "coef_ holds numbers that are not finite"),
+    "infinite intercept": (
+        lambda a, d: d["state"].update(intercept_={"float": "inf"}),
+        "intercept_ must be a finite",
+    ),
+    "fewer columns": (lambda a, d: a.update(coef_=a["coef_"][1:]), "coef_ has the shape (4,)"),
+    "more factors": (lambda a, d: a.update(factors_=np.ones((5, 3), np.float32)), "different types"),
+    "integers": (lambda a, d: a.update(coef_=np.ones(5, int)), "coef_ is not an array of the right type"),
+    "other fields": (
+        lambda a, d: a.update(_field_numbers=np.arange(5) + 9),
+        "_field_numbers does not number",
+    ),
+    "zero scale": (lambda a, d: a.update({"_conditioning/scale": np.zeros(5)}), "not positive"),
+    "other outputs": (lambda a, d: d["state"]["_model"]["dict"].update(n_outputs=3), "factors_"),
+    "other solver": (
+        lambda a, d: d["state"]["_model"]["dict"].update(solver="mcmc"),
+        "_draws does not go with",
+    ),
+    "unknown solver": (lambda a, d: d["state"]["_model"]["dict"].update(solver="lbfgs"), "lbfgs"),
+    "other loss": (lambda a, d: d["state"]["_model"]["dict"].update(loss="log_loss"), "log_loss"),
+    "device": (lambda a, d: d["state"].update(device_="cpu; ls"), "names no device"),
+    "huge count": (lambda a, d: d["state"].update(n_iter_=10**30), "n_iter_ must be an integer"),
+    "negative seed": (lambda a, d: d["state"].update(_seed=-1), "_seed must be an integer"),
+    "columns beyond": (lambda a, d: a.update(_dense_columns=np.array([7])), "_dense_columns"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_inconsistent_files(fault, tmp_path):
+    path = tmp_path / "model"
+    save_model(small(), path)
+    arrays, document = parts_of(path)
+    change, message = FAULTS[fault]
+    change(arrays, document)
+    write(path, arrays, document)
+    assert message in broken(path)
+
+
+@pytest.mark.parametrize(
+    ("solver", "change", "message"),
+    [
+        ("sgd", lambda a, d: a.update({"_online/tensors/theta": np.ones((5, 4))}), "theta has the shape"),
+        ("sgd", lambda a, d: a.update({"_online/tensors/theta": np.full((5, 3), np.inf)}), "not finite"),
+        ("sgd", lambda a, d: a.update({"_online/tensors/held": np.full(5, np.nan)}), "not a number"),
+        ("sgd", lambda a, d: d["state"]["_online"]["dict"]["numbers"]["dict"].pop("run"), "must hold"),
+        (
+            "sgd",
+            lambda a, d: d["state"]["_online"]["dict"]["numbers"]["dict"].update(n_batches=1.5),
+            "n_batches",
+        ),
+        (
+            "adam",
+            lambda a, d: d["state"]["_model"]["dict"].update(solver="ftrl"),
+            "_online/tensors must hold",
+        ),
+        ("vb", lambda a, d: a.update(covariances_=np.ones((5, 3, 2))), "covariances_ has the shape"),
+        ("vb", lambda a, d: d["state"].pop("_posterior"), "lacks"),
+        ("vb", lambda a, d: d["state"].update(_posterior=None), "covariances_ is of no use"),
+        ("mcmc", lambda a, d: a.update({"_draws/coef": np.ones((1, 1, 5))}), "_draws/coef has the shape"),
+        ("mcmc", lambda a, d: d["state"]["_draws"]["dict"].update(n_chains=2), "do not make 2 chains"),
+        ("mcmc", lambda a, d: d["state"]["_draws"]["dict"].update(noise_std=None), "noise_std"),
+    ],
+)
+def test_inconsistent_files_of_other_solvers(solver, change, message, tmp_path):
+    path = tmp_path / "model"
+    save_model(small(solver=solver), path)
+    arrays, document = parts_of(path)
+    change(arrays, document)
+    write(path, arrays, document)
+    assert message in broken(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a, d: a.update(classes_=a["classes_"][::-1]), "in ascending order"),
+        (lambda a, d: a.update(classes_=np.arange(4)), "(3,) where the rest of the model says (4,)"),
+        (lambda a, d: a.update(classes_=np.full((3, 4), 0xFFFFFFFF, np.uint32)), ""),
+    ],
+)
+def test_inconsistent_classes(change, message, tmp_path):
+    path = tmp_path / "model"
+    save_model(small(FMClassifier), path)
+    arrays, document = parts_of(path)
+    change(arrays, document)
+    write(path, arrays, document)
+    assert message in broken(path)
+
+
+def test_strings_of_no_characters(tmp_path):
+    path = tmp_path / "model"
+    save_model(small(FMClassifier, np.array(["no", "yes"])[data()[1] % 2]), path)
+    arrays, document = parts_of(path)
+    arrays["classes_"][:] = 0xFFFFFFFF
+    write(path, arrays, document)
+    assert "no character" in broken(path)
+
+
+def raw(header, data=b"", length=None):
+    header = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(header) if length is None else length) + header + data
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "ends after 0 bytes"),
+        (b"\x01", "ends after 1 bytes"),
+        (b"PK\x03\x04" * 100, "before its header does"),
+        (raw(b"{", length=2**63), "before its header does"),
+        (raw(b"{" + b" " * (1 << 23)), "more than the 4194304 allowed"),
+        (raw(b"{"), "header"),
+        (raw(b"[" * 100_000), "header"),
+        (raw({}), "no 'skfm' among its metadata"),
+        (raw({"__metadata__": {"skfm": "{}"}}), "not in the form"),
+        (raw({"__metadata__": {"skfm": "[" * 100_000}}), "too many small parts"),
+        (raw({"__metadata__": {"skfm": "[" * 15_000}}), ""),
+        (raw({"__metadata__": {"skfm": "x" * (1 << 21)}}), "more than the 1048576 allowed"),
+        (raw({"__metadata__": {"skfm": '{"format": 1, "x": NaN}'}}), "NaN"),
+        (raw({"__metadata__": {"skfm": '{"format": 1, "x": 1' + "0" * 10_000 + "}"}}), ""),
+        (raw({"__metadata__": {"skfm": '"\\ud800"'}}), "not in the form"),
+        (raw({"a": {"dtype": "F64", "shape": [1 << 60], "data_offsets": [0, 1 << 63]}}), ""),
+        (raw({"a": {"dtype": "F64", "shape": [2], "data_offsets": [0, 16]}}, b"1234"), ""),
+    ],
+)
+def test_files_of_another_kind(content, message, tmp_path):
+    path = tmp_path / "model"
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        assert message in broken(path)
+        assert tracemalloc.get_traced_memory()[1] < 10 * len(content) + (1 << 21)
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "content", "message"),
+    [
+        ("F16", b"12" * 5, "type F16"),
+        ("BF16", b"12" * 5, "type BF16"),
+        ("BOOL", b"\x05" * 5, "neither true nor false"),
+    ],
+)
+def test_arrays_of_other_types(dtype, content, message, tmp_path):
+    path = tmp_path / "model"
+    save_model(small(), path)
+    header = {
+        "__metadata__": {"skfm": json.dumps(parts_of(path)[1])},
+        "coef_": {"dtype": dtype, "shape": [5], "data_offsets": [0, len(content)]},
+    }
+    document = parts_of(path)[1]
+    document["state"] = {"coef_": {"array": "coef_"}}
+    document["parameters"] = {}
+    header["__metadata__"]["skfm"] = json.dumps(document)
+    path.write_bytes(raw(header, content))
+    assert message in broken(path)
