@@ -5,8 +5,8 @@
 #   make test-oldest   the same on the oldest scikit-learn that skfm supports
 #   make doctest       the examples in the docstrings, the README and the user guide
 #   make lint types imports                       style, type and import checks
-#   make docs          the documentation, into docs/_build/html
-#   make examples      all examples that need no download
+#   make docs          the documentation, into docs/_build/html        make docs GALLERY=0 does not run the examples
+#   make examples      every example as a script, with its time; those whose data are not there are skipped
 #   make bench         the benchmarks             make bench BENCH=benchmarks/one.py ARGS="--quick"
 #   make clean         remove all that was built, the environments included
 #
@@ -22,8 +22,9 @@ PIP_FLAGS ?=
 ARGS ?=
 # Processes that share the tests; `make test WORKERS=0 ARGS=--pdb` runs them in one.
 WORKERS ?= 2
-# MovieLens has to be downloaded, so its example runs by `make examples EXAMPLES=examples/movielens.py`.
-EXAMPLES ?= $(filter-out examples/movielens.py,$(sort $(wildcard examples/*.py)))
+EXAMPLES ?= $(sort $(wildcard examples/*.py))
+# 0 builds the documentation without running the examples.
+GALLERY ?= 1
 BENCH ?= $(sort $(wildcard benchmarks/[a-z]*.py))
 
 # The modules that define the public classes and functions, whose docstrings have to be complete.
@@ -59,7 +60,7 @@ $(VENV)/.installed-%: pyproject.toml $(CONSTRAINTS)
 	@touch $@
 
 demo: $(VENV)/.installed-examples
-	MPLBACKEND=Agg $(BIN)/python examples/quickstart.py $(ARGS)
+	@$(BIN)/python docs/run_examples.py examples/quickstart.py
 
 test: $(VENV)/.installed-test
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
@@ -70,7 +71,7 @@ test-oldest:
 
 doctest: $(VENV)/.installed-test
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --doctest-modules --doctest-glob='*.rst' --doctest-glob='*.md' \
-	    skfm README.md docs/index.rst docs/user_guide $(ARGS)
+	    skfm README.md docs/index.rst docs/getting_started.rst docs/user_guide $(ARGS)
 
 # Targets of their own, so that `make -k lint` shows what each of them finds.
 lint: lint-style lint-format lint-spelling lint-docstrings
@@ -98,13 +99,11 @@ imports: $(VENV)/.installed-lint
 	$(BIN)/lint-imports
 
 docs: $(VENV)/.installed-docs
-	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	GALLERY=$(GALLERY) $(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 	@echo "The documentation is in docs/_build/html/index.html"
 
 examples: $(VENV)/.installed-examples
-	@set -e; for script in $(EXAMPLES); do \
-	    echo "$$script"; MPLBACKEND=Agg $(BIN)/python $$script $(ARGS); \
-	done
+	@$(BIN)/python docs/run_examples.py $(EXAMPLES)
 
 # Other libraries are installed for the benchmarks alone, away from the environment of the tests.
 bench:
@@ -119,6 +118,6 @@ $(VENV)/.installed-bench: benchmarks/requirements.txt $(VENV)/.installed-example
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-oldest .venv-bench build dist docs/_build docs/generated
+	rm -rf .venv .venv-oldest .venv-bench build dist docs/_build docs/auto_examples docs/generated
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find skfm tests examples benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,102 +1,93 @@
-"""Tastes that drift: a factorization machine that learns day by day, beside one that was fitted once.
+"""
+Tastes that drift: learning day by day
+======================================
 
-    python examples/online_updates.py [--plot FILE]
-
-Every day users rate films, and their tastes move a little. The ratings are planted. Each model first predicts
-the ratings of a day and only then may learn from them, so every error is one on new data. Prints a table and
-saves a plot, by default to build/online_updates.png.
+Every day users rate films, and their tastes move a little. One model goes on learning with ``partial_fit``, another
+was fitted once. Each first predicts the ratings of a day and only then may learn from them, so every error is one on
+new data.
 """
 
-import argparse
-import os
-from pathlib import Path
+# %%
+# Sixty days of planted ratings
+# -----------------------------
+#
+# The columns of users and films are known from the start, as ``partial_fit`` needs them.
 
-# The steps are small: threads would cost more than they bring. Has to be set before torch is imported.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from scipy.sparse import vstack
-from sklearn.base import clone
 from sklearn.metrics import root_mean_squared_error
 from sklearn.preprocessing import OneHotEncoder
 
 from skfm import FMRegressor
 
-N_USERS, N_FILMS, N_TASTES = 200, 100, 3
-DAYS, HISTORY, RATINGS_A_DAY = 60, 10, 2000
-NOISE = 0.5
+n_users, n_films, n_tastes, n_ratings = 200, 100, 3, 2000
+n_days, n_history = 60, 10
+drift, noise = 0.05, 0.5
+
+rng = np.random.default_rng(0)
+tastes = rng.standard_normal((n_users, n_tastes))
+styles = rng.standard_normal((n_films, n_tastes)) / n_tastes**0.5
+encoder = OneHotEncoder(categories=[range(n_users), range(n_films)], dtype=np.float32)
+X, y = [], []
+for _ in range(n_days):
+    users, films = rng.integers(0, n_users, n_ratings), rng.integers(0, n_films, n_ratings)
+    X.append(encoder.fit_transform(np.column_stack([users, films])))
+    y.append((tastes[users] * styles[films]).sum(axis=1) + noise * rng.standard_normal(n_ratings))
+    # Keeps the variance of the tastes at one.
+    tastes = (1 - drift) ** 0.5 * tastes + drift**0.5 * rng.standard_normal(tastes.shape)
+
+# %%
+# Ten days of history
+# -------------------
+#
+# All models begin with these. With ``warm_start=True``, ``partial_fit`` goes on with the step sizes of ``fit``.
 
 
-def days(drift=0.05, seed=0):
-    """Yield the pairs of user and film of each day, and their ratings."""
-    rng = np.random.default_rng(seed)
-    tastes = rng.standard_normal((N_USERS, N_TASTES))
-    styles = rng.standard_normal((N_FILMS, N_TASTES)) / N_TASTES**0.5
-    for _ in range(DAYS):
-        users, films = rng.integers(0, N_USERS, RATINGS_A_DAY), rng.integers(0, N_FILMS, RATINGS_A_DAY)
-        ratings = (tastes[users] * styles[films]).sum(axis=1) + NOISE * rng.standard_normal(RATINGS_A_DAY)
-        yield np.column_stack([users, films]), ratings
-        # Keeps the variance of the tastes at one.
-        tastes = (1 - drift) ** 0.5 * tastes + drift**0.5 * rng.standard_normal(tastes.shape)
+def fit(model, first, stop):
+    """Fit to the ratings of some days."""
+    return model.fit(vstack(X[first:stop], format="csr"), np.concatenate(y[first:stop]))
 
 
-def progressive_errors():
-    """Return the RMSE of each day after the history, by model."""
-    encoder = OneHotEncoder(categories=[range(N_USERS), range(N_FILMS)], dtype=np.float32)
-    X, y = zip(*((encoder.fit_transform(pairs), ratings) for pairs, ratings in days()), strict=True)
-
-    def fit(model, first, stop):
-        return model.fit(vstack(X[first:stop], format="csr"), np.concatenate(y[first:stop]))
-
-    # With warm_start=True, partial_fit goes on with the step sizes of fit.
-    adagrad = FMRegressor(4, solver="adagrad", warm_start=True, batch_size=128, random_state=0)
-    sgd = clone(adagrad).set_params(solver="sgd")
-    once, daily, sgd = (fit(model, 0, HISTORY) for model in (clone(adagrad), adagrad, sgd))
-    errors = {
-        name: [] for name in ("mean rating", "fitted once", "adagrad, daily", "sgd, daily", "refitted daily")
-    }
-    for day in range(HISTORY, DAYS):
-        refitted = fit(FMRegressor(4, random_state=0), day - HISTORY, day)
-        mean = np.full(RATINGS_A_DAY, np.concatenate(y[:day]).mean())
-        predictions = [mean, *(model.predict(X[day]) for model in (once, daily, sgd, refitted))]
-        for name, prediction in zip(errors, predictions, strict=True):
-            errors[name].append(root_mean_squared_error(y[day], prediction))
-        for model in (daily, sgd):
-            model.partial_fit(X[day], y[day])
-    return errors
+def minibatch(solver):
+    return FMRegressor(4, solver=solver, warm_start=True, batch_size=128, random_state=0)
 
 
-def plot(errors, path):
-    import matplotlib.pyplot as plt
+once = fit(minibatch("adagrad"), 0, n_history)
+daily = {solver: fit(minibatch(solver), 0, n_history) for solver in ("adagrad", "sgd")}
 
-    figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
-    for name, values in errors.items():
-        axes.plot(range(HISTORY + 1, DAYS + 1), values, label=name)
-    axes.axhline(NOISE, color="tab:gray", linestyle=":", label="noise")
-    axes.set_xlabel("day")
-    axes.set_ylabel("RMSE of the day")
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+# %%
+# Predict, then learn
+# -------------------
+#
+# "refitted daily" is a new fit by variational Bayes, every day, to the last ten days.
 
+names = ("mean rating", "fitted once", "adagrad, daily", "sgd, daily", "refitted daily")
+errors = {name: [] for name in names}
+for day in range(n_history, n_days):
+    refitted = fit(FMRegressor(4, random_state=0), day - n_history, day)
+    predictions = [np.full(n_ratings, np.concatenate(y[:day]).mean())]
+    predictions += [model.predict(X[day]) for model in (once, *daily.values(), refitted)]
+    for name, prediction in zip(names, predictions, strict=True):
+        errors[name].append(root_mean_squared_error(y[day], prediction))
+    for model in daily.values():
+        model.partial_fit(X[day], y[day])
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--plot", type=Path, default=Path("build/online_updates.png"), help="file for the plot"
-    )
-    arguments = parser.parse_args()
-    print(f"{RATINGS_A_DAY} ratings a day; all models begin with {HISTORY} days. RMSE, mean of days:\n")
-    errors = progressive_errors()
-    periods = [range(first, first + 10) for first in range(0, DAYS - HISTORY, 10)]
-    print(f"  {'':16}" + "".join(f"{f'{p[0] + HISTORY + 1}-{p[-1] + HISTORY + 1}':>8}" for p in periods))
-    for name, values in errors.items():
-        print(f"  {name:16}" + "".join(f"{np.mean([values[i] for i in p]):8.3f}" for p in periods))
-    print(f"  {'noise':16}" + f"{NOISE:8.3f}" * len(periods))
-    plot(errors, arguments.plot)
-    print(f"\nPlot: {arguments.plot}")
+table = pd.DataFrame(errors, index=range(n_history + 1, n_days + 1))
+periods = (table.index - 1) // 10 * 10
+print("RMSE, mean of ten days:\n")
+print(table.groupby(periods).mean().rename(lambda day: f"{day + 1}-{day + 10}").T.round(3))
 
+# %%
+# A model that was fitted once is worse than the mean after a month. Updates keep up with the drift: plain gradient
+# steps ("sgd") as well as a new fit a day, since their step size stays what it was, while that of "adagrad" shrinks.
 
-if __name__ == "__main__":
-    main()
+figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
+for name in names:
+    axes.plot(table.index, table[name], label=name)
+axes.axhline(noise, color="tab:gray", linestyle=":", label="noise")
+axes.set_xlabel("day")
+axes.set_ylabel("RMSE of the day")
+axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+plt.show()

@@ -1,0 +1,45 @@
+"""The gallery: in which order it shows the examples, and which of them can run here.
+
+Most examples need nothing. Some need data that have to be there already, since a build does not download.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from sklearn.datasets import get_data_home
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+#: The first examples, from the simplest on. Others follow in alphabetical order.
+FIRST = ("quickstart", "movielens", "uncertainty", "clicks_hashing", "counts_poisson")
+
+#: What an example needs in the folder that SKFM_DATA names, or in scikit-learn's: any of these files or folders.
+NEEDS = {"movielens": ("ml-100k.zip", "ml-100k", "movielens/ml-100k.zip", "movielens/ml-100k")}
+
+
+class Order:
+    """Key that sorts the examples of a folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __call__(self, filename):
+        """Return the place of an example."""
+        name = Path(filename).stem
+        return (FIRST.index(name) if name in FIRST else len(FIRST), name)
+
+
+def missing_data(example):
+    """Return what an example needs and does not find, or None if it can run."""
+    wanted = NEEDS.get(Path(example).stem, ())
+    if not wanted:
+        return None
+    home = Path(get_data_home(os.environ.get("SKFM_DATA") or None))
+    return None if any((home / name).exists() for name in wanted) else wanted[0]
+
+
+def runnable():
+    """Return a regular expression of the paths of the examples that can run. The others are shown without results."""
+    names = [re.escape(path.stem) for path in EXAMPLES.glob("*.py") if missing_data(path) is None]
+    return rf"[/\\]({'|'.join(sorted(names))})\.py$"
