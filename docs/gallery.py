@@ -12,10 +12,24 @@ from sklearn.datasets import get_data_home
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 #: The first examples, from the simplest on. Others follow in alphabetical order.
-FIRST = ("quickstart", "movielens", "uncertainty", "clicks_hashing", "counts_poisson")
+FIRST = (
+    "quickstart",
+    "census_income",
+    "bike_counts",
+    "movielens",
+    "recommend",
+    "explain_prediction",
+    "uncertainty",
+)
 
 #: What an example needs in the folder that SKFM_DATA names, or in scikit-learn's: any of these files or folders.
-NEEDS = {"movielens": ("ml-100k.zip", "ml-100k", "movielens/ml-100k.zip", "movielens/ml-100k")}
+MOVIELENS = ("ml-100k.zip", "ml-100k", "movielens/ml-100k.zip", "movielens/ml-100k")
+NEEDS = {
+    "movielens": MOVIELENS,
+    "recommend": MOVIELENS,
+    "census_income": ("adult.zip", "adult"),
+    "bike_counts": ("bike-sharing.zip", "bike-sharing"),
+}
 
 
 class Order:

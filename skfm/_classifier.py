@@ -274,15 +274,15 @@ class FMClassifier(ClassifierMixin, BaseFM):
 
     References
     ----------
-    .. [1] S. Rendle, "Factorization Machines", IEEE International Conference on Data Mining, 2010.
+    .. [1] Steffen Rendle, "Factorization Machines", IEEE International Conference on Data Mining, 2010.
 
-    .. [2] J. Duchi, E. Hazan and Y. Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic
+    .. [2] John Duchi, Elad Hazan and Yoram Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic
        Optimization", Journal of Machine Learning Research 12, 2011.
 
-    .. [3] D. P. Kingma and J. Ba, "Adam: A Method for Stochastic Optimization", International Conference on
+    .. [3] Diederik P. Kingma and Jimmy Ba, "Adam: A Method for Stochastic Optimization", International Conference on
        Learning Representations, 2015.
 
-    .. [4] H. B. McMahan et al., "Ad Click Prediction: a View from the Trenches", ACM SIGKDD Conference on
+    .. [4] H. Brendan McMahan et al., "Ad Click Prediction: a View from the Trenches", ACM SIGKDD Conference on
        Knowledge Discovery and Data Mining, 2013.
 
     Examples

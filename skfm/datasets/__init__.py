@@ -1,6 +1,7 @@
-"""Rating data to learn from and planted factorization machines to test with."""
+"""Data to learn from and planted factorization machines to test with."""
 
 from skfm.datasets._factorization import make_factorization
 from skfm.datasets._movielens import fetch_movielens
+from skfm.datasets._tables import fetch_adult, fetch_bike_sharing
 
-__all__ = ["fetch_movielens", "make_factorization"]
+__all__ = ["fetch_adult", "fetch_bike_sharing", "fetch_movielens", "make_factorization"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -145,11 +146,13 @@ class InteractionDisplay:
         self.text_ = []
         if n_groups <= ANNOTATED:
             largest = np.nanmax(self.strength) if np.isfinite(self.strength).any() else 0.0
+            # Two digits of the largest.
+            decimals = max(0, 1 - math.floor(math.log10(largest))) if largest > 0 else 0
             for i, j in np.argwhere(np.isfinite(self.strength)):
                 value = self.strength[i, j]
                 color = "black" if value > largest / 2 else "white"
                 self.text_.append(
-                    ax.text(j, i, f"{value:.2g}", ha="center", va="center", color=color, fontsize=8)
+                    ax.text(j, i, f"{value:.{decimals}f}", ha="center", va="center", color=color, fontsize=8)
                 )
         if colorbar:
             self.figure_.colorbar(self.image_, ax=ax, label="strength of the interaction")
