@@ -57,13 +57,13 @@ WEATHER = {1: "clear", 2: "mist", 3: "light rain", 4: "heavy rain"}
 def fetch_adult(*, data_home=None, download_if_missing=True, n_retries=3, delay=1.0):
     """Load the census income data, also known as "adult" (classification).
 
-    =================   ==============
-    Classes                          2
-    Samples, training           32,561
-    Samples, test               16,281
-    Columns, numeric                 6
-    Columns, categories              8
-    =================   ==============
+    ===================  ======
+    Classes                   2
+    Samples, training    32,561
+    Samples, test        16,281
+    Columns, numeric          6
+    Columns, categories       8
+    ===================  ======
 
     Parameters
     ----------
@@ -157,12 +157,12 @@ def fetch_adult(*, data_home=None, download_if_missing=True, n_retries=3, delay=
 def fetch_bike_sharing(*, data_home=None, download_if_missing=True, n_retries=3, delay=1.0):
     """Load the hourly bicycle rentals of Washington, D.C., in 2011 and 2012 (regression, counts).
 
-    =================   ==============
-    Samples                     17,379
-    Columns, numeric                 4
-    Columns, categories              8
-    Target                    1 to 977
-    =================   ==============
+    ===================  ========
+    Samples                17,379
+    Columns, numeric            4
+    Columns, categories         8
+    Target               1 to 977
+    ===================  ========
 
     Parameters
     ----------
