@@ -41,21 +41,23 @@ class Entries(NamedTuple):
         return torch.searchsorted(self.starts, entries, right=True) - 1
 
     def merged(self, *, binary: bool) -> Entries:
-        """Return entries of which no row holds a column twice, in any order of the columns.
+        """Return entries of which no row holds a column twice, the others in their order.
 
         The values of the same place are added up, or count as a one together if ``binary``.
         """
         keys, order = (self.rows() * self.shape[1] + self.indices).sort(stable=True)
-        keys, group = torch.unique_consecutive(keys, return_inverse=True)
+        first = torch.ones_like(keys, dtype=torch.bool)
+        torch.ne(keys[1:], keys[:-1], out=first[1:])
+        kept, group = order[first].sort()
         values = None
         if not binary:
-            ordered = torch.ones_like(order, dtype=torch.get_default_dtype())
-            if self.values is not None:
-                ordered = self.values.index_select(0, order)
-            values = ordered.new_zeros(len(keys)).index_add(0, group, ordered)
-        bounds = torch.arange(self.shape[0], device=keys.device) * self.shape[1]
-        starts = torch.searchsorted(keys, bounds).to(self.starts.dtype)
-        return Entries(self.shape, (keys % self.shape[1]).to(self.indices.dtype), starts, values, True)
+            ordered = torch.ones_like(keys, dtype=torch.float32) if self.values is None else self.values[order]
+            if not ordered.is_floating_point():
+                ordered = ordered.double()
+            total = ordered.new_zeros(len(kept)).index_add(0, first.cumsum(0) - 1, ordered)
+            values = total.index_select(0, group)
+        starts = torch.searchsorted(kept, self.starts.long()).to(self.starts.dtype)
+        return Entries(self.shape, self.indices[kept], starts, values, True)
 
     def spread(self, *, binary: bool, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
         """Return the same as triples of shapes that depend on no value, for a traced graph.
@@ -112,9 +114,8 @@ class Layout:
         """The entries column by column (CSC), and by rows in each of them."""
         if self.indices.device.type == "cpu":
             return self._count()
-        columns, _, (starts, rows, values) = self._sort()
-        places = torch.arange(self.entries.shape[1] + 1, device=columns.device)
-        return Columns(starts[torch.searchsorted(columns, places)], rows, values)
+        columns, _, found = self._sort()
+        return self._spread(columns, found)
 
     @cached_property
     def is_distinct(self) -> bool:
@@ -136,6 +137,11 @@ class Layout:
         rows = torch.arange(len(self.indptr) - 1, dtype=torch.int32, device=keys.device)
         rows = rows.repeat_interleave(self.indptr.diff(), output_size=len(order)).index_select(0, order)
         return columns.long(), local, Columns(starts, rows, self._values(order))
+
+    def _spread(self, columns: Tensor, found: Columns) -> Columns:
+        """Return what `_sort` has found with all columns, those that are not in use among them."""
+        places = torch.arange(self.entries.shape[1] + 1, device=columns.device)
+        return found._replace(colptr=found.colptr[torch.searchsorted(columns, places)])
 
     def _count(self) -> Columns:
         """Return the entries column by column. That goes over all columns, but sorts none."""

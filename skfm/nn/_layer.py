@@ -66,7 +66,7 @@ class FactorizationMachine(torch.nn.Module):
     sparse_grad : bool, default=True
         Whether the gradients of factors and linear weights are sparse tensors with the rows of the columns in use.
         :class:`torch.optim.SGD`, :class:`torch.optim.SparseAdam` and :class:`torch.optim.Adagrad` take them, with no
-        weight decay. They are coalesced, unless under :func:`torch.compile`.
+        weight decay. They name each column once, in order, unless under :func:`torch.compile`.
 
     binary_values : bool, default=False
         Whether every stored entry counts as one, whatever its value; of a dense matrix, every number but zero.
