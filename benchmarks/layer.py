@@ -59,7 +59,7 @@ def measure(version, args):
     size = args.features // args.entries
     draws = torch.rand(args.rows, args.entries, generator=generator)
     if args.skewed:
-        draws = (size ** draws - 1) / (size - 1)
+        draws = (size**draws - 1) / (size - 1)
     indices = (draws * size).long().clamp_(max=size - 1).add_(torch.arange(args.entries) * size).view(-1)
     indices = torch.randperm(args.features, generator=generator)[indices]
     offsets = torch.arange(0, len(indices), args.entries)

@@ -36,11 +36,13 @@ class Entries(NamedTuple):
 
     def rows(self) -> Tensor:
         """Return the row of each entry, int64."""
-        entries = torch.arange(len(self.indices), device=self.indices.device, dtype=self.starts.dtype)
+        # No len: in a traced graph it would be a constant.
+        n_entries = self.indices.shape[0]
+        entries = torch.arange(n_entries, device=self.indices.device, dtype=self.starts.dtype)
         # Rows without entries begin where the next one does, so the last of them is the one.
         return torch.searchsorted(self.starts, entries, right=True) - 1
 
-    def merged(self, *, binary: bool) -> Entries:
+    def merged(self, *, binary: bool, dtype: torch.dtype) -> Entries:
         """Return entries of which no row holds a column twice, the others in their order.
 
         The values of the same place are added up, or count as a one together if ``binary``.
@@ -51,9 +53,7 @@ class Entries(NamedTuple):
         kept, group = order[first].sort()
         values = None
         if not binary:
-            ordered = torch.ones_like(keys, dtype=torch.float32) if self.values is None else self.values[order]
-            if not ordered.is_floating_point():
-                ordered = ordered.double()
+            ordered = torch.ones_like(keys, dtype=dtype) if self.values is None else self.values[order]
             total = ordered.new_zeros(len(kept)).index_add(0, first.cumsum(0) - 1, ordered)
             values = total.index_select(0, group)
         starts = torch.searchsorted(kept, self.starts.long()).to(self.starts.dtype)
@@ -79,7 +79,9 @@ class Entries(NamedTuple):
             total = torch.ones_like(keys, dtype=dtype)
         else:
             group = first.cumsum(0) - 1
-            values = torch.ones_like(keys, dtype=dtype) if self.values is None else self.values[order].to(dtype)
+            values = (
+                torch.ones_like(keys, dtype=dtype) if self.values is None else self.values[order].to(dtype)
+            )
             total = torch.zeros_like(values).index_add(0, group, values)[group]
         return rows[order], self.indices[order].long(), torch.where(first, total, 0.0)
 

@@ -11,7 +11,6 @@ for each entry. The gradient holds each column once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from ._entries import Entries, Layout
+from ._inputs import check
 from ._tables import sparse_rows
 
 #: Rows of factors that are held at a time: few enough for a cache, and for memory that is used again.
@@ -48,10 +48,38 @@ def wide(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def sparse_raw(
+    entries: Entries, factors: Tensor, linear: Tensor | None, form: Form, *, binary: bool
+) -> Tensor:
+    """Return the raw prediction of sparse rows, (n_samples,).
+
+    Parameters
+    ----------
+    entries : Entries
+        Of which any may be at the same place.
+    factors : Tensor of shape (n_features, n_factors)
+    linear : Tensor of shape (n_features, 1) or None
+    form : Form
+    binary : bool
+        Whether all entries count as one.
+    """
+    check(entries)
+    values = None if binary or entries.values is None else entries.values.to(wide(factors.dtype))
+    entries = entries._replace(values=values)
+    layout = Layout(entries)
+    if not (entries.distinct or layout.is_distinct):
+        entries = entries.merged(binary=binary, dtype=wide(factors.dtype))
+        layout = Layout(entries)
+    raw: Tensor = RawPrediction.apply(factors, linear, entries.values, layout, form)  # type: ignore[no-untyped-call]
+    return raw
+
+
 class RawPrediction(torch.autograd.Function):
     """The function above, on (factors, linear, values, layout, form).
 
-    No row may hold a column twice. Under ``create_graph=True`` gradients are dense, and differentiable themselves.
+    Values have the type that is computed in. No row may hold a column twice. Under ``create_graph=True`` gradients
+    are dense, and differentiable themselves.
     """
 
     @staticmethod
@@ -59,8 +87,8 @@ class RawPrediction(torch.autograd.Function):
         ctx: Any, factors: Tensor, linear: Tensor | None, values: Tensor | None, layout: Layout, form: Form
     ) -> Tensor:
         # A tensor that needs no gradient takes the shorter way through embedding_bag.
-        parts = (None if t is None else t.detach() for t in (factors, linear, values))
-        raw, sums, table = _forward(*parts, layout, form)
+        w, x = (None if t is None else t.detach() for t in (linear, values))
+        raw, sums, table = _forward(factors.detach(), w, x, layout, form)
         ctx.layout, ctx.form = layout, form
         ctx.save_for_backward(factors, linear, values, sums, None if layout.columns is None else table)
         return raw.to(factors.dtype)
@@ -78,7 +106,7 @@ class RawPrediction(torch.autograd.Function):
         table = factors.to(sums.dtype) if table is None else table
         needs_factors, needs_linear, needs_values, *_ = ctx.needs_input_grad
         if needs_factors or needs_linear:
-            columns, bags, x = _used_columns(layout, sums.dtype, sparse=form.sparse)
+            columns, bags, x = _used_columns(layout, sparse=form.sparse)
             named = columns if layout.columns is None else layout.columns
             first = _bag(*bags, grad[:, None], x)
             if needs_linear:
@@ -95,13 +123,12 @@ class RawPrediction(torch.autograd.Function):
 
 
 def _forward(
-    factors: Tensor, linear: Tensor | None, values: Tensor | None, layout: Layout, form: Form
+    factors: Tensor, linear: Tensor | None, x: Tensor | None, layout: Layout, form: Form
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return raw predictions, sums, and the factors of the columns of the layout."""
     columns, rows = layout.columns, (layout.indices, layout.indptr)
     dtype = wide(factors.dtype)
     table = _rows(factors, columns, dtype)
-    x = None if values is None else values.to(dtype)
     sums = _bag(*rows, table, x)
     raw = sums.square().sum(1).mul_(form.scale)
     # One number a column, times x and times x^2.
@@ -133,7 +160,7 @@ def differentiable_gradient(
     rows, columns = entries.rows(), entries.indices.long()
     dtype = wide(factors.dtype)
     v = factors.index_select(0, columns).to(dtype)
-    x = (v.new_ones(len(columns)) if values is None else values.to(dtype))[:, None]
+    x = (v.new_ones(len(columns)) if values is None else values)[:, None]
     sums = v.new_zeros(len(entries.starts), v.shape[1]).index_add(0, rows, x * v)
     slope = sums.index_select(0, rows)
     if form.subtract:
@@ -147,7 +174,7 @@ def differentiable_gradient(
         per_value = 2 * form.scale * (v * slope).sum(1, keepdim=True)
         if linear is not None:
             per_value = per_value + linear.index_select(0, columns).to(dtype)
-        by_values = (delta * per_value)[:, 0].to(values.dtype)
+        by_values = (delta * per_value)[:, 0]
     return by_factors.to(factors.dtype), by_linear, by_values
 
 
@@ -171,11 +198,10 @@ def _bag(indices: Tensor, indptr: Tensor, table: Tensor, weights: Tensor | None)
 
 
 def _used_columns(
-    layout: Layout, dtype: torch.dtype, *, sparse: bool
+    layout: Layout, *, sparse: bool
 ) -> tuple[Tensor | None, tuple[Tensor, Tensor], Tensor | None]:
     """Return the columns to sum up (None: all of the layout), their entries as bags of rows, and the values."""
-    starts, rows, values = layout.by_column
-    x = None if values is None else values.to(dtype)
+    starts, rows, x = layout.by_column
     if layout.columns is not None or not sparse:
         return None, (rows, starts), x
     columns = (starts[1:] > starts[:-1]).nonzero()[:, 0]
@@ -193,10 +219,10 @@ def _subtract(out: Tensor, table: Tensor, columns: Tensor | None, factor: Tensor
 def _gradient(values: Tensor, columns: Tensor | None, table: Tensor, *, sparse: bool) -> Tensor:
     """Return the gradient of a table, of which the rows of some columns (None: of all) are given."""
     values = values.to(table.dtype)
-    if sparse:
-        return sparse_rows(columns, values, table.shape, distinct=True)
     if columns is None:
         return values
+    if sparse:
+        return sparse_rows(columns, values, table.shape)
     return values.new_zeros(table.shape).index_copy_(0, columns, values)
 
 

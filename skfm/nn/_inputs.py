@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -42,6 +43,10 @@ def parse(input: Any, offsets: Tensor | None, values: Tensor | None, n_features:
         )
     if offsets is not None or values is not None:
         return _triplet(input, offsets, values, n_features=n_features)
+    if input.layout != torch.strided and torch.compiler.is_compiling():
+        raise TypeError(
+            "torch cannot trace graphs of sparse tensors. Pass their triplet (indices, offsets, values)."
+        )
     reader = MATRICES.get(input.layout)
     if reader is None:
         raise TypeError(f"The input has the layout {input.layout}. Convert it, as in input.to_sparse_csr().")
@@ -72,13 +77,19 @@ def _coo(X: Tensor) -> Entries:
 def _csr(X: Tensor) -> Entries:
     values = X.values()
     if values.ndim != 1:
-        raise ValueError(f"A sparse input must hold a number in each place, got values of shape {values.shape}.")
+        raise ValueError(
+            f"A sparse input must hold a number in each place, got values of shape {values.shape}."
+        )
     indices = X.col_indices()
     return Entries((X.shape[0], X.shape[1]), indices, X.crow_indices()[:-1].to(indices.dtype), values)
 
 
 #: By layout of the matrix.
-MATRICES = {torch.strided: _dense, torch.sparse_coo: _coo, torch.sparse_csr: _csr}
+MATRICES: dict[torch.layout, Callable[[Tensor], Entries | Tensor]] = {
+    torch.strided: _dense,
+    torch.sparse_coo: _coo,
+    torch.sparse_csr: _csr,
+}
 
 
 def _triplet(indices: Any, offsets: Any, values: Any, *, n_features: int) -> Entries:
@@ -103,7 +114,7 @@ def _triplet(indices: Any, offsets: Any, values: Any, *, n_features: int) -> Ent
             "The offsets of a triplet must be a tensor of one dimension of int32 or int64, which says where each row "
             f"begins, got {_describe(offsets)}."
         )
-    return Entries((len(offsets), n_features), indices, offsets.to(indices.dtype), values)
+    return Entries((offsets.shape[0], n_features), indices, offsets.to(indices.dtype), values)
 
 
 def check(entries: Entries) -> None:

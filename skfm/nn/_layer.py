@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._entries import Layout
-from ._function import Form, RawPrediction
-from ._inputs import check, parse
+from ._function import Form, sparse_raw
+from ._inputs import parse
 from ._plain import dense_raw, traced_raw
 from ._tables import Table
+
+#: Where torch does not tell, all traced graphs have dense gradients.
+is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
 
 #: Activations by name.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -158,7 +160,8 @@ class FactorizationMachine(torch.nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        for name, number in (("n_features", n_features), ("n_factors", n_factors)):
+        numbers: dict[str, Any] = {"n_features": n_features, "n_factors": n_factors}
+        for name, number in numbers.items():
             if isinstance(number, bool) or not isinstance(number, int) or number < 0:
                 raise ValueError(f"{name} must be a whole number and not negative, got {number!r}.")
         if isinstance(activation, str) and activation not in ACTIVATIONS:
@@ -253,19 +256,23 @@ class FactorizationMachine(torch.nn.Module):
         factors, linear = self.factors.weight, None if self.linear is None else self.linear.weight
         binary = self.binary_values
         form = Form(self.scale, self.subtract_self_interactions, self.sparse_grad)
+        if torch.compiler.is_compiling() and self.sparse_grad and self._learns() and not is_exporting():
+            return self._raw_beside_graph(input, offsets, values)
         entries = parse(input, offsets, values, self.n_features)
         if isinstance(entries, Tensor):
             return dense_raw(entries, factors, linear, form, binary=binary)
         if torch.compiler.is_compiling() or factors.device.type == "meta":
             return traced_raw(entries, factors, linear, form, binary=binary)
-        check(entries)
-        if binary:
-            entries = entries._replace(values=None)
-        layout = Layout(entries)
-        if not (entries.distinct or layout.is_distinct):
-            entries = entries.merged(binary=binary)
-            layout = Layout(entries)
-        return RawPrediction.apply(factors, linear, entries.values, layout, form)
+        return sparse_raw(entries, factors, linear, form, binary=binary)
+
+    def _learns(self) -> bool:
+        tables = (self.factors, self.linear)
+        return torch.is_grad_enabled() and any(t is not None and t.weight.requires_grad for t in tables)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _raw_beside_graph(self, input: Any, offsets: Tensor | None, values: Tensor | None) -> Tensor:
+        """Return raw predictions outside of a compiled graph, in which torch can have no sparse gradients."""
+        return self._raw(input, offsets, values)
 
     def regularization(self) -> Tensor:
         """Return what `factor_regularizer` gives for the factors, to be added to the loss.
@@ -278,10 +285,11 @@ class FactorizationMachine(torch.nn.Module):
         factors = self.factors.weight
         if self.factor_regularizer is None:
             return factors.new_zeros(())
-        penalty = self.factor_regularizer(factors)
+        penalty: Any = self.factor_regularizer(factors)
         if not isinstance(penalty, Tensor) or penalty.numel() != 1:
             raise ValueError(f"factor_regularizer must return a tensor with one number, got {penalty!r}.")
-        return penalty.reshape(())
+        scalar: Tensor = penalty.reshape(())
+        return scalar
 
     def output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, int]:
         """Return the shape of the output without running the layer.
@@ -306,7 +314,9 @@ class FactorizationMachine(torch.nn.Module):
         """Return the settings that differ from the defaults."""
         shown = [f"n_features={self.n_features}", f"n_factors={self.n_factors}"]
         flags = {"sparse_grad": True, "binary_values": False, "subtract_self_interactions": True}
-        shown += [f"{name}={not default}" for name, default in flags.items() if getattr(self, name) != default]
+        shown += [
+            f"{name}={not default}" for name, default in flags.items() if getattr(self, name) != default
+        ]
         if self.scale == 1:
             # `half` itself is the name of a method of every module.
             shown.append("half=False")

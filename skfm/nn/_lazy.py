@@ -20,7 +20,7 @@ class LazyTable(LazyModuleMixin, Table):
 
     def __init__(self, width: int, *, sparse: bool, device: Any, dtype: Any) -> None:
         super().__init__(0, width, sparse=sparse, device=device, dtype=dtype)
-        self.weight = UninitializedParameter(device=device, dtype=dtype)
+        self.weight = UninitializedParameter(device=device, dtype=dtype)  # type: ignore[call-arg]
 
     def initialize_parameters(self, n_rows: int) -> None:
         """Make room for so many rows."""

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding
 
 
 class Table(torch.nn.Embedding):
@@ -20,35 +19,32 @@ class Table(torch.nn.Embedding):
         """Leave the numbers to the layer, which knows how they begin."""
 
 
-def take_rows(table: Tensor, rows: Tensor, *, sparse: bool) -> Tensor:
-    """Return rows of a table, (n_rows, width), as often differentiable as is asked for.
+def take_rows(table: Tensor, rows: Tensor) -> Tensor:
+    """Return rows of a table, (n_rows, width), with a sparse gradient.
+
+    Where a second derivative is asked for, the gradient is dense.
 
     Parameters
     ----------
     table : Tensor of shape (n, width)
     rows : LongTensor of shape (n_rows,)
-    sparse : bool
-        Whether the gradient of the table is a sparse tensor, if no second derivative is asked for.
+        Distinct and increasing.
     """
-    if torch.compiler.is_compiling():
-        return embedding(rows, table, sparse=sparse)
-    return _TakeRows.apply(table, rows) if sparse else table.index_select(0, rows)
+    found: Tensor = _TakeRows.apply(table, rows)  # type: ignore[no-untyped-call]
+    return found
 
 
-def sparse_rows(rows: Tensor, values: Tensor, shape: torch.Size, *, distinct: bool) -> Tensor:
+def sparse_rows(rows: Tensor, values: Tensor, shape: torch.Size) -> Tensor:
     """Return a sparse tensor of which some rows are given.
 
     Parameters
     ----------
     rows : LongTensor of shape (n_rows,)
+        Distinct and increasing.
     values : Tensor of shape (n_rows, width)
     shape : torch.Size
-    distinct : bool
-        Whether the rows are distinct and increasing.
     """
-    return torch.sparse_coo_tensor(
-        rows[None], values, shape, is_coalesced=True if distinct else None, check_invariants=False
-    )
+    return torch.sparse_coo_tensor(rows[None], values, shape, is_coalesced=True, check_invariants=False)
 
 
 class _TakeRows(torch.autograd.Function):
@@ -67,4 +63,4 @@ class _TakeRows(torch.autograd.Function):
         (rows,) = ctx.saved_tensors
         if torch.is_grad_enabled():
             return grad.new_zeros(ctx.shape).index_add(0, rows, grad), None
-        return sparse_rows(rows, grad, ctx.shape, distinct=False), None
+        return sparse_rows(rows, grad, ctx.shape), None

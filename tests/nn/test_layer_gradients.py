@@ -43,7 +43,9 @@ def test_derivatives_by_differences(check, n_features):
 def test_derivatives_of_dense_rows_by_differences(sparse):
     X = matrices(*triplet(), N_FEATURES).requires_grad_()
     for subtract in (True, False):
-        layer = random_layer(n_factors=2, linear=True, subtract_self_interactions=subtract, sparse_grad=sparse)
+        layer = random_layer(
+            n_factors=2, linear=True, subtract_self_interactions=subtract, sparse_grad=sparse
+        )
         assert gradcheck(layer, (X,))
         assert gradgradcheck(layer, (X,))
 
