@@ -143,7 +143,7 @@ def describe(estimator: Any, rows: Rows, coding: Coding, solver: Solver, device:
     if isinstance(estimator.fields, str):
         fields = describe_fields(design if not solver.learns_online else _some_rows(design))
     else:
-        fields = _given_fields(estimator.fields, design.shape[1])
+        fields = given_fields(estimator.fields, design.shape[1])
     problem = Problem(
         design=units.conditioning.apply(design),
         target=as_tensor(coding.target(rows.y), dtype, home),
@@ -231,7 +231,7 @@ def _some_rows(design: DesignMatrix) -> DesignMatrix:
     return design.take(torch.arange(0, n_samples, -(-n_samples // FIELD_ROWS), device=design.device))
 
 
-def _given_fields(fields: Any, n_features: int) -> torch.Tensor:
+def given_fields(fields: Any, n_features: int) -> torch.Tensor:
     """Return the fields of the user, numbered."""
     labels = np.asarray(fields)
     if labels.shape != (n_features,):
