@@ -311,7 +311,13 @@ class FactorizationMachine(torch.nn.Module):
         return input_shape[0], 1
 
     def extra_repr(self) -> str:
-        """Return the settings that differ from the defaults."""
+        """Return what `repr` shows.
+
+        Returns
+        -------
+        shown : str
+            The shape, and the settings that differ from the defaults.
+        """
         shown = [f"n_features={self.n_features}", f"n_factors={self.n_factors}"]
         flags = {"sparse_grad": True, "binary_values": False, "subtract_self_interactions": True}
         shown += [

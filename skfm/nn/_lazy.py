@@ -6,27 +6,10 @@ from typing import Any
 
 from torch import Tensor
 from torch.nn.modules.lazy import LazyModuleMixin
-from torch.nn.parameter import UninitializedParameter, is_lazy
+from torch.nn.parameter import is_lazy
 
 from ._layer import FactorizationMachine
-from ._tables import Table
-
-
-class LazyTable(LazyModuleMixin, Table):
-    """A table that does not know its number of rows yet."""
-
-    cls_to_become = Table
-    weight: UninitializedParameter
-
-    def __init__(self, width: int, *, sparse: bool, device: Any, dtype: Any) -> None:
-        super().__init__(0, width, sparse=sparse, device=device, dtype=dtype)
-        self.weight = UninitializedParameter(device=device, dtype=dtype)  # type: ignore[call-arg]
-
-    def initialize_parameters(self, n_rows: int) -> None:
-        """Make room for so many rows."""
-        if is_lazy(self.weight):
-            self.weight.materialize((n_rows, self.embedding_dim))
-        self.num_embeddings = len(self.weight)
+from ._tables import LazyTable, Table
 
 
 class LazyFactorizationMachine(LazyModuleMixin, FactorizationMachine):
@@ -70,7 +53,13 @@ class LazyFactorizationMachine(LazyModuleMixin, FactorizationMachine):
         return LazyTable(width, sparse=self.sparse_grad, device=device, dtype=dtype)
 
     def has_uninitialized_params(self) -> bool:
-        """Tell whether the number of columns is unknown."""
+        """Tell whether the number of columns is unknown.
+
+        Returns
+        -------
+        unknown : bool
+            Whether no input has been seen, nor a state loaded.
+        """
         return any(is_lazy(parameter) for parameter in self.parameters())
 
     def reset_parameters(self) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.parameter import UninitializedParameter, is_lazy
 
 
 class Table(torch.nn.Embedding):
@@ -17,6 +19,23 @@ class Table(torch.nn.Embedding):
 
     def reset_parameters(self) -> None:
         """Leave the numbers to the layer, which knows how they begin."""
+
+
+class LazyTable(LazyModuleMixin, Table):
+    """A table that does not know its number of rows yet."""
+
+    cls_to_become = Table
+    weight: UninitializedParameter
+
+    def __init__(self, width: int, *, sparse: bool, device: Any, dtype: Any) -> None:
+        super().__init__(0, width, sparse=sparse, device=device, dtype=dtype)
+        self.weight = UninitializedParameter(device=device, dtype=dtype)  # type: ignore[call-arg]
+
+    def initialize_parameters(self, n_rows: int) -> None:
+        """Make room for so many rows."""
+        if is_lazy(self.weight):
+            self.weight.materialize((n_rows, self.embedding_dim))
+        self.num_embeddings = len(self.weight)
 
 
 def take_rows(table: Tensor, rows: Tensor) -> Tensor:
