@@ -51,8 +51,8 @@ found.pivot(index="solver", columns="data", values="score").loc[solvers].round(3
 #
 # On tables as small as these, the solvers are within a few percent of each other, and time is what tells them apart:
 # the minibatch solvers and "als" take a fraction of the time, "vb" and "mcmc" come with standard deviations and
-# averaged probabilities, and none of them needs a search. For data with large categories see :ref:`the table of the
-# user guide <choosing>`.
+# averaged probabilities, and none of them needs a search. For data with large categories see :doc:`the table of the
+# user guide </user_guide/choosing>`.
 
 fig, axes = plt.subplots(1, len(problems), figsize=(11, 3.4), layout="constrained")
 for ax, problem in zip(axes, problems, strict=True):

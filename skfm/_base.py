@@ -379,6 +379,15 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
         self._target.check_split(rows, training)
         return training, held_out
 
+    def _to_module(self, output: str, choices: tuple[str, ...], *, sparse_grad: bool) -> Any:
+        """Return the fitted model as a module of torch."""
+        from ._modules import to_module
+
+        check_is_fitted(self)
+        if output not in choices:
+            raise ValueError(f"output must be one of {', '.join(map(repr, choices))}, got {output!r}.")
+        return to_module(self, output, sparse_grad=sparse_grad)
+
     def _checked(self, X: Any) -> Any:
         """Return X as the fitted model takes it."""
         check_is_fitted(self)

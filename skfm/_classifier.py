@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from ._averages import draw_probabilities, draw_scores
 from ._base import BaseFM, all_or_nothing, learns_online
+from ._predictive import class_probabilities
 from ._state import fitted_model, predict_raw, predict_variance
 from ._targets import Labels, OrderedLabels, Target
 
@@ -500,21 +500,7 @@ class FMClassifier(ClassifierMixin, BaseFM):
         if self._draws is not None:
             return draw_probabilities(self, X).T.contiguous().numpy()
         raw, variance = predict_raw(self, X), predict_variance(self, X)
-        model = fitted_model(self)
-        expectation = model.expectation
-        if len(raw) == 1:
-            # Both from the raw prediction: 1 - p has no digits left where p is close to one.
-            return torch.cat([expectation(-raw, variance), expectation(raw, variance)]).T.contiguous().numpy()
-        if getattr(model, "joint_outputs", False):
-            return expectation(raw).T.contiguous().numpy()
-        if variance is not None:
-            # One variance for all classes of a sample, so that the order of the classes stays.
-            variance = variance.mean(0)
-        p = expectation(raw, variance)
-        total = p.sum(0)
-        # Where every class is all but impossible, what is left of the ratios is that of the tails.
-        p = torch.where(total > torch.finfo(p.dtype).tiny * len(p), p / total, torch.softmax(raw, 0))
-        return p.T.contiguous().numpy()
+        return class_probabilities(fitted_model(self), raw, variance).T.contiguous().numpy()
 
     @available_if(_has_probabilities)
     def predict_log_proba(self, X):
@@ -532,6 +518,62 @@ class FMClassifier(ClassifierMixin, BaseFM):
         """
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))
+
+    def to_module(self, output="probability", *, sparse_grad=False):
+        """Return the fitted model as a module of torch.
+
+        It needs torch alone to predict, can be trained further, compiled and exported. Its parameters are copies, in
+        the units of X. Probabilities of a model with a posterior ("vb") take the variance of the raw predictions
+        along, whose parameters are not trained. Those of "mcmc" are averages over draws, which no module has.
+
+        Parameters
+        ----------
+        output : {"probability", "raw"}, default="probability"
+            Whether it returns what `predict_proba` does, (n_samples, n_classes), or the raw predictions, (n_samples,)
+            or (n_samples, n_classes), as `decision_function`. With "mcmc" these are means over the draws.
+        sparse_grad : bool, default=False
+            Whether gradients are sparse tensors: see :class:`skfm.nn.FactorizationMachine`.
+
+        Returns
+        -------
+        module : torch.nn.Module
+            Takes rows as :class:`skfm.nn.FactorizationMachine` does: dense, sparse, or as triplet.
+        """
+        if output == "probability":
+            _has_probabilities(self)
+        return self._to_module(output, ("probability", "raw"), sparse_grad=sparse_grad)
+
+    @classmethod
+    def from_module(cls, module, classes=(0, 1), **parameters):
+        """Return a fitted estimator with the parameters of layers.
+
+        It predicts as the layers do, as far as these have no other values than 0 and 1 if they have `binary_values`.
+        A minibatch solver goes on from there by `partial_fit`, and any solver by `fit` with ``warm_start=True``.
+
+        Parameters
+        ----------
+        module : skfm.nn.FactorizationMachine, list of them or torch.nn.Module
+            A layer, whose output is the raw prediction of ``classes[1]``; for more than two classes a list with one a
+            class; or what `to_module` returns.
+        classes : array-like of shape (n_classes,), default=(0, 1)
+            The class labels, sorted.
+        **parameters : dict
+            Parameters of the estimator. `n_factors` is that of the layer, and `solver` "adagrad" if it is not given.
+
+        Returns
+        -------
+        estimator : FMClassifier
+            Fitted, without a sweep made.
+        """
+        from ._adoption import adopt, n_factors_of
+
+        labels = np.unique(classes)
+        if len(labels) < 2 or len(labels) != len(classes) or not (labels == np.asarray(classes)).all():
+            raise ValueError(
+                f"classes must be at least two distinct labels in sorted order, got {classes!r}."
+            )
+        parameters = {"n_factors": n_factors_of(module), "solver": "adagrad", **parameters}
+        return adopt(cls(**parameters), module, labels)
 
     @property
     def _target(self) -> Target:

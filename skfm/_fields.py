@@ -44,7 +44,7 @@ def fields_of(estimator: Any, design: DesignMatrix, *, exact: bool) -> Fields:
     """
     encoder = frame_encoder(estimator)
     if not isinstance(estimator.fields, str):
-        return _given(estimator.fields, encoder, design.shape[1])
+        return given_fields(estimator.fields, design.shape[1], encoder)
     found = describe_fields(design if exact else _some_rows(design))
     if encoder is None:
         return Fields(found.numpy(force=True), found)
@@ -54,7 +54,7 @@ def fields_of(estimator: Any, design: DesignMatrix, *, exact: bool) -> Fields:
     return Fields(np.array(encoder.names)[encoder.sources], numbers)
 
 
-def _given(fields: Any, encoder: FrameEncoder | None, n_columns: int) -> Fields:
+def given_fields(fields: Any, n_columns: int, encoder: FrameEncoder | None = None) -> Fields:
     """Return the fields of the user, one label for each column of X."""
     labels = np.asarray(fields)
     n_given = n_columns if encoder is None else len(encoder.names)

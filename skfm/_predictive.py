@@ -146,6 +146,31 @@ def predict_mean(estimator: Any, X: Any) -> Tensor:
     return fitted_model(estimator).expectation(predict_raw(estimator, X)[0])
 
 
+def class_probabilities(model: Any, raw: Tensor, variance: Tensor | None) -> Tensor:
+    """Return the probabilities of the classes, (n_classes, n_samples).
+
+    Parameters
+    ----------
+    model : Loss or Likelihood
+    raw : Tensor of shape (n_outputs, n_samples)
+        Two classes have one output.
+    variance : Tensor of shape (n_outputs, n_samples) or None
+        Of the raw predictions under the posterior, where there is one.
+    """
+    if len(raw) == 1:
+        # Both from the raw prediction: 1 - p has no digits left where p is close to one.
+        return torch.cat([model.expectation(-raw, variance), model.expectation(raw, variance)])
+    if getattr(model, "joint_outputs", False):
+        return model.expectation(raw)
+    if variance is not None:
+        # One variance for all classes of a sample, so that the order of the classes stays.
+        variance = variance.mean(0)
+    p = model.expectation(raw, variance)
+    total = p.sum(0)
+    # Where every class is all but impossible, what is left of the ratios is that of the tails.
+    return torch.where(total > torch.finfo(p.dtype).tiny * len(p), p / total, torch.softmax(raw, 0))
+
+
 def check_quantiles(quantiles: Any) -> Tensor:
     """Return the levels of quantiles as a tensor, or say what is wrong with them."""
     levels = np.asarray(quantiles, np.float64)

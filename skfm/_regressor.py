@@ -462,6 +462,50 @@ class FMRegressor(RegressorMixin, BaseFM):
             return mean.numpy(), variance.sqrt().numpy()
         return predict_mean(self, X).numpy()
 
+    def to_module(self, output="prediction", *, sparse_grad=False):
+        """Return the fitted model as a module of torch.
+
+        It needs torch alone to predict, can be trained further, compiled and exported. Its parameters are copies, in
+        the units of X and y.
+
+        Parameters
+        ----------
+        output : {"prediction", "raw"}, default="prediction"
+            Whether it returns what `predict` does, or the raw prediction, (n_samples,) each.
+        sparse_grad : bool, default=False
+            Whether gradients are sparse tensors: see :class:`skfm.nn.FactorizationMachine`.
+
+        Returns
+        -------
+        module : torch.nn.Module
+            Takes rows as :class:`skfm.nn.FactorizationMachine` does: dense, sparse, or as triplet.
+        """
+        return self._to_module(output, ("prediction", "raw"), sparse_grad=sparse_grad)
+
+    @classmethod
+    def from_module(cls, module, **parameters):
+        """Return a fitted estimator with the parameters of a layer.
+
+        It predicts as the layer does, as far as that has no other values than 0 and 1 if it has `binary_values`.
+        A minibatch solver goes on from there by `partial_fit`, and any solver by `fit` with ``warm_start=True``.
+
+        Parameters
+        ----------
+        module : skfm.nn.FactorizationMachine or torch.nn.Module
+            A layer, or what `to_module` returns.
+        **parameters : dict
+            Parameters of the estimator. `n_factors` is that of the layer, and `solver` "adagrad" if it is not given.
+
+        Returns
+        -------
+        estimator : FMRegressor
+            Fitted, without a sweep made.
+        """
+        from ._adoption import adopt, n_factors_of
+
+        parameters = {"n_factors": n_factors_of(module), "solver": "adagrad", **parameters}
+        return adopt(cls(**parameters), module, None)
+
     @property
     def _target(self) -> Target:
         return Levels(self) if self.loss == "ordered_probit" else Numbers(self)

@@ -68,7 +68,7 @@ def row_moments(design: DesignMatrix, factors: Tensor, covariances: Tensor) -> R
     cubes_sum = design.matmul(torch.cat(cubes, 1), power=3)
     fourths_sum = design.matmul(quadratic[:, None], power=4)
     width = S[0].numel()
-    T = squares_sum[:, :width].reshape(len(squares_sum), *S.shape[1:])
+    T = squares_sum[:, :width].reshape(squares_sum.shape[0], *S.shape[1:])
     h = cubes_sum[:, :n_factors] + squares_sum[:, width + 1 :] if cross is not None else cubes_sum
     rest = squares_sum[:, width] + fourths_sum[:, 0]
     if cross is not None:

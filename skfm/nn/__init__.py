@@ -1,0 +1,6 @@
+"""Factorization machines as layers of torch."""
+
+from ._layer import FactorizationMachine
+from ._lazy import LazyFactorizationMachine
+
+__all__ = ["FactorizationMachine", "LazyFactorizationMachine"]
