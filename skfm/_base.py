@@ -17,11 +17,11 @@ from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ._callbacks import CallbackSupportMixin, FitCallbacks
+from ._categories import LIST_WEIGHTS
 from ._checkpoint import Checkpoint
 from ._chunked import ChunkedBatches, ChunkedValidation, Stream, identity_of, open_stream
 from ._draws import last_state, warn_if_chains_disagree
 from ._embedding import embedding, encoded_names
-from ._frames import LIST_WEIGHTS
 from ._input import Rows, check_features, check_rows, check_validation_rows, split_rows
 from ._online import as_tensors, describe_again, lasting, learn_online, online_state
 from ._posterior import PosteriorDraws, posterior_draws

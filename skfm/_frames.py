@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,19 @@ import numpy as np
 from scipy import sparse
 from sklearn.preprocessing import OneHotEncoder
 
+from ._categories import (
+    codes_of,
+    fit_categories,
+    list_block,
+    one_hot,
+    one_hot_block,
+    rare_categories,
+    values_of,
+    width,
+)
 from ._frame_columns import (
     CATEGORY,
     LIST,
-    LISTS,
     NUMERIC,
     SourceColumn,
     as_frame,
@@ -22,12 +31,6 @@ from ._frame_columns import (
     source_columns,
 )
 
-#: What each of the n values of a row counts in a column of lists.
-LIST_WEIGHTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "one": np.ones_like,
-    "sqrt": lambda n: 1 / np.sqrt(n),
-    "mean": lambda n: 1 / n,
-}
 #: The column of categories that the training data did not have, after the name of the field.
 UNSEEN = "(unseen)"
 
@@ -103,7 +106,7 @@ class FrameEncoder:
         """Learn the categories."""
         for column, kind, encoder, delimiter in self._columns(X):
             if encoder is not None:
-                _fit(encoder, _values(column, kind, delimiter)[0], column.name)
+                fit_categories(encoder, values_of(column, kind, delimiter)[0], column.name)
         return self
 
     def _columns(self, X: Any) -> Iterator[tuple[SourceColumn, str, OneHotEncoder | None, str | None]]:
@@ -117,26 +120,27 @@ class FrameEncoder:
             columns = list(run)
             if is_one_hot:
                 codes = [
-                    _codes(encoder, _values(column, kind, None)[0]) for column, kind, encoder, _ in columns
+                    codes_of(encoder, values_of(column, kind, None)[0])
+                    for column, kind, encoder, _ in columns
                 ]
                 blocks.append(
-                    _one_hot_block(codes, [_width(encoder) for *_, encoder, _ in columns], self.dtype)
+                    one_hot_block(codes, [width(encoder) for *_, encoder, _ in columns], self.dtype)
                 )
                 continue
             for column, kind, encoder, delimiter in columns:
                 if encoder is None:
                     blocks.append(sparse.csr_matrix(column.numbers(self.dtype)[:, None]))
                     continue
-                values, lengths = _values(column, kind, delimiter)
+                values, lengths = values_of(column, kind, delimiter)
                 blocks.append(
-                    _list_block(_codes(encoder, values), lengths, _width(encoder), self.weights, self.dtype)
+                    list_block(codes_of(encoder, values), lengths, width(encoder), self.weights, self.dtype)
                 )
         return blocks[0] if len(blocks) == 1 else sparse.hstack(blocks, format="csr", dtype=self.dtype)
 
     @property
     def widths(self) -> list[int]:
         """Number of columns of the matrix that each column of the DataFrame has."""
-        return [1 if encoder is None else _width(encoder) for encoder in self.encoders]
+        return [1 if encoder is None else width(encoder) for encoder in self.encoders]
 
     @property
     def sources(self) -> np.ndarray:
@@ -201,96 +205,3 @@ def _delimiters(given: Any, names: list[str]) -> dict[int, str | None]:
         (number,) = np.flatnonzero(selected([key], names, "multi_value_features"))
         found[int(number)] = delimiter
     return found
-
-
-def one_hot(min_frequency: Any = None, max_categories: Any = None) -> OneHotEncoder:
-    """Return an encoder of one column."""
-    return OneHotEncoder(
-        handle_unknown="infrequent_if_exist", min_frequency=min_frequency, max_categories=max_categories
-    )
-
-
-def _fit(encoder: OneHotEncoder, values: np.ndarray, name: str) -> None:
-    if not len(values):
-        # Lists that are all empty: no values, and a column for those to come.
-        values = np.array([None], object)
-    kinds = sorted({type(value).__name__ for value in values.tolist() if value is not None})
-    try:
-        encoder.fit(values[:, None])
-    except TypeError as error:
-        raise TypeError(
-            f"Column {name!r} holds categories of several types, {', '.join(kinds)}. Convert it to one, for "
-            "example to strings."
-        ) from error
-
-
-def rare_categories(encoder: OneHotEncoder) -> set[Any]:
-    """Return the values that share a column."""
-    if encoder.min_frequency is None and encoder.max_categories is None:
-        return set()
-    rare = encoder.infrequent_categories_[0]
-    return set() if rare is None else set(rare.tolist())
-
-
-def _width(encoder: OneHotEncoder) -> int:
-    """Return the number of columns of a category, with that for values that were not there."""
-    n_rare = len(rare_categories(encoder))
-    return len(encoder.categories_[0]) - n_rare + (n_rare > 0) + 1
-
-
-def _values(column: SourceColumn, kind: str, delimiter: str | None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return all values of a column of categories, row by row, and how many each row has, None for one each."""
-    objects = column.objects()
-    if kind == CATEGORY:
-        return objects, None
-    rows = [_split(value, delimiter, column.name) for value in objects]
-    values = list(itertools.chain.from_iterable(rows))
-    flat = np.empty(len(values), object)
-    flat[:] = values
-    return flat, np.fromiter(map(len, rows), np.int64, len(rows))
-
-
-def _split(value: Any, delimiter: str | None, name: str) -> list[Any]:
-    """Return the distinct values of a row. A missing list holds one missing value."""
-    if value is None:
-        return [None]
-    if isinstance(value, LISTS) and delimiter is None:
-        return list(dict.fromkeys(None if item != item else item for item in value))
-    if isinstance(value, str) and delimiter is not None:
-        return list(dict.fromkeys(item for part in value.split(delimiter) if (item := part.strip())))
-    wanted = "lists of values" if delimiter is None else f"strings of values with {delimiter!r} between them"
-    raise ValueError(
-        f"Column {name!r} has to hold {wanted}, but holds {value!r}. Pass multi_value_features={{{name!r}: "
-        "delimiter}} for strings, or None in place of the delimiter for lists."
-    )
-
-
-def _codes(encoder: OneHotEncoder, values: np.ndarray) -> np.ndarray:
-    """Return the column number of each value, the last one for values that were not there."""
-    codes = np.full(len(values), _width(encoder) - 1)
-    if len(values):
-        encoded = encoder.transform(values[:, None])
-        codes[np.diff(encoded.indptr) == 1] = encoded.indices
-    return codes
-
-
-def _one_hot_block(codes: list[np.ndarray], widths: list[int], dtype: str) -> sparse.csr_matrix:
-    """Return the encoding of categories side by side, one entry a row and category."""
-    starts = np.cumsum([0, *widths])
-    indices = np.column_stack([code + start for code, start in zip(codes, starts[:-1], strict=True)])
-    n_samples, n_columns = indices.shape
-    indptr = np.arange(n_samples + 1) * n_columns
-    shape = (n_samples, starts[-1])
-    return sparse.csr_matrix((np.ones(indices.size, dtype), indices.ravel(), indptr), shape=shape)
-
-
-def _list_block(
-    codes: np.ndarray, lengths: np.ndarray | None, width: int, weights: str, dtype: str
-) -> sparse.csr_matrix:
-    """Return the encoding of a column of lists. Values that were not there add up."""
-    assert lengths is not None  # for the type checker
-    indptr = np.concatenate([[0], np.cumsum(lengths)])
-    data = np.repeat(LIST_WEIGHTS[weights](np.maximum(lengths, 1).astype(dtype)), lengths)
-    block = sparse.csr_matrix((data, codes, indptr), shape=(len(lengths), width))
-    block.sum_duplicates()
-    return block

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.preprocessing import OneHotEncoder
 
-from .._frames import one_hot, rare_categories
+from .._categories import one_hot, rare_categories
 from ._codec import Codec, Decoder, Encoder, expect
 
 

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.preprocessing import OneHotEncoder
 
+from .._categories import LIST_WEIGHTS
 from .._coding import Coding
 from .._draws import UserDraws
 from .._frame_columns import CATEGORY, LIST, NUMERIC
-from .._frames import LIST_WEIGHTS, FrameEncoder
+from .._frames import FrameEncoder
 from ..core.augmentation import AUGMENTATIONS
 from ..core.parameters import Posterior
 from ._checks import check_array, check_count, check_keys, check_number
