@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.utils._optional_dependencies import check_matplotlib_support
-from sklearn.utils.validation import check_is_fitted
 
 from .._frames import frame_encoder
-from ._groups import output_of
+from ._groups import check_model, output_of
 
 
 class EmbeddingDisplay:
@@ -96,7 +95,7 @@ class EmbeddingDisplay:
             What was plotted.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        check_is_fitted(estimator)
+        check_model(estimator)
         output = output_of(estimator, class_of_interest)
         vectors, labels = _vectors(estimator, column, output)
         if len(vectors) < 2 or vectors.shape[1] < 1:

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils.validation import check_is_fitted
 
-from ._groups import Groups, groups_of
+from ._groups import Groups, check_model, groups_of
 from ._terms import CenteredModel, average_sums, group_sums
 
 #: Numbers of an explanation, at most.
@@ -164,7 +163,7 @@ def explain(estimator: Any, X: Any, *, by: str = "auto", background: Any = None)
     >>> print(explanation.to_frame(0).index[1])
     user x film
     """
-    check_is_fitted(estimator)
+    check_model(estimator)
     X = estimator._checked(X)
     background = None if background is None else estimator._checked(background)
     groups = groups_of(estimator, by)

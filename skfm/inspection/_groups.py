@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
+from .._base import BaseFM
 from .._frames import frame_encoder
 
 
@@ -21,6 +23,16 @@ class Groups(NamedTuple):
 
     names: np.ndarray
     of_column: np.ndarray
+
+
+def check_model(estimator: Any) -> None:
+    """Say so if an estimator is not a fitted factorization machine."""
+    if not isinstance(estimator, BaseFM):
+        raise TypeError(
+            f"Only an FMRegressor or FMClassifier can be looked into, got a {type(estimator).__name__}. Of a pipeline "
+            "pass the last step, pipeline[-1], with X as pipeline[:-1].transform(X); of a search pass best_estimator_."
+        )
+    check_is_fitted(estimator)
 
 
 def groups_of(estimator: Any, by: str) -> Groups:

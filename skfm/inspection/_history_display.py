@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
-from sklearn.utils.validation import check_is_fitted
+
+from ._groups import check_model
 
 #: What a solver goes by, of which a history has one.
 OBJECTIVES = ("bound", "objective", "training_loss", "log_likelihood")
@@ -66,7 +67,7 @@ class HistoryDisplay:
             What was plotted.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        check_is_fitted(estimator)
+        check_model(estimator)
         return cls(history=estimator.history_).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> HistoryDisplay:

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
-from sklearn.utils.validation import check_is_fitted
 
 from ._explain import explain
-from ._groups import groups_of, output_of
+from ._groups import check_model, groups_of, output_of
 from ._terms import strength_matrix
 
 #: Up to so many groups, the numbers are written into the map.
@@ -99,7 +98,7 @@ class InteractionDisplay:
             What was plotted.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        check_is_fitted(estimator)
+        check_model(estimator)
         output = output_of(estimator, class_of_interest)
         if X is None:
             groups = groups_of(estimator, by)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
 from ._explain import explain
-from ._groups import groups_of, output_of
+from ._groups import check_model, groups_of, output_of
 from ._terms import CenteredModel, strength_matrix
 
 #: Inner products at a time.
@@ -67,7 +66,7 @@ def interaction_strength(
         raise ImportError(
             "interaction_strength returns a pandas DataFrame. Install it with: pip install pandas"
         ) from error
-    check_is_fitted(estimator)
+    check_model(estimator)
     output = output_of(estimator, class_of_interest)
     if X is not None:
         found = explain(estimator, X, by=by, background=X)
