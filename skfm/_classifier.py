@@ -290,14 +290,13 @@ class FMClassifier(ClassifierMixin, BaseFM):
     A class that no linear model can tell, since it depends on whether two categories agree.
 
     >>> import numpy as np
-    >>> from sklearn.pipeline import make_pipeline
-    >>> from sklearn.preprocessing import OneHotEncoder
+    >>> import pandas as pd
     >>> from skfm import FMClassifier
     >>> rng = np.random.default_rng(0)
-    >>> X = rng.choice(["red", "green", "blue"], size=(300, 2))
-    >>> y = np.where(X[:, 0] == X[:, 1], "same", "different")
-    >>> model = make_pipeline(OneHotEncoder(), FMClassifier(n_factors=2, random_state=0))
-    >>> model.fit(X, y).predict([["red", "red"], ["red", "blue"]])
+    >>> X = pd.DataFrame(rng.choice(["red", "green", "blue"], size=(300, 2)), columns=["shirt", "shoes"])
+    >>> y = np.where(X["shirt"] == X["shoes"], "same", "different")
+    >>> model = FMClassifier(n_factors=2, random_state=0).fit(X, y)
+    >>> model.predict(pd.DataFrame({"shirt": ["red", "red"], "shoes": ["red", "blue"]}))
     array(['same', 'different'], dtype='<U9')
 
     The same from records that come day by day, with hashed categories and a minibatch solver.

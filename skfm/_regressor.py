@@ -289,27 +289,25 @@ class FMRegressor(RegressorMixin, BaseFM):
 
     Examples
     --------
-    Forty users rate thirty films by how well the styles of a film agree with their tastes. Users and
-    films are one-hot encoded.
+    Forty users rate thirty films by how well the styles of a film agree with their tastes.
 
     >>> import numpy as np
+    >>> import pandas as pd
     >>> from sklearn.model_selection import train_test_split
-    >>> from sklearn.pipeline import make_pipeline
-    >>> from sklearn.preprocessing import OneHotEncoder
     >>> from skfm import FMRegressor
     >>> rng = np.random.default_rng(0)
     >>> ratings = rng.standard_normal((40, 2)) @ rng.standard_normal((2, 30))
-    >>> X = np.argwhere(np.isfinite(ratings))  # pairs of a user and a film
+    >>> X = pd.DataFrame(np.argwhere(np.isfinite(ratings)), columns=["user", "film"]).astype("category")
     >>> X_train, X_test, y_train, y_test = train_test_split(X, ratings.ravel(), random_state=0)
-    >>> model = make_pipeline(OneHotEncoder(), FMRegressor(n_factors=2, random_state=0))
-    >>> model.fit(X_train, y_train)
-    Pipeline(...)
+    >>> model = FMRegressor(n_factors=2, random_state=0).fit(X_train, y_train)
     >>> round(model.score(X_test, y_test), 2)
     1.0
 
-    Counts, with a minibatch solver: shops sell more of the products of their own kind.
+    Counts, with a minibatch solver: shops sell more of the products of their own kind. Categories in an array are
+    encoded in front.
 
     >>> from sklearn.metrics import d2_tweedie_score
+    >>> from sklearn.preprocessing import OneHotEncoder
     >>> shop, product = rng.integers(0, 20, 2000), rng.integers(0, 30, 2000)
     >>> sold = rng.poisson(np.where(shop % 2 == product % 2, 5, 1))
     >>> X = OneHotEncoder().fit_transform(np.column_stack([shop, product]))
