@@ -253,6 +253,21 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self)
         return encoded_names(self)
 
+    def encode(self, X):
+        """Return samples in the columns of `coef_` and `factors_`, as the model sees them.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        X_encoded : ndarray or csr_matrix of shape (n_samples, n_columns)
+            Categories one-hot encoded, numbers in the units of X. It is X itself if there is nothing to encode.
+        """
+        return self._checked(X)
+
     def embedding(self, column):
         """Return the factors of the categories of a column.
 

@@ -66,6 +66,8 @@ def test_a_frame_is_its_encoding_by_hand(solver):
     assert_allclose(model.predict(frame), other.predict(by_hand(frame)), rtol=1e-9)
     new = frame.head(5).assign(city="Bern")
     assert_allclose(model.predict(new), other.predict(by_hand(new, frame)), rtol=1e-9)
+    assert_array_equal(model.encode(new).toarray(), by_hand(new, frame))
+    assert_array_equal(other.encode(by_hand(new, frame)), by_hand(new, frame))
     assert model.n_features_in_ == 4
     assert_array_equal(model.feature_names_in_, ["size", "city", "member", "age"])
     assert_array_equal(model.fields_, ["size", *["city"] * 4, *["member"] * 3, "age"])
