@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -83,13 +84,38 @@ def _split(value: Any, delimiter: str | None, name: str) -> list[Any]:
     )
 
 
-def codes_of(encoder: OneHotEncoder, values: np.ndarray) -> np.ndarray:
-    """Return the column number of each value, the last one for values that were not there."""
+def codes_of(encoder: OneHotEncoder, values: np.ndarray, name: str) -> np.ndarray:
+    """Return the column number of each value of a column, the last one for values that were not there."""
     codes = np.full(len(values), width(encoder) - 1)
     if len(values):
         encoded = encoder.transform(values[:, None])
         codes[np.diff(encoded.indptr) == 1] = encoded.indices
+        if not len(encoded.indices):
+            _warn_of_types(encoder.categories_[0], values, name)
     return codes
+
+
+def _warn_of_types(categories: np.ndarray, values: np.ndarray, name: str) -> None:
+    """Say so if values are none of the categories because they are of another type."""
+    known, found = (
+        {_type_of(value) for value in part.tolist() if value is not None} for part in (categories, values)
+    )
+    if known and found and not known & found:
+        warnings.warn(
+            f"Column {name!r} holds values of type {', '.join(sorted(found))}, but the model was fitted to "
+            f"{', '.join(sorted(known))}: all of them are taken for new categories. Convert the column.",
+            stacklevel=2,
+        )
+
+
+def _type_of(value: Any) -> str:
+    return (
+        "str"
+        if isinstance(value, str)
+        else "a number"
+        if isinstance(value, int | float)
+        else type(value).__name__
+    )
 
 
 def one_hot_block(codes: list[np.ndarray], widths: list[int], dtype: str) -> sparse.csr_matrix:

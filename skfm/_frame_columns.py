@@ -79,8 +79,7 @@ class SourceColumn(NamedTuple):
         except (TypeError, ValueError):
             shown = next((value for value in self.objects() if not _is_number(value)), None)
             raise ValueError(
-                f"Column {self.name!r} has to hold numbers, but holds {shown!r}. If these are categories, name the "
-                "column among the categorical_features, or give it a dtype that says so (string or category)."
+                f"Column {self.name!r} has to hold numbers, but holds {shown!r}. {_advice(shown)}"
             ) from None
         bad = ~np.isfinite(numbers)
         if bad.any():
@@ -88,14 +87,23 @@ class SourceColumn(NamedTuple):
             what = "NaN" if np.isnan(numbers[first]) else "infinity"
             raise ValueError(
                 f"Input X contains {what}: column {self.name!r} in row {first} (of {np.count_nonzero(bad)} such rows). "
-                "Fill missing numbers, for example with sklearn.impute.SimpleImputer(add_indicator=True); missing "
-                "categories need no care."
+                "Fill missing numbers of this column, with a SimpleImputer in a ColumnTransformer (see DataFrames in "
+                "the user guide); missing categories need no care."
             )
         return numbers
 
     def _is_plain(self) -> bool:
         """Tell whether the column is one that numpy understands by itself."""
         return not isinstance(self.values, np.ndarray) and not self.values.is_null().any()
+
+
+def _advice(value: Any) -> str:
+    if isinstance(value, LISTS):
+        return "Name the column among the multi_value_features, or leave categorical_features='from_dtype'."
+    return (
+        "If these are categories, name the column among the categorical_features, or give it a dtype that says so "
+        "(string or category) and leave categorical_features='from_dtype'."
+    )
 
 
 def _is_number(value: Any) -> bool:

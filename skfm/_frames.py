@@ -120,7 +120,7 @@ class FrameEncoder:
             columns = list(run)
             if is_one_hot:
                 codes = [
-                    codes_of(encoder, values_of(column, kind, None)[0])
+                    codes_of(encoder, values_of(column, kind, None)[0], column.name)
                     for column, kind, encoder, _ in columns
                 ]
                 blocks.append(
@@ -133,7 +133,13 @@ class FrameEncoder:
                     continue
                 values, lengths = values_of(column, kind, delimiter)
                 blocks.append(
-                    list_block(codes_of(encoder, values), lengths, width(encoder), self.weights, self.dtype)
+                    list_block(
+                        codes_of(encoder, values, column.name),
+                        lengths,
+                        width(encoder),
+                        self.weights,
+                        self.dtype,
+                    )
                 )
         return blocks[0] if len(blocks) == 1 else sparse.hstack(blocks, format="csr", dtype=self.dtype)
 

@@ -100,6 +100,10 @@ def check_features(estimator: Any, X: Any) -> Any:
     if encoder is None:
         with _hint_at_categories():
             return validate_data(estimator, X, reset=False, **X_OPTIONS)
+    if getattr(X, "ndim", 2) == 1:
+        raise ValueError(
+            "Expected 2D array, got 1D array instead. For a single row pass X.iloc[[0]], not X.iloc[0]."
+        )
     validate_data(estimator, X, reset=False, skip_check_array=True)
     return check_array(encoder.transform(X), estimator=estimator, **X_OPTIONS)
 

@@ -439,6 +439,12 @@ BAD_FRAMES = {
         ValueError,
         "'city' has to hold numbers, but holds '",
     ),
+    "lists as numbers": (
+        lambda: broken(city=[["a"]] * 200),
+        {"categorical_features": ["member"]},
+        ValueError,
+        "Name the column among the multi_value_features",
+    ),
     "unknown name": (shop, {"categorical_features": ["town"]}, ValueError, "'town', which X does not have"),
     "unknown number": (shop, {"categorical_features": [4]}, ValueError, "4, which X does not have"),
     "short mask": (
@@ -514,8 +520,12 @@ def test_bad_frames_at_predict():
         model.predict(array[:, :3])
     with pytest.warns(match="feature names"):
         assert_array_equal(model.predict(array), before)
-    # Another type of value is another category.
-    assert_array_equal(model.predict(frame.assign(city=3)), model.predict(frame.assign(city="Bern")))
+    with pytest.raises(ValueError, match=r"pass X.iloc\[\[0\]\]"):
+        model.predict(frame.iloc[0])
+    # Another type of value is another category, and hardly what was meant.
+    with pytest.warns(match="Column 'city' holds values of type a number, but the model was fitted to str"):
+        predicted = model.predict(frame.assign(city=3))
+    assert_array_equal(predicted, model.predict(frame.assign(city="Bern")))
 
 
 CELLS = st.one_of(

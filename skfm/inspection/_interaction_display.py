@@ -145,8 +145,8 @@ class InteractionDisplay:
         self.text_ = []
         if n_groups <= ANNOTATED:
             largest = np.nanmax(self.strength) if np.isfinite(self.strength).any() else 0.0
-            # Two digits of the largest.
-            decimals = max(0, 1 - math.floor(math.log10(largest))) if largest > 0 else 0
+            # Three digits of the largest.
+            decimals = max(0, 2 - math.floor(math.log10(largest))) if largest > 0 else 0
             for i, j in np.argwhere(np.isfinite(self.strength)):
                 value = self.strength[i, j]
                 color = "black" if value > largest / 2 else "white"
