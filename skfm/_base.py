@@ -84,7 +84,7 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
         "l1_linear": [Interval(Real, 0, np.inf, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left"), None],
         "tol": [Interval(Real, 0, None, closed="left")],
-        "init_scale": [Interval(Real, 0, np.inf, closed="neither")],
+        "init_scale": [StrOptions({"auto"}), Interval(Real, 0, np.inf, closed="neither")],
         "fields": [StrOptions({"auto"}), "array-like"],
         "categorical_features": [StrOptions({"from_dtype"}), "array-like", None],
         "min_frequency": [

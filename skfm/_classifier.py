@@ -115,8 +115,10 @@ class FMClassifier(ClassifierMixin, BaseFM):
         The others do not read it: "mcmc" makes all its sweeps, and the learning rate of minibatch solvers plans for
         `max_iter` epochs.
 
-    init_scale : float, default=0.1
-        Standard deviation of the initial factors.
+    init_scale : float or "auto", default="auto"
+        Standard deviation of the initial factors. "auto" is 0.1, but for "vb" as much as gives all interactions of a
+        row together a variance of one, if that is more: where categories have few rows, smaller factors can shrink to
+        nothing.
 
     categorical_features : "from_dtype", array-like of bool, int or str, or None, default="from_dtype"
         Columns of categories, which are one-hot encoded inside, each as a field of its own. "from_dtype" takes the
@@ -333,7 +335,7 @@ class FMClassifier(ClassifierMixin, BaseFM):
         fit_linear=True,
         max_iter=None,
         tol=4e-4,
-        init_scale=0.1,
+        init_scale="auto",
         categorical_features="from_dtype",
         min_frequency=None,
         max_categories=None,

@@ -119,8 +119,8 @@ class FMRegressor(RegressorMixin, BaseFM):
         The others do not read it: "mcmc" makes all its sweeps, and the learning rate of minibatch solvers plans for
         `max_iter` epochs.
 
-    init_scale : float, default=0.1
-        Standard deviation of the initial factors, for a standardized target.
+    init_scale : float or "auto", default="auto"
+        Standard deviation of the initial factors, for a standardized target. "auto" is 0.1.
 
     categorical_features : "from_dtype", array-like of bool, int or str, or None, default="from_dtype"
         Columns of categories, which are one-hot encoded inside, each as a field of its own. "from_dtype" takes the
@@ -337,7 +337,7 @@ class FMRegressor(RegressorMixin, BaseFM):
         fit_linear=True,
         max_iter=None,
         tol=4e-4,
-        init_scale=0.1,
+        init_scale="auto",
         categorical_features="from_dtype",
         min_frequency=None,
         max_categories=None,

@@ -1,7 +1,9 @@
 """What raw data give with nothing tuned and nothing scaled, and that nothing makes a model infinite."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.datasets import (
     load_breast_cancer,
@@ -89,3 +91,34 @@ def test_classification_stays_finite(name, solver, loss, scale, dtype):
     model = FMClassifier(4, solver=solver, loss=loss, random_state=0, max_iter=10).fit(X, y)
     assert_finite(model, X)
     assert model.score(X, y) > 0.85
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_classifier_finds_interactions_of_categories_with_few_rows(seed):
+    # Thirteen rows a user. From small factors the bound leads to none at all: a loss of 0.64 to 0.70.
+    rng = np.random.default_rng(seed)
+    users, films = rng.normal(size=(300, 2)), rng.normal(size=(60, 2))
+    user, film = rng.integers(0, 300, 8000), rng.integers(0, 60, 8000)
+    chance = 1 / (1 + np.exp(-(2**0.5) * (users[user] * films[film]).sum(1)))
+    y = rng.random(8000) < chance
+    X = pd.DataFrame({"user": user, "film": film}).astype("category")
+    model = FMClassifier(random_state=0).fit(X[:4000], y[:4000])
+    assert log_loss(y[4000:], model.predict_proba(X[4000:])) < 0.62
+
+
+@pytest.mark.parametrize("n_entries", [1, 2, 3, 30])
+def test_the_scale_that_factors_start_from(n_entries):
+    rng = np.random.default_rng(0)
+    X = (rng.random((60, 40)).argsort(1) < n_entries).astype(float)
+    y = rng.random(60) < 0.5
+    pairs = n_entries * (n_entries - 1) / 2
+    expected = max(0.1, (3 * pairs) ** -0.25) if pairs else 0.1
+    auto, given = (
+        FMClassifier(3, max_iter=1, init_scale=s, random_state=0).fit(X, y) for s in ("auto", expected)
+    )
+    assert_allclose(auto.factors_, given.factors_, rtol=1e-9)
+    for other in (FMRegressor(3, max_iter=1), FMClassifier(3, max_iter=1, solver="als")):
+        small, default = (
+            other.set_params(init_scale=s, random_state=0).fit(X, y).factors_ for s in (0.1, "auto")
+        )
+        assert_array_equal(small, default)

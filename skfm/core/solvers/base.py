@@ -63,6 +63,12 @@ class Problem:
         """Where to compute."""
         return self.compute_device or self.design.device
 
+    def entries_per_row(self) -> float:
+        """Return the number of non-zeros of a row, on average by weight; dense columns count."""
+        weight = self.sample_weight.to("cpu", torch.float64)
+        lengths = self.design.indptr.diff().to("cpu", torch.float64) + len(self.design.dense_columns)
+        return float(weight @ lengths / weight.sum())
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -154,6 +160,8 @@ class Solver(ABC):
     learns_online: ClassVar[bool] = False
     #: Whether iterates carry draws of a posterior, which predictions are averaged over.
     samples: ClassVar[bool] = False
+    #: Whether small factors to start from can shrink to nothing in a classifier.
+    starts_wide: ClassVar[bool] = False
 
     @abstractmethod
     def model(self, loss: str, n_outputs: int, quantile: float = 0.5) -> Any:

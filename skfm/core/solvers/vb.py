@@ -47,6 +47,7 @@ class VB(BlockSolver):
     objective_name = "bound"
     objective_rises = True
     has_posterior = True
+    starts_wide = True
 
     def sweeps(self, problem: Problem, start: FMParameters, settings: Settings) -> Iterator[Iterate]:
         kind = settings.covariance_type
