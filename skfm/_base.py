@@ -178,7 +178,7 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
         callbacks = FitCallbacks.of(
             self,
             max_iter=max_iter,
-            X=rows.as_given() if getattr(self, "_skl_callbacks", None) else None,
+            X=rows.as_given,
             y=self._target.decode(rows.y),
             sample_weight=None if sample_weight is None else rows.sample_weight,
             fitted_attributes=functools.partial(fitted_attributes, task),
@@ -186,7 +186,7 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
         problem = task.problem
         if stream is not None:
             # The first chunk has told what there is to know: nothing may keep it in memory.
-            rows, task = rows.take(np.arange(0)), task.without_rows()
+            rows, task = rows.take(np.arange(0))._replace(source=None), task.without_rows()
             source = ChunkedBatches(stream, task, options.batch_size, self._seed, shuffle=options.shuffle)
             problem = dataclasses.replace(task.problem, source=source)
         validation: Any = None if held_out is None else describe_validation(held_out, task)

@@ -43,8 +43,10 @@ class FitCallbacks(NoCallbacks):
         The one being fitted.
     max_iter : int
         Sweeps at most.
-    X, y : array-like
-        What it is fitted to, in the user's terms.
+    X : callable
+        Returns what it is fitted to, as the user passed it: of a DataFrame that takes a copy.
+    y : array-like
+        Its target, in the user's terms.
     sample_weight : array-like or None
         None if the user gave none.
     fitted_attributes : callable
@@ -56,13 +58,13 @@ class FitCallbacks(NoCallbacks):
         estimator: Any,
         *,
         max_iter: int,
-        X: Any,
+        X: Callable[[], Any],
         y: Any,
         sample_weight: Any,
         fitted_attributes: Callable[[Any, Any], dict[str, Any]],
     ) -> None:
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
-        self._task = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
+        self._task = {"estimator": estimator, "X": X(), "y": y, "metadata": metadata}
         self._fit = estimator._init_callback_context(max_subtasks=max_iter)
         self._fit.call_on_fit_task_begin(**self._task)
         self._sweep: Any = None

@@ -33,10 +33,10 @@ def fit_categories(encoder: OneHotEncoder, values: np.ndarray, name: str) -> Non
     if not len(values):
         # Lists that are all empty: no values, and a column for those to come.
         values = np.array([None], object)
-    kinds = sorted({type(value).__name__ for value in values.tolist() if value is not None})
     try:
         encoder.fit(values[:, None])
     except TypeError as error:
+        kinds = sorted({type(value).__name__ for value in values.tolist() if value is not None})
         raise TypeError(
             f"Column {name!r} holds categories of several types, {', '.join(kinds)}. Convert it to one, for "
             "example to strings."
@@ -109,13 +109,10 @@ def _warn_of_types(categories: np.ndarray, values: np.ndarray, name: str) -> Non
 
 
 def _type_of(value: Any) -> str:
-    return (
-        "str"
-        if isinstance(value, str)
-        else "a number"
-        if isinstance(value, int | float)
-        else type(value).__name__
-    )
+    """Return the name of a type; numbers of all types are alike."""
+    if isinstance(value, int | float):
+        return "number"
+    return "str" if isinstance(value, str) else type(value).__name__
 
 
 def one_hot_block(codes: list[np.ndarray], widths: list[int], dtype: str) -> sparse.csr_matrix:

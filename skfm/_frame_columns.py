@@ -49,8 +49,9 @@ class SourceColumn(NamedTuple):
             return CATEGORY if any(isinstance(value, str | bytes | bool) for value in present) else NUMERIC
         if dtype.is_numeric() or dtype == nw.Unknown:  # the latter are the sparse columns of pandas
             return NUMERIC
+        shown = getattr(self.values.to_native(), "dtype", dtype)
         raise TypeError(
-            f"Column {self.name!r} has dtype {dtype}, which is neither a number nor a category. Derive columns of "
+            f"Column {self.name!r} has dtype {shown}, which is neither a number nor a category. Derive columns of "
             "numbers or categories from it (of dates, for example, the hour or the weekday), name it among the "
             "categorical_features, or drop it."
         )

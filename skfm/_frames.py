@@ -40,7 +40,7 @@ class FrameEncoder:
     """How the columns of a DataFrame become those of a matrix, in the same order.
 
     A numeric column stays one column. A category becomes one column for each of its values, and a last one for
-    values that were not there at `learn`. That one is all zeros in the training data, so that a solver leaves it
+    values that were not there at `fit`. That one is all zeros in the training data, so that a solver leaves it
     at the prior of its field. A column of lists has several values a row, and is encoded in the same way.
 
     Attributes

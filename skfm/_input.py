@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import sparse
 from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing, check_array, check_consistent_length
 from sklearn.utils.validation import _check_sample_weight, _check_y, validate_data
@@ -60,7 +61,7 @@ def check_rows(
     encoder = FrameEncoder.plan(X, estimator) if reset else frame_encoder(estimator)
     if encoder is not None:
         return _check_frame(estimator, encoder, X, y, sample_weight, reset=reset, y_numeric=y_numeric)
-    with _hint_at_categories():
+    with _hint_at_categories(X):
         X, y = validate_data(estimator, X, y, reset=reset, y_numeric=y_numeric, **X_OPTIONS)
     weight = _check_weight(sample_weight, X, X.dtype)
     if reset:
@@ -98,7 +99,7 @@ def check_features(estimator: Any, X: Any) -> Any:
     """Return X as a fitted model takes it: a matrix of numbers in the columns of `coef_`."""
     encoder = frame_encoder(estimator)
     if encoder is None:
-        with _hint_at_categories():
+        with _hint_at_categories(X):
             return validate_data(estimator, X, reset=False, **X_OPTIONS)
     if getattr(X, "ndim", 2) == 1:
         raise ValueError(
@@ -109,16 +110,18 @@ def check_features(estimator: Any, X: Any) -> Any:
 
 
 @contextmanager
-def _hint_at_categories() -> Iterator[None]:
-    """Say what can be done about strings where numbers should be."""
+def _hint_at_categories(X: Any) -> Iterator[None]:
+    """Say what can be done about strings where numbers should be, in X or else in y."""
     try:
         yield
     except ValueError as error:
         if "could not convert string to float" not in str(error):
             raise
-        raise ValueError(
-            f"{error}. If X has columns of categories, pass it as a DataFrame, or name them in categorical_features."
-        ) from error
+        if not sparse.issparse(X) and np.asarray(X).dtype.kind in "OUS":
+            advice = "If X has columns of categories, pass it as a DataFrame, or name them in categorical_features."
+        else:
+            advice = "A regression takes numbers: if y holds classes, use FMClassifier."
+        raise ValueError(f"{error}. {advice}") from error
 
 
 def _check_weight(sample_weight: Any, X: Any, dtype: Any) -> np.ndarray:

@@ -86,7 +86,12 @@ class Numbers(Target):
         self.estimator.__dict__.pop("levels_", None)
 
     def encode(self, y: np.ndarray, name: str = "y") -> np.ndarray:
-        y, loss = y.astype(np.float64, copy=False), self._loss
+        try:
+            y, loss = y.astype(np.float64, copy=False), self._loss
+        except ValueError as error:
+            raise ValueError(
+                f"{error}. A regression takes numbers: if y holds classes, use FMClassifier."
+            ) from error
         inside = loss.in_range(as_tensor(y, torch.float64)).numpy()
         if not inside.all():
             raise ValueError(

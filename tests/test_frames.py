@@ -423,7 +423,7 @@ BAD_FRAMES = {
         lambda: broken(age=pd.date_range("2024", periods=200)),
         {},
         TypeError,
-        "'age' has dtype Datetime",
+        "'age' has dtype datetime64[",
     ),
     "missing number": (lambda: broken(age=np.nan), {}, ValueError, "contains NaN: column 'age' in row 0"),
     "infinite": (lambda: broken(age=np.inf), {}, ValueError, "contains infinity: column 'age'"),
@@ -501,6 +501,14 @@ def test_bad_frames_are_named_and_nothing_is_lost(name):
     assert_array_equal(model.predict(frame), before)
 
 
+@pytest.mark.parametrize("dtype", [str, object])
+def test_strings_in_y(dtype):
+    frame, y = shop()
+    labels = np.where(y > 0, "yes", "no").astype(dtype)
+    with pytest.raises(ValueError, match="if y holds classes, use FMClassifier"):
+        FMRegressor().fit(frame[["size", "age"]], labels)
+
+
 def test_no_rows():
     frame, y = shop()
     with pytest.raises(ValueError, match="Found 0 samples, while FMRegressor needs at least 1"):
@@ -523,7 +531,7 @@ def test_bad_frames_at_predict():
     with pytest.raises(ValueError, match=r"pass X.iloc\[\[0\]\]"):
         model.predict(frame.iloc[0])
     # Another type of value is another category, and hardly what was meant.
-    with pytest.warns(match="Column 'city' holds values of type a number, but the model was fitted to str"):
+    with pytest.warns(match="Column 'city' holds values of type number, but the model was fitted to str"):
         predicted = model.predict(frame.assign(city=3))
     assert_array_equal(predicted, model.predict(frame.assign(city="Bern")))
 
