@@ -126,10 +126,9 @@ def one_hot_block(codes: list[np.ndarray], widths: list[int], dtype: str) -> spa
 
 
 def list_block(
-    codes: np.ndarray, lengths: np.ndarray | None, width: int, weights: str, dtype: str
+    codes: np.ndarray, lengths: np.ndarray, width: int, weights: str, dtype: str
 ) -> sparse.csr_matrix:
     """Return the encoding of a column of lists. Values that were not there add up."""
-    assert lengths is not None  # for the type checker
     indptr = np.concatenate([[0], np.cumsum(lengths)])
     data = np.repeat(LIST_WEIGHTS[weights](np.maximum(lengths, 1).astype(dtype)), lengths)
     block = sparse.csr_matrix((data, codes, indptr), shape=(len(lengths), width))

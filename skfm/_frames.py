@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -40,7 +39,7 @@ class FrameEncoder:
     """How the columns of a DataFrame become those of a matrix, in the same order.
 
     A numeric column stays one column. A category becomes one column for each of its values, and a last one for
-    values that were not there at `fit`. That one is all zeros in the training data, so that a solver leaves it
+    values that were not there when it learned. That one is all zeros in the training data, so that a solver leaves it
     at the prior of its field. A column of lists has several values a row, and is encoded in the same way.
 
     Attributes
@@ -102,45 +101,35 @@ class FrameEncoder:
             "float32" if narrow else "float64",
         )
 
-    def fit(self, X: Any) -> FrameEncoder:
-        """Learn the categories."""
-        for column, kind, encoder, delimiter in self._columns(X):
-            if encoder is not None:
-                fit_categories(encoder, values_of(column, kind, delimiter)[0], column.name)
-        return self
-
     def _columns(self, X: Any) -> Iterator[tuple[SourceColumn, str, OneHotEncoder | None, str | None]]:
         return zip(source_columns(X), self.kinds, self.encoders, self.delimiters, strict=True)
 
+    def fit_transform(self, X: Any) -> sparse.csr_matrix:
+        """Learn the categories, and return the matrix."""
+        return self._transform(X, learn=True)
+
     def transform(self, X: Any) -> sparse.csr_matrix:
         """Return the matrix."""
+        return self._transform(X, learn=False)
+
+    def _transform(self, X: Any, *, learn: bool) -> sparse.csr_matrix:
         blocks: list[Any] = []
-        # Neighbors of one kind are one block: stacking few blocks is faster.
-        for is_one_hot, run in itertools.groupby(self._columns(X), key=lambda part: part[1] == CATEGORY):
-            columns = list(run)
-            if is_one_hot:
-                codes = [
-                    codes_of(encoder, values_of(column, kind, None)[0], column.name)
-                    for column, kind, encoder, _ in columns
-                ]
-                blocks.append(
-                    one_hot_block(codes, [width(encoder) for *_, encoder, _ in columns], self.dtype)
-                )
-                continue
-            for column, kind, encoder, delimiter in columns:
-                if encoder is None:
-                    blocks.append(sparse.csr_matrix(column.numbers(self.dtype)[:, None]))
-                    continue
+        one_hot_run: list[tuple[np.ndarray, int]] = []
+        for column, kind, encoder, delimiter in self._columns(X):
+            if encoder is None:
+                block = sparse.csr_matrix(column.numbers(self.dtype)[:, None])
+            else:
                 values, lengths = values_of(column, kind, delimiter)
-                blocks.append(
-                    list_block(
-                        codes_of(encoder, values, column.name),
-                        lengths,
-                        width(encoder),
-                        self.weights,
-                        self.dtype,
-                    )
-                )
+                if learn:
+                    fit_categories(encoder, values, column.name)
+                codes = codes_of(encoder, values, column.name)
+                if lengths is None:
+                    # Neighbors of this kind are one block: stacking few blocks is faster.
+                    one_hot_run.append((codes, width(encoder)))
+                    continue
+                block = list_block(codes, lengths, width(encoder), self.weights, self.dtype)
+            blocks += [*_flushed(one_hot_run, self.dtype), block]
+        blocks += _flushed(one_hot_run, self.dtype)
         return blocks[0] if len(blocks) == 1 else sparse.hstack(blocks, format="csr", dtype=self.dtype)
 
     @property
@@ -194,6 +183,15 @@ def frame_encoder(estimator: Any) -> FrameEncoder | None:
     """Return the encoder of an estimator, None if it takes its columns as they are."""
     state = getattr(estimator, "_frame", None)
     return None if state is None else FrameEncoder(**state)
+
+
+def _flushed(run: list[tuple[np.ndarray, int]], dtype: str) -> list[sparse.csr_matrix]:
+    """Return the block of the one-hot columns so far, which are then forgotten, or none."""
+    if not run:
+        return []
+    codes, widths = zip(*run, strict=True)
+    run.clear()
+    return [one_hot_block(list(codes), list(widths), dtype)]
 
 
 def _delimiters(given: Any, names: list[str]) -> dict[int, str | None]:

@@ -89,9 +89,10 @@ def _check_frame(
     weight = _check_weight(sample_weight, X, np.dtype(encoder.dtype))
     places = np.flatnonzero(weight)
     source = X if len(places) == len(weight) else _safe_indexing(X, places)
+    encoded = encoder.fit_transform(source) if reset else encoder.transform(source)
     if reset:
-        estimator._frame = encoder.fit(source).attributes()
-    encoded = check_array(encoder.transform(source), estimator=estimator, **X_OPTIONS)
+        estimator._frame = encoder.attributes()
+    encoded = check_array(encoded, estimator=estimator, **X_OPTIONS)
     return Rows(encoded, y[places], weight[places], X, places)
 
 

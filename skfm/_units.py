@@ -78,6 +78,18 @@ class Units(NamedTuple):
         """Return the user's parameters in the solver's units, in float64 on the CPU."""
         return self.conditioning.unfold(parameters, self.shift, self.scale)
 
+    def to_columns(self, parameters: FMParameters) -> FMParameters:
+        """Return the user's parameters on the columns of the solver, with raw predictions in the user's units.
+
+        Products with conditioned columns are exact, where those with columns far from zero are differences of large
+        numbers; and main effects there are those at the means of the centered columns.
+        """
+        intercept, linear, factors = self.to_solver(parameters)
+        scale = self.scale[:, None]
+        return FMParameters(
+            self.shift + self.scale * intercept, scale * linear, scale.sqrt()[:, :, None] * factors
+        )
+
     def attributes(self) -> dict[str, dict[str, np.ndarray]]:
         """Return the private fitted attribute that holds the units of the columns, as numpy arrays."""
         return {"_conditioning": self.conditioning.arrays()}

@@ -310,6 +310,14 @@ def test_interaction_display():
     assert display.figure_ is ax.figure
 
 
+def test_tables_of_too_many_columns():
+    X, y = make_factorization(300, cardinalities=(5000, 4000), n_factors=2, random_state=0)
+    model = FMRegressor(2, max_iter=2, random_state=0).fit(X, y)
+    with pytest.raises(ValueError, match="pairs of 9000 columns are too many for a table"):
+        InteractionDisplay.from_estimator(model, by="column")
+    assert InteractionDisplay.from_estimator(model, X[:5], by="column").strength.shape[0] <= 10
+
+
 def test_interaction_display_of_many_columns_has_no_numbers():
     X = np.random.default_rng(0).normal(size=(60, 30))
     model = FMRegressor(2, max_iter=3, random_state=0).fit(X, X[:, 0] * X[:, 1])

@@ -164,11 +164,9 @@ def explain(estimator: Any, X: Any, *, by: str = "auto", background: Any = None)
     user x film
     """
     check_model(estimator)
-    X = estimator._checked(X)
-    background = None if background is None else estimator._checked(background)
-    groups = groups_of(estimator, by)
-    if by == "column":
-        groups = _in_use(groups, [X] if background is None else [X, background], estimator)
+    X = estimator.encode(X)
+    background = None if background is None else estimator.encode(background)
+    groups = groups_of(estimator, by, [X] if background is None else [X, background])
     first, second = np.triu_indices(len(groups.names))
     n_outputs = np.size(estimator.intercept_)
     if X.shape[0] * n_outputs * len(first) > LARGEST:
@@ -197,15 +195,6 @@ def explain(estimator: Any, X: Any, *, by: str = "auto", background: Any = None)
         np.column_stack([first, second])[kept],
         None if single else estimator.classes_,
     )
-
-
-def _in_use(groups: Groups, parts: list[Any], estimator: Any) -> Groups:
-    """Leave out columns that are zero in all rows: most of them, for a few rows of one-hot encoded data."""
-    used = sum(np.asarray((X != 0).sum(0)).ravel() for X in parts) > 0
-    used |= np.asarray(estimator._conditioning["center"]) != 0
-    rank = np.cumsum(used) - 1
-    # Columns that are not in use contribute nothing, wherever they are counted.
-    return Groups(groups.names[used], np.where(used, rank, 0) if used.any() else groups.of_column)
 
 
 def _has_own(groups: Groups, X: Any, estimator: Any) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,7 +36,7 @@ def check_model(estimator: Any) -> None:
     check_is_fitted(estimator)
 
 
-def groups_of(estimator: Any, by: str) -> Groups:
+def groups_of(estimator: Any, by: str, parts: Sequence[Any] = ()) -> Groups:
     """Return the groups of a fitted estimator.
 
     Parameters
@@ -43,6 +44,8 @@ def groups_of(estimator: Any, by: str) -> Groups:
     estimator : estimator
     by : {"auto", "field", "column"}
         "auto" is the columns of a DataFrame, else fields, except that dense numeric columns stand alone.
+    parts : sequence of ndarray or csr of shape (n_samples, n_columns)
+        The rows that are looked at, if any: of single columns only those in use count.
     """
     if by not in ("auto", "field", "column"):
         raise ValueError(f"by must be 'auto', 'field' or 'column', got {by!r}.")
@@ -64,7 +67,8 @@ def groups_of(estimator: Any, by: str) -> Groups:
     numbers: dict[Any, int] = {}
     of_column = np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=int)
     shown = [names[key] if is_alone else key for is_alone, key in numbers]
-    return Groups(np.array(shown, dtype=object), of_column)
+    groups = Groups(np.array(shown, dtype=object), of_column)
+    return _in_use(groups, parts, estimator) if by == "column" and parts else groups
 
 
 def output_of(estimator: Any, class_of_interest: Any) -> int:
@@ -84,3 +88,12 @@ def output_of(estimator: Any, class_of_interest: Any) -> int:
             f"{class_of_interest!r}."
         )
     return classes.index(class_of_interest)
+
+
+def _in_use(groups: Groups, parts: Sequence[Any], estimator: Any) -> Groups:
+    """Leave out columns that are zero in all rows: most of them, for a few rows of one-hot encoded data."""
+    used = sum(np.asarray((X != 0).sum(0)).ravel() for X in parts) > 0
+    used |= np.asarray(estimator._conditioning["center"]) != 0
+    rank = np.cumsum(used) - 1
+    # Columns that are not in use contribute nothing, wherever they are counted.
+    return Groups(groups.names[used], np.where(used, rank, 0) if used.any() else groups.of_column)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
-from ._explain import explain
 from ._groups import check_model, groups_of, output_of
 from ._terms import strength_matrix
 
@@ -100,19 +99,12 @@ class InteractionDisplay:
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         check_model(estimator)
         output = output_of(estimator, class_of_interest)
-        if X is None:
-            groups = groups_of(estimator, by)
-            names, strength = groups.names, strength_matrix(estimator, groups, output)
-        else:
-            found = explain(estimator, X, by=by, background=X)
-            terms = found.pairs if found.classes is None else found.pairs[:, output]
-            names, strength = found.names, np.full((len(found.names),) * 2, np.nan)
-            first, second = found.pair_groups.T
-            strength[first, second] = strength[second, first] = np.sqrt(np.square(terms).mean(axis=0))
-        strength = strength.copy()
-        if X is None:
-            np.fill_diagonal(strength, np.nan)
-        return cls(strength=strength, names=names).plot(ax=ax, cmap=cmap, colorbar=colorbar)
+        X = None if X is None else estimator.encode(X)
+        groups = groups_of(estimator, by, () if X is None else [X])
+        strength = strength_matrix(estimator, groups, output, X)
+        # What the columns of a group do among themselves is another matter.
+        np.fill_diagonal(strength, np.nan)
+        return cls(strength=strength, names=groups.names).plot(ax=ax, cmap=cmap, colorbar=colorbar)
 
     def plot(self, *, ax: Any = None, cmap: Any = "viridis", colorbar: bool = True) -> InteractionDisplay:
         """Plot.

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from ._explain import explain
 from ._groups import check_model, groups_of, output_of
 from ._terms import CenteredModel, strength_matrix
 
@@ -68,21 +67,14 @@ def interaction_strength(
         ) from error
     check_model(estimator)
     output = output_of(estimator, class_of_interest)
-    if X is not None:
-        found = explain(estimator, X, by=by, background=X)
-        terms = found.pairs if found.classes is None else found.pairs[:, output]
-        differ = found.pair_groups[:, 0] != found.pair_groups[:, 1]
-        names, (first, second) = found.names, found.pair_groups[differ].T
-        strength = np.sqrt(np.square(terms[:, differ]).mean(axis=0))
-    elif by == "column":
-        groups = groups_of(estimator, "column")
-        names = groups.names
+    X = None if X is None else estimator.encode(X)
+    groups = groups_of(estimator, by, () if X is None else [X])
+    if by == "column" and X is None:
         first, second, strength = _columns(estimator, output, top)
     else:
-        groups = groups_of(estimator, by)
-        names = groups.names
-        first, second = np.triu_indices(len(names), 1)
-        strength = strength_matrix(estimator, groups, output)[first, second]
+        first, second = np.triu_indices(len(groups.names), 1)
+        strength = strength_matrix(estimator, groups, output, X)[first, second]
+    names = groups.names
     order = np.argsort(-strength, kind="stable")[:top]
     return pd.DataFrame(
         {"first": names[first[order]], "second": names[second[order]], "strength": strength[order]}

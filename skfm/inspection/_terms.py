@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from scipy import sparse
 
 from .._frames import frame_encoder
@@ -15,6 +16,8 @@ from ._groups import Groups
 
 #: Numbers of a temporary array.
 CHUNK = 1 << 23
+#: Of a table of all pairs, at most.
+MOST_GROUPS = 4096
 
 
 class CenteredModel(NamedTuple):
@@ -26,43 +29,29 @@ class CenteredModel(NamedTuple):
         The raw prediction where all columns are at their centers.
     linear : ndarray of shape (n_outputs, n_columns)
     factors : ndarray of shape (n_outputs, n_columns, n_factors)
-    center, scale : ndarray of shape (n_columns,)
+    units : Units
     """
 
     intercept: np.ndarray
     linear: np.ndarray
     factors: np.ndarray
-    center: np.ndarray
-    scale: np.ndarray
+    units: Units
 
     @classmethod
     def of(cls, estimator: Any) -> CenteredModel:
         """Return the model of a fitted estimator."""
         units = Units.of(estimator)
-        found = units.to_solver(fitted_parameters(estimator))
-        intercept, linear, factors = (t.numpy() for t in found)
-        shift, scale = units.shift.numpy(), units.scale.numpy()
-        conditioning = units.conditioning
-        return cls(
-            shift + scale * intercept,
-            scale[:, None] * linear,
-            np.sqrt(scale)[:, None, None] * factors,
-            conditioning.center.numpy(force=True),
-            conditioning.scale.numpy(force=True),
-        )
+        intercept, linear, factors = units.to_columns(fitted_parameters(estimator))
+        return cls(intercept.numpy(), linear.numpy(), factors.numpy(), units)
 
     def rows(self, X: Any) -> tuple[sparse.csr_matrix, np.ndarray, np.ndarray]:
         """Return the columns that are not centered, those that are, and the numbers of the latter."""
-        dense = np.flatnonzero(self.center)
-        if sparse.issparse(X):
-            block, rest = X[:, dense].toarray(), sparse.csr_matrix(X, dtype=np.float64)
-        else:
-            block, rest = X[:, dense], sparse.csr_matrix(np.asarray(X, np.float64))
-        keep = np.ones(len(self.center))
-        keep[dense] = 0
-        rest = (rest @ sparse.diags(keep / self.scale)).tocsr()
-        rest.eliminate_zeros()
-        return rest, (np.asarray(block, np.float64) - self.center[dense]) / self.scale[dense], dense
+        design = self.units.design(X, torch.float64, torch.device("cpu"))
+        values = torch.ones(len(design.indices)) if design.values is None else design.values
+        rest = sparse.csr_matrix(
+            (values.numpy(), design.indices.numpy(), design.indptr.numpy()), design.shape
+        )
+        return rest, design.dense.numpy().T, design.dense_columns.numpy()
 
 
 class Sums(NamedTuple):
@@ -152,9 +141,26 @@ def group_sums(model: CenteredModel, groups: Groups, X: Any, output: int) -> Ite
         yield Sums(rows, sums[:, :, 0], sums[:, :, 1:], own)
 
 
-def strength_matrix(estimator: Any, groups: Groups, output: int) -> np.ndarray:
-    """Return the strength of every pair of groups, from the factors alone, (n_groups, n_groups)."""
-    V = CenteredModel.of(estimator).factors[output]
+def strength_matrix(estimator: Any, groups: Groups, output: int, X: Any = None) -> np.ndarray:
+    """Return the strength of every pair of groups, (n_groups, n_groups): see `interaction_strength`."""
+    if len(groups.names) > MOST_GROUPS:
+        raise ValueError(
+            f"The pairs of {len(groups.names)} columns are too many for a table. Take columns together with by='field', "
+            "or rank them with interaction_strength(estimator, by='column')."
+        )
+    model = CenteredModel.of(estimator)
+    if X is None:
+        return _expected_strength(estimator, model.factors[output], groups)
+    average = average_sums(model, groups, X, output)
+    total = np.zeros((len(groups.names),) * 2)
+    for sums in group_sums(model, groups, X, output):
+        apart = sums.vectors - average.vectors
+        total += np.square(apart @ apart.transpose(0, 2, 1)).sum(0)
+    return np.sqrt(total / X.shape[0])
+
+
+def _expected_strength(estimator: Any, V: np.ndarray, groups: Groups) -> np.ndarray:
+    """Return the strengths for categories that are equally frequent and independent."""
     encoder = frame_encoder(estimator)
     counted = np.ones(len(V), bool) if encoder is None else ~encoder.unseen
     moments = np.empty((len(groups.names), V.shape[1], V.shape[1]))

@@ -16,7 +16,7 @@ from skl2onnx.algebra.onnx_ops import (
     OnnxMul,
     OnnxSub,
 )
-from skl2onnx.common.data_types import guess_numpy_type, guess_proto_type
+from skl2onnx.common.data_types import FloatTensorType, guess_numpy_type, guess_proto_type
 
 from .._units import Units
 from ..core.parameters import FMParameters
@@ -43,7 +43,7 @@ class Graph:
         self.units = Units.of(self.estimator)
         X = operator.inputs[0]
         if found not in (np.float32, np.float64):
-            X = OnnxCast(X, to=guess_proto_type(_float_type()), op_version=self.version)
+            X = OnnxCast(X, to=guess_proto_type(FloatTensorType()), op_version=self.version)
         conditioning = self.units.conditioning
         center, scale = (t.numpy(force=True) for t in (conditioning.center, conditioning.scale))
         if center.any():
@@ -79,13 +79,11 @@ class Graph:
             In these units.
         """
         units = self.units.repeated(len(parameters.intercept) // len(self.units.shift))
-        w0, w, V = (t.numpy() for t in units.to_solver(parameters))
-        shift, scale = units.shift.numpy(), units.scale.numpy()
+        w0, w, V = (t.numpy() for t in units.to_columns(parameters))
         n_outputs, _, n_factors = V.shape
-        raw = self.op(OnnxAdd, self.product((w * scale[:, None]).T), self.array(w0 * scale + shift))
+        raw = self.op(OnnxAdd, self.product(w.T), self.array(w0))
         if not n_factors:
             return raw
-        V = V * np.sqrt(scale)[:, None, None]
         sums = self.product(V.transpose(1, 0, 2).reshape(-1, n_outputs * n_factors))
         pool = np.kron(np.eye(n_outputs), np.full((n_factors, 1), 0.5))
         squares = self.op(OnnxMatMul, self.op(OnnxMul, sums, sums), self.array(pool))
@@ -160,9 +158,3 @@ class Graph:
         """Return the distribution function of the standard normal distribution."""
         erf = self.op(OnnxErf, self.op(OnnxDiv, node, self.array([np.sqrt(2)])))
         return self.op(OnnxMul, self.op(OnnxAdd, erf, self.array([1.0])), self.array([0.5]))
-
-
-def _float_type() -> Any:
-    from skl2onnx.common.data_types import FloatTensorType
-
-    return FloatTensorType()
