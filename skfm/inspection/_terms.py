@@ -145,7 +145,7 @@ def strength_matrix(estimator: Any, groups: Groups, output: int, X: Any = None) 
     """Return the strength of every pair of groups, (n_groups, n_groups): see `interaction_strength`."""
     if len(groups.names) > MOST_GROUPS:
         raise ValueError(
-            f"The pairs of {len(groups.names)} columns are too many for a table. Take them together with by='field', or "
+            f"The pairs of {len(groups.names)} columns are too many for a table. Pass by='field', or "
             "rank them with interaction_strength(estimator, by='column')."
         )
     model = CenteredModel.of(estimator)
