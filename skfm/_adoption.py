@@ -6,24 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import sparse
-from sklearn.utils import check_random_state
-from torch import Tensor
 
-from ._coding import Coding
-from ._fields import Fields, given_fields
+from ._given import fitted_with
 from ._modules import Machines
-from ._online import lasting
-from ._state import fitted_attributes
-from ._task import Task, supported_solver
-from ._training import Record
-from ._units import Units
-from .core.conditioning import Conditioning
-from .core.design import DesignMatrix
-from .core.device import resolve_device
-from .core.losses import Loss
+from ._task import supported_solver
 from .core.parameters import FMParameters
-from .core.solvers.base import Iterate, Problem
 from .nn import FactorizationMachine
 
 #: The activation of a layer that goes without saying, by loss of the estimator.
@@ -43,7 +30,7 @@ def adopt(estimator: Any, module: Any, classes: np.ndarray | None) -> Any:
         The labels of a classifier.
     """
     estimator._validate_params()
-    solver = supported_solver(estimator)
+    supported_solver(estimator)
     if estimator.loss == "ordered_probit":
         raise ValueError("loss='ordered_probit' has cut-points between its levels, which no layer has.")
     layers = _layers(module)
@@ -60,39 +47,12 @@ def adopt(estimator: Any, module: Any, classes: np.ndarray | None) -> Any:
                 f"loss={estimator.loss!r}. Take a layer without activation, or choose another loss."
             )
     parameters = FMParameters(*(torch.stack(part) for part in zip(*map(_parameters, layers), strict=True)))
-    n_outputs, n_features, n_factors = parameters.factors.shape
+    n_factors = parameters.factors.shape[2]
     if estimator.n_factors != n_factors:
         raise ValueError(
             f"n_factors={estimator.n_factors} was asked for, but the layer has {n_factors}. Leave it out."
         )
-    dtype = np.dtype(np.float64 if parameters.factors.dtype == torch.float64 else np.float32)
-    fields = Fields(np.zeros(n_features, np.int64), torch.zeros(n_features, dtype=torch.long))
-    if not isinstance(estimator.fields, str):
-        fields = given_fields(estimator.fields, n_features)
-    task = Task(
-        _problem(estimator, fields, parameters.factors.dtype),
-        Units(
-            Conditioning(*(f(n_features, dtype=torch.float64) for f in (torch.zeros, torch.ones))),
-            torch.zeros(n_outputs, dtype=torch.float64),
-            torch.ones(n_outputs, dtype=torch.float64),
-        ),
-        _coding(estimator, solver, n_outputs, classes),
-        dtype,
-        solver,
-        fields.labels,
-        getattr(estimator, "quantile", 0.5),
-    )
-    # No sweep was made.
-    record = Record(solver.objective_name, validated=False)
-    if classes is not None:
-        estimator.classes_ = classes
-    estimator.n_features_in_ = n_features
-    estimator._frame = None
-    estimator._draw_seed(check_random_state(estimator.random_state))
-    estimator.__dict__.update(
-        fitted_attributes(task, Iterate(parameters, 0.0), record), _lasting=lasting(estimator)
-    )
-    return estimator
+    return fitted_with(estimator, parameters, classes)
 
 
 def n_factors_of(module: Any) -> int:
@@ -140,31 +100,3 @@ def _parameters(layer: FactorizationMachine) -> FMParameters:
         linear += factors.square().sum(1) / 2
     bias = factors.new_zeros(()) if layer.bias is None else layer.bias.detach().cpu()[0].to(factors)
     return FMParameters(bias, linear, factors)
-
-
-def _problem(estimator: Any, fields: Fields, dtype: torch.dtype) -> Problem:
-    numpy_dtype = np.float64 if dtype == torch.float64 else np.float32
-    none: Tensor = torch.zeros(0, dtype=dtype)
-    return Problem(
-        DesignMatrix.from_array(sparse.csr_matrix((0, len(fields.numbers)), dtype=numpy_dtype), dtype=dtype),
-        none[None],
-        none,
-        estimator.loss,
-        fields.numbers,
-        compute_device=resolve_device(estimator.device),
-    )
-
-
-def _coding(estimator: Any, solver: Any, n_outputs: int, classes: np.ndarray | None) -> Coding:
-    """Return the coding of a target that comes as it is."""
-    model = solver.model(estimator.loss, n_outputs, getattr(estimator, "quantile", 0.5))
-    start = np.zeros(n_outputs)
-    if classes is None:
-        return Coding(0.0, 1.0, start, identity_link=getattr(model, "identity_link", True))
-    weight = np.ones(len(classes))
-    if isinstance(estimator.class_weight, dict):
-        weight = np.array([estimator.class_weight.get(label, 1.0) for label in classes.tolist()])
-    outputs = None
-    if not isinstance(model, Loss):
-        outputs = np.arange(n_outputs) if n_outputs > 1 else np.array([1])
-    return Coding(0.0, 1.0, start, outputs=outputs, class_weight=weight)

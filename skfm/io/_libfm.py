@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from sklearn.utils.validation import check_is_fitted
 
 from .._classifier import FMClassifier
+from .._given import fitted_with
 from .._regressor import FMRegressor
 from .._state import fitted_parameters
+from ..core.parameters import FMParameters
+from ..streaming._checks import check_float_type
 from ._files import open_file, write_text
 from ._libfm_text import Reader, Sections, lines_of
-from ._parameters import fitted_with
 
 #: The losses with which each kind of model can be read, and written under ``loss`` of the same link.
 LOSSES = {"regression": ("squared_error",), "classification": ("log_loss", "probit")}
@@ -122,9 +125,7 @@ def read_libfm_model(
     """
     if task is not None and task not in LOSSES:
         raise ValueError(f"task must be 'regression', 'classification' or None, got {task!r}.")
-    found = np.dtype(dtype)
-    if found not in (np.float32, np.float64):
-        raise ValueError(f"dtype must be float32 or float64, got {found}.")
+    found = check_float_type(dtype)
     labels = np.asarray(classes)
     if task == "classification" and (labels.shape != (2,) or not labels[0] < labels[1]):
         raise ValueError(f"classes must be two labels in ascending order, got {classes!r}.")
@@ -148,8 +149,9 @@ def read_libfm_model(
         fit_intercept=sections.intercept is not None,
         fit_linear=sections.coef is not None,
     )
+    intercept, coef, factors = (torch.from_numpy(np.asarray(part, found)[None]) for part in parameters)
     fitted: FMRegressor | FMClassifier = fitted_with(
-        estimator, *parameters, classes=labels if task == "classification" else None
+        estimator, FMParameters(intercept, coef, factors), labels if task == "classification" else None
     )
     return fitted
 
