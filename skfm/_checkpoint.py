@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import time
@@ -14,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+from ._files import replacing
 
 #: Seconds between checkpoints at least, and how many times longer than writing one takes.
 INTERVAL, PATIENCE = 30.0, 20.0
@@ -100,16 +101,10 @@ class Checkpoint:
         text = json.dumps({**numbers, "format": FORMAT, "seed": self._seed, "identity": self.identity})
         arrays: dict[str, Any] = {name: tensor.numpy(force=True) for name, tensor in tensors.items()}
         arrays["json"] = np.frombuffer(text.encode(), np.uint8)
-        partial = self.path.with_name(self.path.name + ".partial")
         try:
-            with partial.open("wb") as file:
+            with replacing(self.path) as partial, partial.open("wb") as file:
                 np.savez(file, **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self.path)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
             kept = "The one before it is still valid." if self.path.exists() else "There is none yet."
             warnings.warn(f"A checkpoint could not be written to {self.path}: {error}. {kept}", stacklevel=2)
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from .._files import write_text
 from ..streaming import Chunks
 from ..streaming._byte_ranges import ByteRange, check_file, count_lines, cut, read
 from ..streaming._checks import check_float_type, check_integer
-from ._files import write_text
 from ._libffm_rows import FieldTable, Rows
 from ._rows import check_table, lines_of
 

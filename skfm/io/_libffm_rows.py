@@ -13,6 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from ..streaming._svmlight_line import REPAIR, number_fault, show
+from ._rows import as_array
 
 WORD = re.compile(rb"\S+")
 FEATURE = re.compile(rb"([0-9]+):([0-9]+):([^:]+)")
@@ -123,7 +124,7 @@ class Rows:
     def matrix(self, n_features: int) -> tuple[sp.csr_matrix, np.ndarray]:
         """Return X and y of the rows so far."""
         parts: tuple[array[Any], ...] = (self.values, self.columns, self.ends, self.labels)
-        values, columns, ends, labels = map(_as_array, parts)
+        values, columns, ends, labels = map(as_array, parts)
         X = sp.csr_matrix(
             (values.astype(self.dtype, copy=False), columns, ends), shape=(len(labels), n_features)
         )
@@ -156,8 +157,3 @@ def _number(word: bytes, what: str, largest: float) -> float:
     dtype = np.float32 if largest < LARGEST_NUMBER else np.float64
     reason = number_fault(word, dtype) or f"{show(word)} is not a number"
     raise ValueError(f"the {what} {reason}. {REPAIR}")
-
-
-def _as_array(numbers: array[Any]) -> np.ndarray:
-    """Return the same memory as an array of numpy, which cannot take none at all."""
-    return np.frombuffer(numbers, numbers.typecode) if numbers else np.empty(0, numbers.typecode)

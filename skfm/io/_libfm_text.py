@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..streaming._svmlight_line import show
+from ._rows import as_array
+
 BIAS, LINEAR, FACTORS = b"#global bias W0", b"#unary interactions Wj", b"#pairwise interactions Vj,f"
 HEADINGS = (BIAS, LINEAR, FACTORS)
 TOKEN = re.compile(rb"\S+")
@@ -61,7 +64,7 @@ class Reader:
     def _begin(self, text: bytes) -> None:
         if text not in self._left:
             known = ", ".join(repr(heading.decode()) for heading in self._left) or "nothing more"
-            raise ValueError(f"the heading {_show(text)} stands where {known} is expected")
+            raise ValueError(f"the heading {show(text)} stands where {known} is expected")
         self._left = self._left[self._left.index(text) + 1 :]
         self._section = text
         self._begun.add(text)
@@ -71,11 +74,11 @@ class Reader:
             self._take_row(text)
         elif text:
             if not self._section:
-                raise ValueError(f"{_show(text)} stands before any heading")
+                raise ValueError(f"{show(text)} stands before any heading")
             if self._section == BIAS and self.numbers[BIAS]:
                 raise ValueError("there are two numbers for the global bias")
             if self._append(text) != 1:
-                raise ValueError(f"{_show(text)} is more than one number")
+                raise ValueError(f"{show(text)} is more than one number")
 
     def _take_row(self, text: bytes) -> None:
         if not text and self.n_factors > 0:
@@ -113,7 +116,7 @@ class Reader:
             raise ValueError(
                 f"there are linear weights of {n_features} columns, but factors of {self.n_rows}"
             )
-        coef, factors = (_as_array(self.numbers[heading]) for heading in (LINEAR, FACTORS))
+        coef, factors = (as_array(self.numbers[heading]) for heading in (LINEAR, FACTORS))
         return Sections(
             self.numbers[BIAS][0] if BIAS in self._begun else None,
             coef if has_linear else None,
@@ -141,15 +144,5 @@ def _number(word: bytes) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise ValueError(f"{_show(word)} is not a finite number")
+        raise ValueError(f"{show(word)} is not a finite number")
     return number
-
-
-def _as_array(numbers: array[float]) -> np.ndarray:
-    """Return the same memory as an array of numpy, which cannot take none at all."""
-    return np.frombuffer(numbers) if numbers else np.empty(0)
-
-
-def _show(text: bytes) -> str:
-    """Return the beginning of a text in quotes."""
-    return repr(text if len(text) <= 40 else text[:40] + b"...")[1:]

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from .._files import write_text
 from ..streaming._byte_ranges import check_file, cut
 from ..streaming._checks import check_float_type, check_integer
 from ..streaming._svmlight import is_row, load_range
-from ._files import write_text
 from ._rows import check_table, lines_of
 
 #: Bytes that are parsed at a time.

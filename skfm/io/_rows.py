@@ -1,7 +1,8 @@
-"""Rows of X and y as lines of text."""
+"""Rows of X and y as lines of text, and numbers from such lines."""
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -50,3 +51,8 @@ def lines_of(X: sp.csr_matrix, y: np.ndarray, keys: Callable[[np.ndarray], list[
 def shortest(number: float) -> str:
     """Return the shortest text that is read back as the same number."""
     return repr(number).removesuffix(".0")
+
+
+def as_array(numbers: array[Any]) -> np.ndarray:
+    """Return the same memory as an array of numpy, which cannot take none at all."""
+    return np.frombuffer(numbers, numbers.typecode) if numbers else np.empty(0, numbers.typecode)

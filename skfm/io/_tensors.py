@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from .._files import open_file, replacing
 from ._codec import Decoder
 from ._codecs import CODECS
-from ._files import open_file, replacing
 
 #: Longest header and longest text, in bytes. A model's are a few thousand.
 LARGEST_HEADER, LARGEST_TEXT = 1 << 22, 1 << 20

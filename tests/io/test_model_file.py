@@ -254,7 +254,7 @@ def test_a_file_is_replaced_in_one_step(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("skfm.io._files.os.fsync", full)
+    monkeypatch.setattr("skfm._files.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         save_model(small(max_iter=1), path)
     assert path.read_bytes() == before
