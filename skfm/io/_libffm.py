@@ -12,9 +12,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from .._files import write_text
-from ..streaming import Chunks
-from ..streaming._byte_ranges import ByteRange, check_file, count_lines, cut, read
+from ..streaming._byte_ranges import ByteRange, check_file, count_lines, read
 from ..streaming._checks import check_float_type, check_integer
+from ..streaming._text_chunks import TextChunks
 from ._libffm_rows import FieldTable, Rows
 from ._rows import check_table, lines_of
 
@@ -151,7 +151,11 @@ def write_libffm(X: Any, y: Any, fields: Any, path: str | os.PathLike[str]) -> N
     write_text(path, lines_of(table, y, keys))
 
 
-class LibffmChunks(Chunks):
+def _is_row(line: bytes) -> bool:
+    return bool(line.strip())
+
+
+class LibffmChunks(TextChunks):
     r"""Chunks of text files in the libffm format.
 
     A row is a line ``label field:index:value field:index:value ...``, with fields and indices counted from 0. Blank
@@ -229,6 +233,8 @@ class LibffmChunks(Chunks):
     >>> folder.cleanup()
     """
 
+    is_row = staticmethod(_is_row)
+
     def __init__(
         self,
         path: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
@@ -238,31 +244,9 @@ class LibffmChunks(Chunks):
         dtype: Any = np.float32,
         classes: Any = None,
     ) -> None:
-        paths = [Path(p) for p in ([path] if isinstance(path, str | os.PathLike) else path)]
-        if not paths:
-            raise ValueError("path is an empty list: pass one file or more.")
-        for each in paths:
-            check_file(each)
-        check_integer("chunk_bytes", chunk_bytes, at_least=1)
-        super().__init__(paths, n_features=n_features, classes=classes)
-        self.chunk_bytes = int(chunk_bytes)
-        self.dtype = check_float_type(dtype)
-        self._table = FieldTable(self._n_features, sum(each.stat().st_size for each in paths))
+        super().__init__(path, n_features=n_features, chunk_bytes=chunk_bytes, dtype=dtype, classes=classes)
+        self._table = FieldTable(self._n_features, sum(each.stat().st_size for each in self.source))
         self._is_surveyed = False
-        self._ranges: list[ByteRange] | None = None
-
-    @property
-    def n_features(self) -> int:
-        """Number of columns.
-
-        Returns
-        -------
-        n_features : int
-            If it was not given, the files are read when it is first asked for.
-        """
-        if self._n_features is None:
-            self._survey()
-        return self._n_features  # type: ignore[return-value]
 
     @property
     def fields(self) -> np.ndarray:
@@ -276,22 +260,6 @@ class LibffmChunks(Chunks):
         if not self._is_surveyed:
             self._survey()
         return _fields_of(self._table)
-
-    @property
-    def n_chunks(self) -> int:
-        """Number of chunks.
-
-        Returns
-        -------
-        n_chunks : int
-            The files are looked into every `chunk_bytes` when it is first asked for.
-        """
-        return len(self._byte_ranges())
-
-    def _byte_ranges(self) -> list[ByteRange]:
-        if self._ranges is None:
-            self._ranges = [piece for path in self.source for piece in cut(path, self.chunk_bytes, _is_row)]
-        return self._ranges
 
     def _read(self, start: int) -> Iterator[tuple[Any, np.ndarray]]:
         n_features = self.n_features
@@ -309,10 +277,6 @@ class LibffmChunks(Chunks):
             self._rows(piece)
         self._is_surveyed = True
         self._n_features = max(1, len(self._table.fields))
-
-
-def _is_row(line: bytes) -> bool:
-    return bool(line.strip())
 
 
 def _fields_of(table: FieldTable) -> np.ndarray:

@@ -151,6 +151,8 @@ def _coding(name: str, value: Any, sizes: Sizes) -> None:
     check_number(f"{name}/shift", value["shift"])
     for part in ("scale", "unit"):
         check_number(f"{name}/{part}", value[part], above=0)
+    if sizes.n_values and (value["shift"], value["scale"]) != (0, 1):
+        raise ValueError(f"{name} moves the numbers of classes, which only targets of a regression can be")
     check_array(f"{name}/start", value["start"], (sizes.n_outputs,))
     if type(value["identity_link"]) is not bool:
         raise ValueError(f"{name}/identity_link is {value['identity_link']!r}")

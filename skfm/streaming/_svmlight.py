@@ -12,16 +12,31 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.datasets import load_svmlight_file
 
-from ._byte_ranges import ByteRange, check_file, count_lines, cut, read
-from ._checks import check_float_type, check_integer
-from ._chunks import Chunks
+from ._byte_ranges import ByteRange, count_lines, read
 from ._svmlight_line import explain, first_fault
+from ._text_chunks import TextChunks
 
 #: What scikit-learn's parser raises at a bad line: no number, no colon, an index beyond the range of int.
 _PARSE_ERRORS = (ValueError, OverflowError)
 
 
-class SvmlightChunks(Chunks):
+def is_row(line: bytes) -> bool:
+    """Tell rows from comments and blank lines.
+
+    Parameters
+    ----------
+    line : bytes
+        A line of a file.
+
+    Returns
+    -------
+    is_row : bool
+        Whether it is a row.
+    """
+    return bool(line.split(b"#", 1)[0].strip())
+
+
+class SvmlightChunks(TextChunks):
     r"""Chunks of text files in the svmlight / libsvm format.
 
     A row is a line ``label index:value index:value ...``. Comments (from ``#`` on), blank lines and a
@@ -115,6 +130,8 @@ class SvmlightChunks(Chunks):
     >>> folder.cleanup()
     """
 
+    is_row = staticmethod(is_row)
+
     def __init__(
         self,
         path: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
@@ -125,32 +142,10 @@ class SvmlightChunks(Chunks):
         zero_based: bool | str = "auto",
         classes: Any = None,
     ) -> None:
-        paths = [Path(p) for p in ([path] if isinstance(path, str | os.PathLike) else path)]
-        if not paths:
-            raise ValueError("path is an empty list: pass one file or more.")
-        for each in paths:
-            check_file(each)
-        check_integer("chunk_bytes", chunk_bytes, at_least=1)
         if not (isinstance(zero_based, bool | np.bool_) or zero_based == "auto"):
             raise ValueError(f"zero_based must be True, False or 'auto', got {zero_based!r}.")
-        super().__init__(paths, n_features=n_features, classes=classes)
-        self.chunk_bytes = int(chunk_bytes)
-        self.dtype = check_float_type(dtype)
+        super().__init__(path, n_features=n_features, chunk_bytes=chunk_bytes, dtype=dtype, classes=classes)
         self._zero_based = None if zero_based == "auto" else bool(zero_based)
-        self._ranges: list[ByteRange] | None = None
-
-    @property
-    def n_features(self) -> int:
-        """Number of columns.
-
-        Returns
-        -------
-        n_features : int
-            If it was not given, the files are read when it is first asked for.
-        """
-        if self._n_features is None:
-            self._survey()
-        return self._n_features  # type: ignore[return-value]
 
     @property
     def zero_based(self) -> bool:
@@ -164,22 +159,6 @@ class SvmlightChunks(Chunks):
         if self._zero_based is None:
             self._survey()
         return self._zero_based  # type: ignore[return-value]
-
-    @property
-    def n_chunks(self) -> int:
-        """Number of chunks.
-
-        Returns
-        -------
-        n_chunks : int
-            The files are looked into every `chunk_bytes` when it is first asked for.
-        """
-        return len(self._byte_ranges())
-
-    def _byte_ranges(self) -> list[ByteRange]:
-        if self._ranges is None:
-            self._ranges = [piece for path in self.source for piece in cut(path, self.chunk_bytes, is_row)]
-        return self._ranges
 
     def _read(self, start: int) -> Iterator[tuple[Any, np.ndarray]]:
         options = {"n_features": self.n_features, "zero_based": self.zero_based, "dtype": self.dtype}
@@ -206,22 +185,6 @@ class SvmlightChunks(Chunks):
             self._zero_based = not all(0 < low < np.inf for low in lowest.values())
         if self._n_features is None:
             self._n_features = max(1, int(highest) + (1 if self._zero_based else 0))
-
-
-def is_row(line: bytes) -> bool:
-    """Tell rows from comments and blank lines.
-
-    Parameters
-    ----------
-    line : bytes
-        A line of a file.
-
-    Returns
-    -------
-    is_row : bool
-        Whether it is a row.
-    """
-    return bool(line.split(b"#", 1)[0].strip())
 
 
 def load_range(piece: ByteRange, **options: Any) -> tuple[Any, np.ndarray]:

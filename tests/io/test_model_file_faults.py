@@ -5,6 +5,7 @@ import struct
 import tracemalloc
 
 import numpy as np
+import pandas as pd
 import pytest
 
 pytest.importorskip("safetensors")
@@ -13,7 +14,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 from saved import data, small
 
-from skfm import FMClassifier
+from skfm import FMClassifier, FMRegressor
 from skfm.io import load_model, save_model
 
 
@@ -216,4 +217,53 @@ def test_arrays_of_other_types(dtype, content, message, tmp_path):
     document["parameters"] = {}
     header["__metadata__"]["skfm"] = json.dumps(document)
     path.write_bytes(raw(header, content))
+    assert message in broken(path)
+
+
+def test_classes_whose_numbers_are_moved(tmp_path):
+    path = tmp_path / "model"
+    save_model(small(FMClassifier, solver="adagrad"), path)
+    arrays, document = parts_of(path)
+    document["state"]["_coding"]["dict"]["shift"] = 1.0
+    write(path, arrays, document)
+    assert "_coding moves the numbers of classes" in broken(path)
+
+
+def in_frame(**parts):
+    return lambda arrays, frame: frame.update(parts)
+
+
+def one_category_of_three(arrays, frame):
+    frame["encoders"]["list"][1]["one-hot"].update(categories={"objects": [[1], {"list": ["a"]}]})
+
+
+FRAME_FAULTS = {
+    "a kind of its own": (in_frame(kinds={"list": ["numeric", "tree"]}), "holds a column that is 'tree'"),
+    "no encoder": (in_frame(encoders={"list": [None, None]}), "encoder of the wrong kind for column 'city'"),
+    "fewer columns": (in_frame(names={"list": ["size"]}), "describe each of the 2 columns"),
+    "a delimiter": (
+        in_frame(delimiters={"list": ["|", None]}),
+        "delimiter of the wrong kind for column 'size'",
+    ),
+    "other weights": (in_frame(weights="log"), "_frame/weights is 'log'"),
+    "other numbers": (in_frame(dtype="int8"), "_frame/dtype is 'int8'"),
+    "no part of it": (lambda arrays, frame: frame.pop("names"), "_frame must hold"),
+    "another width": (
+        lambda arrays, frame: frame["encoders"]["list"][1]["one-hot"].update(
+            categories={"objects": [[1], {"list": ["a"]}]}
+        ),
+        "not in the form",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FRAME_FAULTS)
+def test_inconsistent_encoders(fault, tmp_path):
+    path = tmp_path / "model"
+    frame = pd.DataFrame({"size": np.arange(6.0), "city": list("abcabc")})
+    save_model(FMRegressor(2, max_iter=2, random_state=0).fit(frame, np.arange(6.0)), path)
+    arrays, document = parts_of(path)
+    change, message = FRAME_FAULTS[fault]
+    change(arrays, document["state"]["_frame"]["dict"])
+    write(path, arrays, document)
     assert message in broken(path)
