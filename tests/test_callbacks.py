@@ -93,7 +93,6 @@ def test_scoring_monitor():
 
 
 def test_progress_bar(capsys):
-    pytest.importorskip("rich")
     FMClassifier(2, max_iter=2).set_callbacks(callback.ProgressBar()).fit(X, LABELS)
     assert "FMClassifier" in capsys.readouterr().out
 
@@ -105,7 +104,6 @@ def test_callbacks_reach_a_model_inside_others():
     pipe[-1].set_callbacks(monitor)
     search.fit(X, Y)
     assert sum(row["task_name"] == "sweep" for log in monitor.get_logs("all") for row in log.data) > 0
-    pytest.importorskip("rich")
     clone(search).set_callbacks(callback.ProgressBar(max_propagation_depth=None)).fit(X, Y)
 
 

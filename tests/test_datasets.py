@@ -10,6 +10,7 @@ import urllib.error
 import zipfile
 
 import numpy as np
+import pandas
 import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
@@ -125,7 +126,6 @@ def test_ratings_of_every_release(tmp_path, name, as_archive):
 
 @pytest.mark.parametrize("name", CONTENTS)
 def test_frames_of_every_release(tmp_path, name):
-    pandas = pytest.importorskip("pandas")
     put(tmp_path, name)
     arrays, frames = load(tmp_path, name), load(tmp_path, name, as_frame=True)
     assert list(frames.frame) == ["user", "item", "rating", "timestamp"]
@@ -145,7 +145,6 @@ def test_frames_of_every_release(tmp_path, name):
 
 
 def test_side_information(tmp_path):
-    pytest.importorskip("pandas")
     for name in CONTENTS:
         put(tmp_path, name)
     small = load(tmp_path, "100k", as_frame=True)
@@ -268,7 +267,6 @@ def test_malformed_files(tmp_path, name, change, message):
 
 
 def test_malformed_side_information(tmp_path):
-    pytest.importorskip("pandas")
     put(tmp_path, "1m", **{"users.dat": b"1::F::1::10::48067\n2::M::56\n"})
     with pytest.raises(OSError, match=r"line 2 of 'users\.dat' has 3 columns instead of 5"):
         load(tmp_path, "1m", as_frame=True)

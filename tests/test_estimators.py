@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+import skops.io as skops
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -577,7 +578,6 @@ def test_state_is_numpy_and_travels(solver, n_classes, tmp_path):
 
 
 def test_skops_round_trip():
-    skops = pytest.importorskip("skops.io")
     X = mixed()
     model = FMClassifier(2, random_state=0, max_iter=3).fit(X, plant(X, 3))
     data = skops.dumps(model)

@@ -5,6 +5,9 @@ import re
 import weakref
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from numpy.testing import assert_array_equal
 from scipy import sparse
@@ -139,8 +142,6 @@ def test_svmlight_files_are_their_chunks(solver, tmp_path):
 
 
 def test_parquet_files_are_their_chunks(tmp_path):
-    pa = pytest.importorskip("pyarrow")
-    pq = pytest.importorskip("pyarrow.parquet")
     rng = np.random.default_rng(0)
     users, films = (rng.integers(0, n, 3000) for n in (30, 20))
     taste = rng.standard_normal((30, 2)) @ rng.standard_normal((2, 20))
@@ -415,7 +416,6 @@ def test_callbacks_with_a_stream():
 
 def test_names_of_columns():
     """Data frames bring the names of their columns, which those of other chunks and of predict are checked against."""
-    pd = pytest.importorskip("pandas")
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 2)), columns=["n", "k"])
     y = frame["n"] * frame["k"]
     model = make("squared_error").fit(Chunks([(frame[:30], y[:30]), (frame[30:], y[30:])]))

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+import skops.io as skops
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import KINDS, SHORT, levels, numeric, one_hot, plant, sampler
@@ -17,7 +18,6 @@ from skfm import FMClassifier, FMRegressor
 @pytest.mark.parametrize("loss", ["squared_error", "log_loss", "ordered_probit"])
 @SHORT
 def test_copies_predict_the_same(loss):
-    skops = pytest.importorskip("skops.io")
     X = numeric()
     y = plant(X) if loss == "squared_error" else levels(plant(X), 3)
     kind = FMClassifier if loss == "log_loss" else FMRegressor

@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+import skops.io as skops
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.special import expit, softmax
@@ -598,7 +599,6 @@ def test_awkward_targets(solver, loss):
 @MINIBATCH
 @ALL_LOSSES
 def test_state_travels(solver, loss, n_classes):
-    skops = pytest.importorskip("skops.io")
     X = mixed()
     y = target(X, loss, n_classes)
     model = make(loss, n_classes, solver=solver, max_iter=2, warm_start=True).fit(X, y)

@@ -2,6 +2,7 @@
 
 import joblib
 import numpy as np
+import optuna
 import pandas as pd
 import polars as pl
 import pytest
@@ -147,7 +148,6 @@ def test_metadata_goes_through_a_pipeline():
 
 
 def test_optuna_prunes_inside_a_fit():
-    optuna = pytest.importorskip("optuna", reason="optuna is not installed")
     pytest.importorskip("sklearn.callback", reason="this scikit-learn has no callbacks")
     X, y = shop()
     train, held_out = slice(0, 180), slice(180, None)

@@ -1,6 +1,7 @@
 """Models in ONNX predict what the estimators predict."""
 
 import numpy as np
+import onnxruntime
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -10,11 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from skfm import FMClassifier, FMRegressor
-
-pytest.importorskip("skl2onnx", reason="skl2onnx is not installed")
-onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-
-from skfm.onnx import register_converters, to_onnx  # noqa: E402
+from skfm.onnx import register_converters, to_onnx
 
 SOLVERS = {
     "vb": {"solver": "vb", "max_iter": 8},

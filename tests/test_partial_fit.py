@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+import skops.io as skops
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from test_estimators import mixed
@@ -291,7 +292,6 @@ def test_chunks_are_for_fit():
 @MINIBATCH
 @pytest.mark.parametrize("n_classes", [None, 3])
 def test_a_round_trip_between_calls_changes_nothing(solver, n_classes):
-    skops = pytest.importorskip("skops.io")
     X = mixed(160)
     loss = "squared_error" if n_classes is None else "log_loss"
     y = target(X, loss, n_classes)

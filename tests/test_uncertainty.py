@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import ndtr, ndtri
 from sklearn.exceptions import NotFittedError
@@ -116,7 +117,6 @@ def FMRegressorOf(intercept, coef, factors):  # noqa: N802
 
 @pytest.mark.parametrize("spread", [1e-6, 1.0, 1e3])
 def test_quantiles_of_mixtures_with_gaps(spread):
-    torch = pytest.importorskip("torch")
     # Parts far from one another, some narrow: the density is next to zero between them.
     mean = torch.tensor([-5.0, -1.0, 0.0, 700.0], dtype=torch.float64)[:, None].expand(4, 3)
     std = spread * torch.tensor([1.0, 0.01, 2.0, 1.0], dtype=torch.float64)[:, None]
@@ -297,7 +297,6 @@ def test_to_arviz(version, monkeypatch):
 
 @SHORT
 def test_arviz_takes_the_draws():
-    pytest.importorskip("arviz")
     P = sampler(n_chains=2, max_iter=10).fit(X, Y).posterior_
     data = P.to_arviz()
     assert data["posterior"]["coef"].sizes["chain"] == 2

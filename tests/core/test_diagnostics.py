@@ -1,5 +1,6 @@
 """Split R-hat and effective sample size of chains of which the right answer is known."""
 
+import arviz
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -117,7 +118,6 @@ def test_chains_stuck_in_different_places():
 @pytest.mark.filterwarnings("ignore")
 def test_agreement_with_arviz():
     """Close, not equal, for the sample size: arviz leaves out n / (n - 1) of a lag, and adds half a pair."""
-    arviz = pytest.importorskip("arviz")
     for rho in (0.0, 0.3, 0.6, 0.9):
         draws = autoregressive(rho, 4, 5000)
         assert_allclose(split_r_hat(draws), float(arviz.rhat(draws, method="split")), rtol=1e-10)

@@ -32,7 +32,6 @@ FREE = 1 << 17
 
 
 def safetensors(folder):
-    pytest.importorskip("safetensors")
     for model in (
         small(solver="vb"),
         small(
@@ -251,7 +250,6 @@ def places_in(node, path=()):
 
 def test_changed_settings_and_arrays(tmp_path):
     """What stands in a file of the right format is changed, so that the damage is not seen in the header already."""
-    pytest.importorskip("safetensors")
     from safetensors import safe_open
     from safetensors.numpy import save_file
 
@@ -306,8 +304,6 @@ def learn_on(model):
 @given(st.binary(max_size=300))
 @settings(max_examples=100)
 def test_files_of_anything(name, tmp_path_factory, content):
-    if name == "safetensors":
-        pytest.importorskip("safetensors")
     path = tmp_path_factory.getbasetemp() / "anything"
     path.write_bytes(content)
     for load in FORMATS[name][1]:
@@ -340,7 +336,6 @@ def large_files(folder):
 
 @pytest.mark.parametrize("solver", ["vb", "mcmc", "adam"])
 def test_memory_of_a_large_model(solver, tmp_path):
-    pytest.importorskip("safetensors")
     X, y = make_factorization(3000, (3000, 2000), random_state=0)
     model = FMClassifier(8, solver=solver, max_iter=3, random_state=0).fit(X, y > np.median(y))
     save_model(model, tmp_path / "model")
@@ -366,7 +361,6 @@ def test_memory_of_a_large_model(solver, tmp_path):
     ids=lambda bomb: bomb[:12],
 )
 def test_memory_of_settings(bomb, tmp_path):
-    pytest.importorskip("safetensors")
     from safetensors.numpy import save_file
 
     path = tmp_path / "model"

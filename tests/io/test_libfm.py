@@ -149,7 +149,6 @@ def test_a_model_from_libfm_can_be_fitted_further():
 
 
 def test_a_model_from_libfm_can_be_saved(tmp_path):
-    pytest.importorskip("safetensors")
     from skfm.io import load_model, save_model
 
     for task in ("regression", "classification"):

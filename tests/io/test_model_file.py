@@ -10,15 +10,11 @@ import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_array_equal
+from saved import assert_same, data, small
 from sklearn.exceptions import NotFittedError
 
 from skfm import FMClassifier, FMRegressor
 from skfm.core.solvers import SOLVERS
-
-pytest.importorskip("safetensors")
-
-from saved import assert_same, data, small
-
 from skfm.io import load_model, save_model
 from skfm.io._array_codecs import LONG
 from skfm.streaming import Chunks
@@ -142,7 +138,6 @@ def test_online_only(tmp_path):
 
 
 def test_names_of_columns(tmp_path):
-    pd = pytest.importorskip("pandas")
     X, y = data()
     names = ["plain", "mit Ümlaut", "\N{GRINNING FACE}", "", "x" * 300]
     model = FMRegressor(2, max_iter=2).fit(pd.DataFrame(X, columns=names), y)
@@ -153,7 +148,6 @@ def test_names_of_columns(tmp_path):
 
 
 def test_many_names(tmp_path):
-    pd = pytest.importorskip("pandas")
     X = pd.DataFrame(np.eye(300), columns=[f"column {i}" for i in range(300)])
     model = FMRegressor(1, max_iter=2).fit(X, np.arange(300.0))
     assert_same(vars(round_trip(model, tmp_path)), vars(model))

@@ -7,9 +7,6 @@ import tracemalloc
 import numpy as np
 import pandas as pd
 import pytest
-
-pytest.importorskip("safetensors")
-
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from saved import data, small

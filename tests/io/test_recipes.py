@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import skops.io as skops
 from numpy.testing import assert_array_equal
 from saved import assert_same, data
 from sklearn.pipeline import make_pipeline
@@ -20,7 +21,6 @@ def words():
 @pytest.mark.parametrize("solver", ["vb", "als", "mcmc", "adam"])
 @pytest.mark.parametrize("kind", [FMRegressor, FMClassifier])
 def test_skops_keeps_all(kind, solver, tmp_path):
-    skops = pytest.importorskip("skops.io")
     X, y = data()
     model = kind(2, solver=solver, max_iter=4, random_state=0).fit(X, y)
     skops.dump(model, tmp_path / "model.skops")
@@ -32,7 +32,6 @@ def test_skops_keeps_all(kind, solver, tmp_path):
 
 
 def test_skops_pipeline():
-    skops = pytest.importorskip("skops.io")
     X, y = words()
     model = make_pipeline(OneHotEncoder(), FMClassifier(2, random_state=0)).fit(X, y)
     again = skops.loads(skops.dumps(model), trusted=TRUSTED[:1])
@@ -43,7 +42,9 @@ def test_skops_pipeline():
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("serialization", ["skops", "cloudpickle"])
 def test_mlflow(serialization, tmp_path):
-    mlflow = pytest.importorskip("mlflow.sklearn", reason="mlflow is not installed")
+    mlflow = pytest.importorskip(
+        "mlflow.sklearn", reason="needs mlflow, which brings thirty packages that nothing else here uses"
+    )
     X, y = words()
     model = make_pipeline(OneHotEncoder(), FMClassifier(2, random_state=0)).fit(X, y)
     options = {"skops_trusted_types": TRUSTED[:1]} if serialization == "skops" else {}

@@ -7,6 +7,8 @@ import pickle
 import sys
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as dataset
 import pytest
 import scipy.sparse as sp
 from hypothesis import given
@@ -17,9 +19,6 @@ from sklearn.feature_extraction import FeatureHasher
 from sklearn.preprocessing import OneHotEncoder
 
 from skfm.streaming import ArrowChunks
-
-pa = pytest.importorskip("pyarrow")
-dataset = pytest.importorskip("pyarrow.dataset")
 
 NAMES = st.sampled_from(["Ann", "Bo", "", "é", "a=b", None])
 ROWS = st.lists(
