@@ -14,17 +14,15 @@ import torch
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
 from ._callbacks import CallbackSupportMixin, FitCallbacks
 from ._categories import LIST_WEIGHTS
 from ._checkpoint import Checkpoint
 from ._chunked import ChunkedBatches, ChunkedValidation, Stream, identity_of, open_stream
 from ._draws import last_state, warn_if_chains_disagree
-from ._embedding import embedding, encoded_names
-from ._input import Rows, check_features, check_rows, check_validation_rows, split_rows
+from ._fitted import FittedMixin
+from ._input import Rows, check_rows, check_validation_rows, split_rows
 from ._online import as_tensors, describe_again, lasting, learn_online, online_state
-from ._posterior import PosteriorDraws, posterior_draws
 from ._state import OPTIONAL, fitted_attributes, fitted_parameters
 from ._targets import Target
 from ._task import Start, describe, describe_validation, settings, starting_point, supported_solver
@@ -67,7 +65,7 @@ def learns_online(estimator: Any) -> bool:
     )
 
 
-class BaseFM(CallbackSupportMixin, BaseEstimator):
+class BaseFM(FittedMixin, CallbackSupportMixin, BaseEstimator):
     """A factorization machine, whatever its target."""
 
     _doc_link_module = "skfm"
@@ -225,84 +223,6 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
         self._failure = record.failure
         return self
 
-    @property
-    def posterior_(self) -> PosteriorDraws:
-        """The kept draws of "mcmc".
-
-        Returns
-        -------
-        draws : PosteriorDraws
-            A copy.
-        """
-        # An AttributeError, so that hasattr tells whether there are any.
-        if getattr(self, "_draws", None) is None:
-            raise AttributeError(
-                f"This {type(self).__name__} has no posterior_. Fit it with solver='mcmc' to have draws."
-            )
-        return posterior_draws(self)
-
-    @property
-    def encoded_feature_names_(self) -> np.ndarray:
-        """The names of the columns of `coef_` and `factors_`.
-
-        Returns
-        -------
-        names : ndarray of str of shape (n_columns,)
-            The columns of X, each category followed by one of its values. Without names "x0", "x1" and so on.
-        """
-        check_is_fitted(self)
-        return encoded_names(self)
-
-    def encode(self, X):
-        """Return samples in the columns of `coef_` and `factors_`, as the model sees them.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
-            Samples.
-
-        Returns
-        -------
-        X_encoded : ndarray or csr_matrix of shape (n_samples, n_columns)
-            Categories one-hot encoded, numbers in the units of X. It is X itself if there is nothing to encode.
-        """
-        return self._checked(X)
-
-    def embedding(self, column):
-        """Return the factors of the categories of a column.
-
-        Categories with similar vectors interact in similar ways with all others. Signs, order and rotations of the
-        factors have no meaning; distances and inner products have.
-
-        Parameters
-        ----------
-        column : str
-            Name of a column of categories, or of lists, in the DataFrame that the model was fitted to.
-
-        Returns
-        -------
-        factors : pandas.DataFrame of shape (n_categories, n_factors)
-            One row a category, which is its index; of a classifier of more than two classes, a row for each class and
-            category. Rare categories that share a vector are "infrequent_sklearn".
-
-        Raises
-        ------
-        ValueError
-            If there is no such column of categories.
-        ImportError
-            If pandas is not installed.
-
-        Examples
-        --------
-        >>> import pandas as pd
-        >>> from skfm import FMRegressor
-        >>> X = pd.DataFrame({"user": ["Ann", "Bo", "Ann", "Bo"], "film": ["Up", "Up", "Her", "Her"]})
-        >>> FMRegressor(n_factors=2, random_state=0).fit(X, [5, 1, 1, 5]).embedding("film").shape
-        (2, 2)
-        """
-        check_is_fitted(self)
-        return embedding(self, column)
-
     def _prepare(self, keep: list, run: Any) -> None:
         """Give a warm start what the run before knew of step sizes, and keep the run."""
         keep.append(run)
@@ -393,20 +313,6 @@ class BaseFM(CallbackSupportMixin, BaseEstimator):
         training, held_out = split(rows)
         self._target.check_split(rows, training)
         return training, held_out
-
-    def _to_module(self, output: str, choices: tuple[str, ...], *, sparse_grad: bool) -> Any:
-        """Return the fitted model as a module of torch."""
-        from ._modules import to_module
-
-        check_is_fitted(self)
-        if output not in choices:
-            raise ValueError(f"output must be one of {', '.join(map(repr, choices))}, got {output!r}.")
-        return to_module(self, output, sparse_grad=sparse_grad)
-
-    def _checked(self, X: Any) -> Any:
-        """Return X as the fitted model takes it."""
-        check_is_fitted(self)
-        return check_features(self, X)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

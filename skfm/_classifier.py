@@ -458,7 +458,7 @@ class FMClassifier(ClassifierMixin, BaseFM):
             logarithms of the probabilities up to a constant; so of the levels of "ordered_probit". With "mcmc" they
             are those of the averaged probabilities.
         """
-        X = self._checked(X)
+        X = self.encode(X)
         raw = (predict_raw(self, X) if self._draws is None else draw_scores(self, X)).numpy()
         return raw[0] if len(raw) == 1 else np.ascontiguousarray(raw.T)
 
@@ -497,7 +497,7 @@ class FMClassifier(ClassifierMixin, BaseFM):
         p : ndarray of shape (n_samples, n_classes)
             Probabilities, in the order of `classes_`.
         """
-        X = self._checked(X)
+        X = self.encode(X)
         if self._draws is not None:
             return draw_probabilities(self, X).T.contiguous().numpy()
         raw, variance = predict_raw(self, X), predict_variance(self, X)

@@ -448,7 +448,7 @@ class FMRegressor(RegressorMixin, BaseFM):
         y_std : ndarray of shape (n_samples,)
             Standard deviation of the target, if `return_std`.
         """
-        X = self._checked(X)
+        X = self.encode(X)
         if quantiles is not None:
             if return_std:
                 raise ValueError(

@@ -258,7 +258,7 @@ def test_several_values_a_row(weights, pair):
             model.encoded_feature_names_,
             ["genres_comedy", "genres_drama", "genres_war", "genres_None", "genres_(unseen)"],
         )
-        encodings[name] = model._checked(frame).toarray()
+        encodings[name] = model.encode(frame).toarray()
     expected = [
         [pair, pair, 0, 0, 0],
         [1, 0, 0, 0, 0],
@@ -269,7 +269,7 @@ def test_several_values_a_row(weights, pair):
     ]
     for encoding in encodings.values():
         assert_allclose(encoding, expected * 10)
-    new = model._checked(pl.DataFrame({"genres": [["opera", "ballet"], ["opera", "war"]]})).toarray()
+    new = model.encode(pl.DataFrame({"genres": [["opera", "ballet"], ["opera", "war"]]})).toarray()
     assert_allclose(new, [[0, 0, 0, 0, 2 * pair], [0, 0, pair, 0, pair]])
 
 

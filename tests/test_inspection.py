@@ -160,7 +160,7 @@ def test_each_term_is_that_of_the_definition(kind, by):
     groups = list(names) if by == "column" else fields
     if by == "auto" and kind == "numeric":
         groups = list(names)
-    main, pairs = by_double_loop(model, model._checked(X), groups)
+    main, pairs = by_double_loop(model, model.encode(X), groups)
     scale = np.abs(found.raw).max()
     for g, name in enumerate(found.names):
         assert_allclose(found.main[:, g], main[name], rtol=1e-7, atol=1e-8 * scale)
