@@ -11,7 +11,7 @@ from ._averages import draw_probabilities, draw_scores
 from ._base import BaseFM, all_or_nothing, learns_online
 from ._predictive import class_probabilities
 from ._state import fitted_model, predict_raw, predict_variance
-from ._targets import Labels, OrderedLabels, Target
+from ._targets import Labels, OrderedLabels
 
 
 def _has_probabilities(estimator: FMClassifier) -> bool:
@@ -423,22 +423,7 @@ class FMClassifier(ClassifierMixin, BaseFM):
         self : object
             The estimator. If the call fails, it stays as it was.
         """
-        if not hasattr(self, "factors_"):
-            if classes is None:
-                raise ValueError(
-                    "classes must be passed on the first call to partial_fit: all labels there are."
-                )
-            if isinstance(self.class_weight, str):
-                raise ValueError(
-                    "class_weight='balanced' takes all data at once. For partial_fit pass a dict of weights, as "
-                    "from sklearn.utils.class_weight.compute_class_weight, or use sample_weight."
-                )
-            self._target.learn(np.asarray(classes))
-        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-            raise ValueError(
-                f"classes={np.unique(classes).tolist()} is not the same as on the first call to partial_fit, "
-                f"{self.classes_.tolist()}. Leave it out, or fit anew."
-            )
+        self._target.learn_online(classes)
         self._partial_fit(X, y, sample_weight)
         return self
 
@@ -577,7 +562,7 @@ class FMClassifier(ClassifierMixin, BaseFM):
         return adopt(cls(**parameters), module, labels)
 
     @property
-    def _target(self) -> Target:
+    def _target(self) -> Labels:
         return OrderedLabels(self) if self.loss == "ordered_probit" else Labels(self)
 
     def __sklearn_tags__(self):

@@ -173,6 +173,25 @@ class Labels(Target):
         self._check_same(classes, "classes_", "classes")
         self.estimator.classes_ = classes
 
+    def learn_online(self, classes: Any) -> None:
+        """Learn from the first ``partial_fit`` which classes there are, and see to it that later ones agree."""
+        if hasattr(self.estimator, "factors_"):
+            known = self.estimator.classes_
+            if classes is not None and not np.array_equal(np.unique(classes), known):
+                raise ValueError(
+                    f"classes={np.unique(classes).tolist()} is not the same as on the first call to partial_fit, "
+                    f"{known.tolist()}. Leave it out, or fit anew."
+                )
+            return
+        if classes is None:
+            raise ValueError("classes must be passed on the first call to partial_fit: all labels there are.")
+        if isinstance(self.estimator.class_weight, str):
+            raise ValueError(
+                "class_weight='balanced' takes all data at once. For partial_fit pass a dict of weights, as "
+                "from sklearn.utils.class_weight.compute_class_weight, or use sample_weight."
+            )
+        self.learn(np.asarray(classes))
+
     def encode(self, y: np.ndarray, name: str = "y") -> np.ndarray:
         check_classification_targets(y)
         unknown = np.setdiff1d(y, self.estimator.classes_)
