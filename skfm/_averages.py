@@ -24,7 +24,7 @@ def raw_draws(estimator: Any, X: Any) -> Iterator[Tensor]:
     kept = draws_of(estimator)
     assert kept is not None  # for the type checker
     dtype, device = prediction_place(estimator, X)
-    design, columns = user_design(X, estimator._conditioning["center"], dtype, device), None
+    design, columns = user_design(estimator, X, dtype, device), None
     if 2 * len(design.indices) < design.shape[1]:
         # A few rows do not need all columns of all draws.
         design, used = design.compact()

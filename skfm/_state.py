@@ -87,7 +87,7 @@ def fitted_model(estimator: Any) -> Any:
 def predict_raw(estimator: Any, X: Any) -> Tensor:
     """Return the raw prediction, of shape (n_outputs, n_samples), in the dtype of X on the CPU."""
     dtype, device = prediction_place(estimator, X)
-    design = user_design(X, estimator._conditioning["center"], dtype, device)
+    design = user_design(estimator, X, dtype, device)
     raw = raw_prediction(design, fitted_parameters(estimator, dtype, device))
     return raw.to("cpu").to(dtype_of(X))
 

@@ -102,12 +102,14 @@ class Units(NamedTuple):
         return cls(Conditioning.from_arrays(estimator._conditioning), *raw)
 
 
-def user_design(X: Any, center: np.ndarray, dtype: torch.dtype, device: torch.device) -> DesignMatrix:
+def user_design(estimator: Any, X: Any, dtype: torch.dtype, device: torch.device) -> DesignMatrix:
     """Return rows in the user's units, those columns dense that the fit has centered.
 
     The values at hand must not decide that: rows would be summed in another order in another batch.
     """
-    return DesignMatrix.from_array(X, dtype=dtype, device=device, dense_columns=np.flatnonzero(center))
+    dense = np.asarray(estimator._dense_columns)
+    centered = dense[estimator._conditioning["center"][dense] != 0]
+    return DesignMatrix.from_array(X, dtype=dtype, device=device, dense_columns=centered)
 
 
 def as_tensor(array: Any, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
