@@ -115,11 +115,11 @@ def assert_is(batch, X, dense_columns, rows, target, weight):
 @pytest.mark.parametrize("group_entries", [1, 40, 1 << 17])
 @pytest.mark.parametrize("batch_size", [1, 5, 23, 100])
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("count_keys", [0, 1 << 20])
-def test_batches_are_the_rows(kind, batch_size, group_entries, count_keys, monkeypatch):
-    """Each batch is its rows in the given order, laid out by sorting or counting, one by one, a few or all at once."""
+@pytest.mark.parametrize("marked_keys", [0, 1 << 20])
+def test_batches_are_the_rows(kind, batch_size, group_entries, marked_keys, monkeypatch):
+    """Each batch is its rows in the given order, laid out by sorting or marking, one by one, a few or all at once."""
     monkeypatch.setattr(batches_module, "GROUP_ENTRIES", {"cpu": group_entries})
-    monkeypatch.setattr(batches_module, "COUNT_KEYS", count_keys)
+    monkeypatch.setattr(batches_module, "MARKED_KEYS", marked_keys)
     rng = np.random.default_rng([KINDS.index(kind), batch_size])
     X, dense_columns = make_matrix(kind, rng)
     for index_dtype in (np.int32, np.int64):
@@ -201,16 +201,16 @@ def test_no_rows():
 @pytest.mark.parametrize("index_dtype", [np.int32, np.int64])
 @pytest.mark.parametrize("kind", ["ragged", "uniform", "empty rows", "mixed"])
 def test_how_does_not_matter(kind, index_dtype, monkeypatch):
-    """Batches laid out alone or together, by sorting or by counting, are bit for bit the same."""
+    """Batches laid out alone or together, by sorting or by marking, are bit for bit the same."""
     rng = np.random.default_rng(1)
     X, dense_columns = make_matrix(kind, rng)
     rows = make_rows(X, dense_columns, rng, index_dtype=index_dtype)
     order = torch.tensor(rng.permutation(len(X)))
     found = []
     for group_entries in (1, 1 << 17):
-        for count_keys in (0, 1 << 20):
+        for marked_keys in (0, 1 << 20):
             monkeypatch.setattr(batches_module, "GROUP_ENTRIES", {"cpu": group_entries})
-            monkeypatch.setattr(batches_module, "COUNT_KEYS", count_keys)
+            monkeypatch.setattr(batches_module, "MARKED_KEYS", marked_keys)
             found.append(list(make_batches(rows, 4, order)))
     for others in found[1:]:
         for a, b in zip(found[0], others, strict=True):
