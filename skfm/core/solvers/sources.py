@@ -13,8 +13,11 @@ from ..batches import Batch, Rows, make_batches
 
 #: Up to so many rows are one batch, and so many epochs then.
 SMALL, SMALL_EPOCHS = 256, 100
-#: Steps to aim for in a run, and the batches that this may lead to.
-STEPS, BATCH_SIZES = 730, (64, 8192)
+#: Rows of a batch for a million rows, the power of their number that it grows by, and its bounds. Larger batches are
+#: faster, and with the epochs below as good; with smaller ones, few rows still make some hundred steps.
+BATCH_SIZE, POWER, BATCH_SIZES = 6144, 0.7, (64, 8192)
+#: Rows of a batch of a stream, which may be gone through once only: with larger ones that would teach a little less.
+STREAM_BATCH_SIZE = 4096
 #: Epochs over a million rows and more; fewer rows take more of them.
 EPOCHS, MILLION = 3, 1_000_000
 
@@ -23,22 +26,17 @@ def auto_epochs(n_samples: int | None) -> int:
     """Return the number of epochs for so many rows, None for a stream of unknown length."""
     if n_samples is not None and n_samples <= SMALL:
         return SMALL_EPOCHS
-    return round(_epochs(n_samples or MILLION))
-
-
-def _epochs(n_samples: int) -> float:
-    return EPOCHS * max(1.0, MILLION / n_samples) ** 0.4
+    return round(EPOCHS * max(1.0, MILLION / (n_samples or MILLION)) ** 0.4)
 
 
 def auto_batch_size(n_samples: int | None) -> int:
-    """Return a multiple of 64 that makes about `STEPS` steps in the number of epochs above."""
+    """Return a multiple of 64 that grows with the number of rows, None for a stream of unknown length."""
     if n_samples is None:
-        n_samples = MILLION
+        return STREAM_BATCH_SIZE
     if n_samples <= SMALL:
         return SMALL
     smallest, largest = BATCH_SIZES
-    # With a whole number of epochs, a few more rows could mean smaller batches.
-    wanted = n_samples * _epochs(n_samples) / STEPS
+    wanted = BATCH_SIZE * (n_samples / MILLION) ** POWER
     return int(min(largest, max(smallest, smallest * round(wanted / smallest))))
 
 
