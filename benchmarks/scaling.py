@@ -26,7 +26,7 @@ def measure(n_rows, n_factors, repeats):
 
     def fit(epochs):
         cpu, wall = time.process_time(), time.perf_counter()
-        FMClassifier(n_factors, solver="adagrad", batch_size=4096, max_iter=epochs, random_state=0).fit(X, y)
+        FMClassifier(n_factors, solver="adagrad", batch_size=6144, max_iter=epochs, random_state=0).fit(X, y)
         return time.perf_counter() - wall, time.process_time() - cpu
 
     fit(1)

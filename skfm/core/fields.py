@@ -94,10 +94,12 @@ def as_field_labels(labels: Sequence[int] | Tensor) -> Tensor:
 
 
 def _number_by_appearance(keys: Tensor) -> Tensor:
+    # Neighbors mostly have the same key.
+    keys, run = torch.unique_consecutive(keys, return_inverse=True)
     values, inverse = torch.unique(keys, return_inverse=True)
     first = torch.full_like(values, keys.numel())
     first.scatter_reduce_(0, inverse, torch.arange(keys.numel()), "amin")
-    return first.argsort().argsort()[inverse]
+    return first.argsort().argsort()[inverse][run]
 
 
 def _previous_columns(indptr: Tensor, indices: Tensor, n_columns: int) -> Tensor:

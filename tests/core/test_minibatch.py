@@ -277,7 +277,7 @@ def with_source(problem):
 class Spy(SGD):
     """A rule that asks for visits and takes down what it is told, with the penalties of that moment."""
 
-    counts_visits = True
+    counts_visits = reads_l2 = True
 
     def __init__(self):
         self.learner, self.seen = None, []
@@ -335,7 +335,8 @@ def test_what_a_rule_is_told(loss, n_outputs, l2):
         assert_allclose(step.passes[:, 0], (visits / held)[columns].clamp(min=1), rtol=1e-12)
         fields = problem.fields[columns] if l2 == "auto" else torch.zeros_like(columns)
         whole = l2_table[fields]
-        assert torch.equal(step.l2.expand_as(whole), whole)
+        linear = whole[:, ::size]
+        assert torch.equal(step.l2.expand_as(linear), linear)
         by_curvature = doubt[fields] * step.curvature.repeat_interleave(size, 1)
         assert_allclose(step.penalty, whole / held[columns, None] + by_curvature, rtol=1e-12)
         assert bool(doubt.any()) == (l2 == "auto" and number > 7)
@@ -629,7 +630,7 @@ def test_cut_of_a_chunk():
     batches = cut(rows, 20, 0, shuffle=True)
     assert [len(batch.target) for batch in batches] == [20, 20, 8]
     assert sorted(torch.cat([batch.target for batch in batches]).tolist()) == list(range(48))
-    assert auto_batch_size(None) == auto_batch_size(10**6)
+    assert auto_batch_size(None) == sources.STREAM_BATCH_SIZE < auto_batch_size(10**6)
 
 
 def test_the_numbers_of_epochs_are_those_of_the_documentation():
@@ -653,8 +654,8 @@ def test_automatic_sizes(n, more):
         assert (size, n_epochs) == (sources.SMALL, sources.SMALL_EPOCHS)
     if n >= 10**6:
         assert n_epochs == auto_epochs(None) == sources.EPOCHS
-    if sources.SMALL < n <= 5 * 10**5:
-        assert sources.STEPS / 2 <= n_epochs * n / size <= 2 * sources.STEPS or size == sources.BATCH_SIZES[0]
+    if sources.SMALL < n <= 10**6:
+        assert 400 <= n_epochs * n / size <= 1200 or size == sources.BATCH_SIZES[0]
 
 
 # ----------------------------------------------------------------------------------------- resuming
@@ -1017,7 +1018,7 @@ def test_steps_wait_for_nothing(solver, n_outputs, monkeypatch):
         run.learner.learn((batch, 0.1) for batch in batches)
     assert len(batches) == 12
     assert len(updates) == 5  # of penalties, whose schedule the stand-in does not move on
-    assert ops["_embedding_bag"] + ops["_embedding_bag_forward_only"] == 4 * len(batches)
+    assert ops["_embedding_bag"] + ops["_embedding_bag_forward_only"] == 5 * len(batches)
     waiting = {
         "_local_scalar_dense",
         "item",
@@ -1030,7 +1031,8 @@ def test_steps_wait_for_nothing(solver, n_outputs, monkeypatch):
     }
     assert not waiting & set(ops)
     assert not [name for name in ops if name.startswith(("unique", "nonzero"))]
-    assert sum(ops.values()) / len(batches) < 250
+    views = ("view", "select", "slice", "permute", "t", "transpose", "expand", "unsqueeze", "_unsafe_view", "detach")
+    assert sum(n for name, n in ops.items() if name not in views) / len(batches) < 165
 
 
 # ------------------------------------------------------------------------------------------- recovery

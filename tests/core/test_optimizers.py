@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from skfm.core.solvers.optimizers import OPTIMIZERS, SGD, Optimizer, Step, descend, pooling, root
+from skfm.core.solvers.optimizers import OPTIMIZERS, SGD, Optimizer, Step, descend, pool, root, spread
 
 RULES = pytest.mark.parametrize("name", sorted(OPTIMIZERS))
 SHAPES = pytest.mark.parametrize(("n_outputs", "n_factors"), [(1, 0), (1, 3), (3, 0), (2, 2)])
@@ -25,18 +25,15 @@ def draw_step(rng, n_columns, n_outputs, n_factors, **options):
     size = 1 + n_factors
     width = n_outputs * size
     blocks = torch.eye(n_outputs, dtype=torch.float64).repeat_interleave(size, 1)
-    pool, spread = pooling(n_outputs, n_factors, blocks)
     fields = {
         "gradient": torch.tensor(rng.normal(size=(n_columns, width)) * 3),
         "curvature": torch.tensor(rng.gamma(1.0, 1.0, (n_columns, n_outputs))),
         "profile": blocks * torch.tensor(rng.gamma(2.0, 1.0, width)),
         "rate": 0.3,
         "penalty": torch.tensor(rng.gamma(1.0, 1.0, (n_columns, width))),
-        "l2": torch.tensor(rng.gamma(1.0, 3.0, (n_columns, width))),
+        "l2": torch.tensor(rng.gamma(1.0, 3.0, (n_columns, n_outputs))),
         "passes": torch.tensor(rng.gamma(2.0, 1.0, (n_columns, 1))),
         "visits": torch.tensor(rng.integers(1, 5, (n_columns, 1))).double(),
-        "pool": pool,
-        "spread": spread,
         "l1_linear": 0.0,
     }
     return Step(**(fields | options))
@@ -85,7 +82,7 @@ class Reference:
                 w = 0.0
             else:
                 w = -math.copysign(abs(z) - step.l1_linear * passes, z)
-                w /= grown + float(step.l2[j, places[0]]) * passes
+                w /= grown + float(step.l2[j, b]) * passes
             self.theta[j][places[0]] = w
             self.memory["z", j, b] = z, grown
 
@@ -230,13 +227,13 @@ def test_no_gradient(name):
     before = draw_table(rng, 4, 2, 2)
     nothing = torch.zeros_like(before)
     rule = OPTIMIZERS[name]
-    step = draw_step(rng, 4, 2, 2, gradient=nothing, penalty=nothing, l2=nothing)
+    step = draw_step(rng, 4, 2, 2, gradient=nothing, penalty=nothing, l2=torch.zeros(4, 2))
     theta = before.clone()
     rule.update(theta, rule.slots(theta, 2), step)
     assert_allclose(theta, before, rtol=1e-14)
     strong = torch.full_like(before, 1e12)
     theta = before.clone()
-    rule.update(theta, rule.slots(theta, 2), step._replace(penalty=strong, l2=strong))
+    rule.update(theta, rule.slots(theta, 2), step._replace(penalty=strong, l2=strong[:, :2]))
     assert bool((theta.abs() <= 1e-9).all())
     assert bool((theta * before >= -1e-20).all())
 
@@ -455,7 +452,7 @@ def test_ftrl_starts_where_it_is_told():
         slots = rule.slots(theta, 2)
         for _ in range(3):
             rule.update(
-                theta, slots, draw_step(rng, 5, 2, 1, gradient=zero, l2=zero, penalty=zero, rate=rate)
+                theta, slots, draw_step(rng, 5, 2, 1, gradient=zero, l2=zero[:, :2], penalty=zero, rate=rate)
             )
         assert_allclose(theta, start, rtol=1e-12)
 
@@ -468,17 +465,14 @@ def test_pooling(n_outputs, n_factors):
     """The linear weight and the mean over the factors of each output, and back."""
     rng = np.random.default_rng(13)
     rows = draw_table(rng, 4, n_outputs, n_factors)
-    pool, spread = pooling(n_outputs, n_factors, rows)
-    assert pool.shape == spread.T.shape == (rows.shape[1], 2 * n_outputs)
-    shaped = rows.view(4, n_outputs, 1 + n_factors)
-    pooled = (rows @ pool).view(4, n_outputs, 2)
-    assert_allclose(pooled[:, :, 0], shaped[:, :, 0])
+    pooled = pool(rows, n_outputs)
+    assert pooled.shape == (4, 2 * n_outputs)
+    shaped, pairs = rows.view(4, n_outputs, 1 + n_factors), pooled.view(4, n_outputs, 2)
+    assert_allclose(pairs[:, :, 0], shaped[:, :, 0])
     expected = shaped[:, :, 1:].mean(2) if n_factors else torch.zeros(4, n_outputs)
-    assert_allclose(pooled[:, :, 1], expected, rtol=1e-12)
-    back = (rows @ pool @ spread).view(4, n_outputs, 1 + n_factors)
+    assert_allclose(pairs[:, :, 1], expected, rtol=1e-12)
+    back = spread(pooled, 1 + n_factors).view(4, n_outputs, 1 + n_factors)
     assert_allclose(back[:, :, 0], shaped[:, :, 0])
     assert_allclose(back[:, :, 1:], expected[:, :, None].expand(-1, -1, n_factors), rtol=1e-12)
     step = draw_step(rng, 4, n_outputs, n_factors)
-    places = list(range(0, rows.shape[1], 1 + n_factors))
-    assert torch.arange(rows.shape[1])[step.linear].tolist() == places
     assert root(torch.ones(4, 2 * n_outputs, dtype=torch.float64), step).shape == (4, 2 * n_outputs)

@@ -71,11 +71,23 @@ def reference(penalties, theta, curvature, total, n_outputs, size):
     return precision, doubt, alpha
 
 
+def looked_up(penalties, columns):
+    """Penalties and doubts of columns, which a batch sees parts of."""
+    n_outputs = penalties.doubt.shape[1] // penalties.precision.shape[2]
+    one, all_outputs = torch.ones(len(columns), 1).double(), torch.ones(len(columns), n_outputs).double()
+    return (
+        penalties.share(columns, one, 0 * all_outputs).clone(),
+        penalties.share(columns, 0 * one, all_outputs).clone(),
+    )
+
+
 # --------------------------------------------------------------------------------------------- given
 
 
 class Spy(SGD):
     """A rule that takes down the penalty of every step."""
+
+    reads_l2 = True
 
     def __init__(self):
         self.seen = []
@@ -135,7 +147,7 @@ def test_a_pass_sees_a_given_penalty_once(dense_columns, n_outputs):
         total = torch.zeros_like(expected)
         for i, (penalty, l2) in zip(order, spy.seen, strict=True):
             total[torch.cat([batches[i].columns, design.dense_columns])] += penalty
-            assert_allclose(l2, expected[:1].expand_as(l2))
+            assert_allclose(l2, expected[:1, ::3].expand_as(l2))
         assert_allclose(total, expected, rtol=1e-13)
 
 
@@ -161,9 +173,10 @@ def test_given_penalties_stay():
     penalties = make_penalties(2.0, 5.0)
     assert not penalties.learns
     penalties.begin(7.0)
-    l2, doubt = penalties.of(torch.tensor([0, 7, 3]))
-    assert doubt is None
-    assert l2.tolist() == [[2.0, 5.0, 5.0, 5.0] * 2]
+    l2, doubt = looked_up(penalties, torch.tensor([0, 7, 3]))
+    assert not doubt.any()
+    assert l2.tolist() == [[2.0, 5.0, 5.0, 5.0] * 2] * 3
+    assert penalties.linear(torch.tensor([0, 7, 3])).tolist() == [[2.0, 2.0]]
 
 
 @AUTO
@@ -176,7 +189,7 @@ def test_what_is_given_stays_while_the_rest_is_learned(l2_linear, l2_factors):
     for _ in range(2):
         penalties.sums.copy_(sums)
         penalties.update(theta, curvature, total, 10)
-    l2, doubt = (t.view(len(FIELDS), 2, 4) for t in penalties.of(torch.arange(len(FIELDS))))
+    l2, doubt = (t.view(len(FIELDS), 2, 4) for t in looked_up(penalties, torch.arange(len(FIELDS))))
     for part, value in ((slice(0, 1), l2_linear), (slice(1, 4), l2_factors)):
         if value == "auto":
             assert len(l2[:, :, part].unique()) > 4
@@ -204,7 +217,7 @@ def test_begin():
         if pairs * n_factors > 1:
             # n_factors products of two factors of a variance of 1 / precision, for every pair of a row.
             assert_allclose(pairs * n_factors / precision[:, :, 1:] ** 2, 1, rtol=1e-12)
-        l2, doubt = penalties.of(torch.arange(len(FIELDS)))
+        l2, doubt = looked_up(penalties, torch.arange(len(FIELDS)))
         assert_allclose(l2, precision.flatten(1)[FIELDS])
         assert not doubt.any()
 
@@ -229,9 +242,13 @@ def test_update_is_the_formula(n_outputs, n_factors):
         for a, b in zip(given_tensors, (theta, curvature, total), strict=True):
             assert torch.equal(a, b)
         fields_of = torch.tensor([0, 3, 7])
-        l2, of_doubt = penalties.of(fields_of)
+        l2, of_doubt = looked_up(penalties, fields_of)
         assert torch.equal(l2, penalties.l2[FIELDS[fields_of]])
         assert torch.equal(of_doubt, penalties.doubt[FIELDS[fields_of]])
+        assert torch.equal(penalties.linear(fields_of), l2[:, ::size])
+        parts = torch.tensor(rng.random((3, 1))), torch.tensor(rng.random((3, n_outputs)))
+        by_output = parts[1].repeat_interleave(size, 1)
+        assert_allclose(penalties.share(fields_of, *parts), parts[0] * l2 + by_output * of_doubt, rtol=1e-14)
 
 
 def test_fields_without_data_keep_their_start():

@@ -108,23 +108,24 @@ def backward(batch: Batch, theta: Tensor, sums: Tensor, delta: Tensor, omega: Te
     n_rows, n_outputs, size = sums.shape
     n_sparse, width = len(batch.columns), n_outputs * size
     slopes = (sums * delta[:, :, None]).view(n_rows, width)
+    shape = n_sparse, n_outputs, size
     if batch.column_values is None:
         # Again x^2 = x: the sum of delta x^2 is the gradient of the linear weights.
         found = _by_column(batch, torch.cat([slopes, omega], 1), None)
-        gradient, curvature = found[:, :width].contiguous(), found[:, width:]
-        squares = gradient.view(n_sparse, n_outputs, size)[:, :, 0].clone()
+        gradient, curvature = found[:, :width].view(shape), found[:, width:]
+        squares = gradient[:, :, 0]
     else:
-        gradient = _by_column(batch, slopes, batch.column_values)
+        gradient = _by_column(batch, slopes, batch.column_values).view(shape)
         found = _by_column(batch, torch.cat([delta, omega], 1), batch.column_values.square())
         squares, curvature = found[:, :n_outputs], found[:, n_outputs:]
     if batch.dense.shape[1]:
         dense_squares = batch.dense.square().T
-        gradient = torch.cat([gradient, batch.dense.T @ slopes])
+        gradient = torch.cat([gradient, (batch.dense.T @ slopes).view(-1, n_outputs, size)])
         squares = torch.cat([squares, dense_squares @ delta])
         curvature = torch.cat([curvature, dense_squares @ omega])
-    shaped = gradient.view(-1, n_outputs, size)
-    shaped[:, :, 1:].addcmul_(theta.view(-1, n_outputs, size)[:, :, 1:], squares[:, :, None], value=-1)
-    return Backward(gradient, curvature)
+    whole = torch.addcmul(gradient, theta.view(-1, n_outputs, size), squares[:, :, None], value=-1)
+    whole[:, :, 0] = gradient[:, :, 0]
+    return Backward(whole.view(-1, width), curvature)
 
 
 def _by_column(batch: Batch, rows: Tensor, values: Tensor | None) -> Tensor:

@@ -11,8 +11,9 @@ from torch import Tensor
 from ..batches import Batch
 from ..losses import Loss
 from ..parameters import FMParameters, all_finite
+from ..tables import put_rows, take_rows
 from .gradient import backward, factor_mask, forward
-from .optimizers import Optimizer, Step, pooling
+from .optimizers import Optimizer, Step
 from .penalties import Penalties
 
 #: How much shorter than Newton's step for one parameter a step is where all parameters of a column move at once,
@@ -59,9 +60,9 @@ class Learner:
         self.intercept = start.intercept.clone()[None]
         self.slots = optimizer.slots(self.theta, n_outputs)
         self.intercept_slots = optimizer.slots(self.intercept, n_outputs)
-        #: Of each column: batches of the first pass that held it, and its curvature over that pass.
-        self.held = start.factors.new_zeros(n_features)
-        self.curvature = start.factors.new_zeros(n_features, n_outputs)
+        # Of each column: batches of the first pass that held it, and its curvature over that pass.
+        self._known = start.factors.new_zeros(n_features, 1 + n_outputs)
+        self.held, self.curvature = self._known[:, 0], self._known[:, 1:]
         #: Sum of the curvatures of the rows of the first pass.
         self.total_curvature = start.factors.new_zeros(n_outputs)
         #: Batches that have held it ever, where the rule asks for them.
@@ -74,10 +75,8 @@ class Learner:
         self._mask = factor_mask(n_outputs, n_factors, self.theta)
         self._diagonal = torch.eye(n_outputs, dtype=self.theta.dtype, device=self.theta.device)
         self._blocks = self._diagonal.repeat_interleave(1 + n_factors, 1)
-        self._pools = pooling(n_outputs, n_factors, self.theta)
         self._moves = max(1.0, MOVES * n_factors**0.5)
         self._constants = torch.zeros_like(self.intercept), torch.ones_like(self.intercept[:, :1])
-        self._intercept_pools = pooling(n_outputs, 0, self.theta)
 
     def learn(self, batches: Iterable[tuple[Batch, float]]) -> None:
         """Take a step for each batch at its learning rate, and add its losses to ``totals``."""
@@ -102,7 +101,7 @@ class Learner:
         columns = batch.columns
         if len(self.dense_columns):
             columns = torch.cat([columns, self.dense_columns])
-        theta = self.theta.index_select(0, columns)
+        theta = take_rows(self.theta, columns)
         raw, sums = forward(batch, theta, self.intercept[0], self._mask)
         losses = self.loss.loss(batch.target[None], raw.T)
         slope, curve = self.loss.derivatives(batch.target[None], raw.T)
@@ -120,41 +119,37 @@ class Learner:
         if not self.fit_linear:
             gradient.view(-1, n_outputs, size)[:, :, 0] = 0
         held, visits = self._count(columns, curvature, moments[:, 0])
-        share = held.reciprocal()
-        l2, doubt = self.penalties.of(columns)
-        penalty = l2 * share
-        if doubt is not None:
-            penalty.addcmul_(doubt, curvature if n_outputs == 1 else curvature @ self._blocks)
         step = Step(
             gradient=gradient,
             curvature=curvature,
             profile=self._blocks * (crowd * spread).view(1, -1),
             rate=rate,
-            penalty=penalty,
-            l2=l2,
+            penalty=self.penalties.share(columns, held.reciprocal(), curvature),
             passes=(visits / held).clamp_(min=1) if self.optimizer.counts_visits else visits,
             visits=visits,
-            pool=self._pools[0],
-            spread=self._pools[1],
+            l2=self.penalties.linear(columns) if self.optimizer.reads_l2 else None,
             l1_linear=self.l1_linear,
         )
-        slots = [slot.index_select(0, columns) for slot in self.slots]
+        slots = [take_rows(slot, columns) for slot in self.slots]
         self.optimizer.update(theta, slots, step)
-        self.theta.index_copy_(0, columns, theta)
+        put_rows(self.theta, columns, theta)
         for slot, rows in zip(self.slots, slots, strict=True):
-            slot.index_copy_(0, columns, rows)
+            put_rows(slot, columns, rows)
         if self.fit_intercept:
             self._move_intercept(delta.sum(0), omega.sum(0), crowd, rate)
         self.totals += torch.stack([(losses @ batch.weight).sum(), batch.weight.sum()])
 
     def _count(self, columns: Tensor, curvature: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
         """Count a batch; return the batches of a pass that hold each column, and all so far, (n_columns, 1)."""
-        held = self.held.index_select(0, columns)
         if self.pass_batches is None:
-            held += 1
-            self.held.index_copy_(0, columns, held)
-            self.curvature.index_add_(0, columns, curvature)
+            known = take_rows(self._known, columns)
+            known[:, 0] += 1
+            known[:, 1:] += curvature
+            put_rows(self._known, columns, known)
+            held = known[:, 0]
             self.total_curvature += total
+        else:
+            held = self.held.index_select(0, columns)
         visits = held
         if self.optimizer.counts_visits:
             visits = self.visits.index_select(0, columns).add_(1)
@@ -170,11 +165,9 @@ class Learner:
             profile=self._diagonal * crowd,
             rate=rate,
             penalty=nothing,
-            l2=nothing,
             passes=once,
             visits=once * (self.n_batches + 1),
-            pool=self._intercept_pools[0],
-            spread=self._intercept_pools[1],
+            l2=nothing,
         )
         self.optimizer.update(self.intercept, self.intercept_slots, step)
 

@@ -72,30 +72,38 @@ class MinibatchRun(Iterator[Iterate]):
     def __init__(
         self, optimizer: Optimizer, problem: Problem, start: FMParameters, settings: Settings
     ) -> None:
-        n_outputs, _, n_factors = start.factors.shape
         self.problem, self.settings = problem, settings
-        self.learner = Learner(
-            start,
-            make_loss(problem.loss, n_outputs, settings.quantile),
-            optimizer,
-            Penalties(
-                settings.l2_linear, settings.l2_factors, problem.fields, n_outputs, n_factors, start.factors
-            ),
-            problem.design.dense_columns.to(start.factors.device),
-            fit_intercept=problem.fit_intercept,
-            fit_linear=problem.fit_linear,
-            l1_linear=settings.l1_linear,
-        )
+        self._optimizer, self._start = optimizer, start
+        self.learner = self._new_learner()
         rate = settings.learning_rate
         self.rate = optimizer.learning_rate if isinstance(rate, str) else float(rate)
-        self._start_intercept = start.intercept.clone()
         self.after_segment: Callable[[], None] | None = None
         self._epoch = self._segment = self._retries = 0
         self._n_segments: int | None = None
         self._base = math.inf
         #: Sums over the epoch so far: losses and weights.
         self._totals = [0.0, 0.0]
-        self._good, self._rows_since_good = self._snapshot(), 0
+        #: The state to go back to, None for that of the start.
+        self._good: tuple[dict[str, Tensor], dict[str, Any]] | None = None
+        self._rows_since_good = 0
+
+    def _new_learner(self) -> Learner:
+        """Return a learner that has learned nothing yet."""
+        problem, settings, start = self.problem, self.settings, self._start
+        n_outputs, _, n_factors = start.factors.shape
+        penalties = Penalties(
+            settings.l2_linear, settings.l2_factors, problem.fields, n_outputs, n_factors, start.factors
+        )
+        return Learner(
+            start,
+            make_loss(problem.loss, n_outputs, settings.quantile),
+            self._optimizer,
+            penalties,
+            problem.design.dense_columns.to(start.factors.device),
+            fit_intercept=problem.fit_intercept,
+            fit_linear=problem.fit_linear,
+            l1_linear=settings.l1_linear,
+        )
 
     @cached_property
     def source(self) -> BatchSource:
@@ -126,8 +134,9 @@ class MinibatchRun(Iterator[Iterate]):
                 self.after_segment()
         self.learner.end_pass(random_start=self.settings.start == "random")
         iterate = self.iterate()
-        self._good = self._snapshot()
         self._n_segments = self._segment
+        if self._epoch + 1 != self.settings.max_iter:
+            self._good = self._snapshot()
         self._epoch, self._segment, self._totals = self._epoch + 1, 0, [0.0, 0.0]
         return iterate
 
@@ -191,7 +200,7 @@ class MinibatchRun(Iterator[Iterate]):
         return float(self.learner.mean_loss(batches[-1])) < limit
 
     def _constant_loss(self, batch: Batch) -> float:
-        raw = self._start_intercept[:, None].expand(-1, len(batch.target)).to(batch.target.device)
+        raw = self._start.intercept[:, None].expand(-1, len(batch.target)).to(batch.target.device)
         losses = self.learner.loss.loss(batch.target[None], raw).sum(0)
         return float(losses @ batch.weight / batch.weight.sum())
 
@@ -203,8 +212,10 @@ class MinibatchRun(Iterator[Iterate]):
                 f"the loss grew without bound, down to a learning rate of {self.rate:.3g}; look for extreme "
                 "values, or set a smaller learning_rate"
             )
-        tensors, numbers = self._good
-        self.learner.load(tensors, numbers)
+        if self._good is None:
+            fresh = self._new_learner()
+            self._good = fresh.tensors(), fresh.numbers()
+        self.learner.load(*self._good)
         self.learner.totals.zero_()
         self.rate *= SHRINK
         warnings.warn(

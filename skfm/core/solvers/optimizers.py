@@ -12,11 +12,13 @@ would if all columns of a row moved at once.
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 class Step(NamedTuple):
@@ -32,14 +34,11 @@ class Step(NamedTuple):
     rate : float
     penalty : Tensor of shape (n_columns, width)
         The part of the penalties that this batch sees.
-    l2 : Tensor of shape (n_columns, width) or (1, width)
-        Penalties of a whole pass.
+    l2 : Tensor of shape (n_columns, n_outputs) or None
+        Penalties of the linear weights in a whole pass. Only for rules that read them.
     passes, visits : Tensor of shape (n_columns, 1)
         How many passes these parts come to so far, and how many batches have held the column. Only for rules
         that count visits.
-    pool, spread : Tensor of shape (width, 2 * n_outputs), (2 * n_outputs, width)
-        ``rows @ pool`` has, for each output, the linear weight and the mean over the factors; ``@ spread`` gives
-        each factor its mean.
     l1_linear : float
         Penalty of the absolute linear weights, of a whole pass.
     """
@@ -49,17 +48,10 @@ class Step(NamedTuple):
     profile: Tensor
     rate: float
     penalty: Tensor
-    l2: Tensor
     passes: Tensor
     visits: Tensor
-    pool: Tensor
-    spread: Tensor
+    l2: Tensor | None = None
     l1_linear: float = 0.0
-
-    @property
-    def linear(self) -> slice:
-        """Where the linear weights stand in a row."""
-        return slice(None, None, 2 * self.pool.shape[0] // self.pool.shape[1])
 
 
 class Optimizer(ABC):
@@ -72,6 +64,8 @@ class Optimizer(ABC):
     options: ClassVar[frozenset[str]] = frozenset()
     #: Whether it asks how often each column has been visited.
     counts_visits: ClassVar[bool] = False
+    #: Whether it reads the penalties of a whole pass.
+    reads_l2: ClassVar[bool] = False
     #: How many of its slots, from the first on, know of step sizes only: they go with other parameters too.
     n_portable: ClassVar[int] = 2
 
@@ -117,8 +111,15 @@ class AdaGrad(Optimizer):
         return [theta.new_ones(len(theta), 2 * n_outputs)]
 
     def update(self, theta: Tensor, slots: list[Tensor], step: Step) -> None:
-        slots[0].addmm_(step.gradient.square(), step.pool)
-        descend(theta, step.gradient, root(slots[0], step) @ step.spread, step.penalty)
+        self._move(theta, slots[0], step)
+
+    def _move(self, theta: Tensor, squares: Tensor, step: Step) -> Tensor:
+        """Make the step, and return its r, pooled."""
+        n_outputs = step.curvature.shape[1]
+        squares.add_(pool(step.gradient.square(), n_outputs))
+        r = root(squares, step)
+        descend(theta, step.gradient, spread(r, theta.shape[1] // n_outputs), step.penalty)
+        return r
 
 
 class Adam(Optimizer):
@@ -159,6 +160,7 @@ class FTRL(AdaGrad):
     name = "ftrl"
     options = frozenset({"l1_linear"})
     counts_visits = True
+    reads_l2 = True
     n_portable = 1
 
     def slots(self, theta: Tensor, n_outputs: int) -> list[Tensor]:
@@ -168,30 +170,47 @@ class FTRL(AdaGrad):
 
     def update(self, theta: Tensor, slots: list[Tensor], step: Step) -> None:
         squares, z, r = slots
-        before = theta[:, step.linear].clone()
-        super().update(theta, [squares], step)
-        grown = torch.maximum(r, root(squares, step)[:, ::2])
-        z.add_(step.gradient[:, step.linear]).sub_((grown - r) * before)
+        linear = slice(None, None, theta.shape[1] // step.curvature.shape[1])
+        before = theta[:, linear].clone()
+        grown = torch.maximum(r, self._move(theta, squares, step)[:, ::2])
+        z.add_(step.gradient[:, linear]).sub_((grown - r) * before)
         r.copy_(grown)
+        l2 = 0 if step.l2 is None else step.l2
         beyond = (z.abs() - step.l1_linear * step.passes).clamp_(min=0)
-        theta[:, step.linear] = -torch.sign(z) * beyond / (r + step.l2[:, step.linear] * step.passes)
+        theta[:, linear] = -torch.sign(z) * beyond / (r + l2 * step.passes)
 
 
-def pooling(n_outputs: int, n_factors: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ``pool`` and ``spread`` of `Step`."""
-    one = like.new_zeros(1 + n_factors, 2)
-    one[0, 0] = 1
-    one[1:, 1] = 1
-    spread = torch.block_diag(*[one.T] * n_outputs)
-    return spread.T / spread.sum(1).clamp(min=1), spread
+def pool(rows: Tensor, n_outputs: int) -> Tensor:
+    """Return the linear weight and the mean over the factors of each output, (n_columns, 2 * n_outputs).
+
+    Zero is the mean over no factors. A product with a small matrix would say the same, and take three times as long.
+    """
+    size = rows.shape[1] // n_outputs
+    shaped = rows.view(-1, size)
+    if size == 1:
+        return pad(shaped, (0, 1)).view(-1, 2 * n_outputs)
+    means = shaped @ _mean(size, rows.dtype, rows.device)
+    return torch.stack([shaped[:, 0], means], 1).view(-1, 2 * n_outputs)
+
+
+@functools.lru_cache
+def _mean(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    mean = torch.full((size,), 1 / (size - 1), dtype=dtype, device=device)
+    mean[0] = 0
+    return mean
+
+
+def spread(pooled: Tensor, size: int) -> Tensor:
+    """Return rows in which each factor has the mean that `pool` has made of them."""
+    pairs = pooled.view(-1, 2)
+    rows = pairs[:, 1:].expand(-1, size).contiguous()
+    rows[:, 0] = pairs[:, 0]
+    return rows.view(-1, size * pooled.shape[1] // 2)
 
 
 def root(squares: Tensor, step: Step) -> Tensor:
-    """Return r of rules that go by squared gradients: sqrt(squares / rate^2 + curvature^2).
-
-    ``squares`` has the pooled columns of `Step`.
-    """
-    least = step.profile.square() @ step.pool
+    """Return r of rules that go by squared gradients: sqrt(squares / rate^2 + curvature^2), both pooled."""
+    least = pool(step.profile.square(), step.curvature.shape[1])
     return torch.addmm(squares, step.curvature.square(), least, beta=step.rate**-2).sqrt_()
 
 

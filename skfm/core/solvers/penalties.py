@@ -17,6 +17,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
+
+from ..tables import take_rows
 
 #: Precision to begin with of linear weights; that of factors gives all interactions of a row a variance of one.
 START_LINEAR = 1.0
@@ -68,6 +71,7 @@ class Penalties:
         self._start = like.new_full((size,), START_LINEAR)
         self._fields = fields
         self._columns = _sample(fields, n_fields) if self.learns else fields[:0]
+        self._all, self._sampled = (Groups(f, n_fields) for f in (fields, fields[self._columns]))
         self._shape = n_outputs, size
         #: Precisions of the prior, (n_fields, n_outputs, size).
         self.precision = like.new_full((n_fields, n_outputs, size), START_LINEAR)
@@ -78,6 +82,9 @@ class Penalties:
         #: What is not known of the other factors of a row, in columns of each field, as ``l2``.
         self.doubt = torch.zeros_like(self.l2)
         self.next_update = FIRST_UPDATE
+        # Where a column of each field finds, for each output, its penalties and its doubt.
+        first = torch.arange(n_fields * n_outputs, dtype=torch.int32, device=like.device)
+        self._rows = torch.stack([first, first + len(first)], 1).view(n_fields, -1)
 
     def begin(self, entries_per_row: float) -> None:
         """Set the precisions to begin with, for rows of so many non-zeros."""
@@ -87,12 +94,33 @@ class Penalties:
         self.precision[:] = self._start
         self.l2.copy_(torch.where(self._learned, self.precision, self._given).flatten(1))
 
-    def of(self, columns: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return ``l2`` of columns, (n_columns or 1, n_outputs * size), and ``doubt``, None if all is given."""
+    def share(self, columns: Tensor, share: Tensor, curvature: Tensor) -> Tensor:
+        """Return what a batch sees of the penalties: their share, and the doubt, as strong as it is curved.
+
+        Parameters
+        ----------
+        columns : LongTensor of shape (n_columns,)
+        share : Tensor of shape (n_columns, 1)
+        curvature : Tensor of shape (n_columns, n_outputs)
+
+        Returns
+        -------
+        Tensor of shape (n_columns, n_outputs * size)
+        """
+        n_outputs, size = self._shape
         if not self.learns:
-            return self.l2, None
-        fields = self._fields.index_select(0, columns)
-        return self.l2.index_select(0, fields), self.doubt.index_select(0, fields)
+            return self.l2 * share
+        # A sum of two rows of a small table, with weights.
+        rows = take_rows(self._rows, self._fields.index_select(0, columns))
+        weights = torch.stack([share.expand_as(curvature), curvature], 2)
+        table = torch.cat([self.l2.view(-1, size), self.doubt.view(-1, size)])
+        found = embedding_bag(rows.view(-1, 2), table, mode="sum", per_sample_weights=weights.view(-1, 2))
+        return found.view(-1, n_outputs * size)
+
+    def linear(self, columns: Tensor) -> Tensor:
+        """Return the penalties of the linear weights of columns, (n_columns or 1, n_outputs)."""
+        linear = self.l2[:, :: self._shape[1]]
+        return linear.index_select(0, self._fields.index_select(0, columns)) if self.learns else linear
 
     def update(self, theta: Tensor, curvature: Tensor, total: Tensor, n_batches: int) -> None:
         """Learn the penalties anew.
@@ -109,16 +137,12 @@ class Penalties:
         """
         self.next_update = max(n_batches + FIRST_UPDATE, int(n_batches * GROWTH))
         n_outputs, size = self._shape
-        n_fields = len(self.l2)
         columns = self._columns
         H = curvature.index_select(0, columns)
         used = (H.sum(1) > 0).to(H.dtype)
         fields = self._fields.index_select(0, columns)
         squares = theta.index_select(0, columns).view(-1, n_outputs, size).square()
-
-        def by_field(rows: Tensor) -> Tensor:
-            return rows.new_zeros(n_fields, *rows.shape[1:]).index_add_(0, fields, rows)
-
+        by_field = self._sampled.sum
         tiny = torch.finfo(H.dtype).tiny
         omega = self.sums[:, :1].clamp(min=tiny)
         alpha = (omega / self.sums[:, -1:].clamp(min=tiny)).clamp(*ALPHA_RANGE)
@@ -131,15 +155,12 @@ class Penalties:
         known = alpha * H[:, :, None] * others.index_select(0, fields)
         unknown = 1 / (known + self.precision.index_select(0, fields))
         # Non-zeros of a row in each field.
-        per_row = (
-            torch.zeros_like(weight[:, :, 0]).index_add_(0, self._fields, curvature)[:, :, None]
-            / total[:, None]
-        )
+        per_row = self._all.sum(curvature)[:, :, None] / total[:, None]
         variance = by_field(unknown * H[:, :, None]) / weight
         doubt = DOUBT * ((per_row * variance).sum(0) - variance).clamp(min=0)
         doubt[:, :, 0] = 0
         self.doubt.copy_(torch.where(self._learned, doubt, 0).flatten(1))
-        count = by_field(used)[:, None, None]
+        count = by_field(used[:, None])[:, :, None]
         scatter = by_field((squares + unknown) * used[:, None, None])
         learned = (count + 1) / (1 / self._start + scatter)
         self.precision.copy_(torch.where(count > 0, learned, self.precision))
@@ -160,6 +181,28 @@ class Penalties:
             "doubt": self.doubt,
             "penalty_sums": self.sums,
         }
+
+
+class Groups:
+    """Columns by field, to sum over.
+
+    Parameters
+    ----------
+    fields : LongTensor of shape (n_columns,)
+    n_fields : int
+    """
+
+    def __init__(self, fields: Tensor, n_fields: int) -> None:
+        in_order = bool((fields.diff() >= 0).all())
+        self._members = torch.arange(len(fields), device=fields.device) if in_order else fields.argsort()
+        counts = torch.bincount(fields, minlength=n_fields)
+        self._offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+
+    def sum(self, rows: Tensor) -> Tensor:
+        """Return sums over the columns of each field, (n_fields, ...), of rows of shape (n_columns, ...)."""
+        table = rows.flatten(1)
+        found = embedding_bag(self._members, table, self._offsets, mode="sum", include_last_offset=True)
+        return found.view(-1, *rows.shape[1:])
 
 
 def _sample(fields: Tensor, n_fields: int) -> Tensor:
