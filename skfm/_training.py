@@ -48,6 +48,7 @@ class Record:
         self._kept: Iterate | None = None
         self._best = 0
         self._fit = 0.0
+        self._settles = True
 
     @property
     def n_iter(self) -> int:
@@ -69,6 +70,7 @@ class Record:
         for name, value in (iterate.report or {}).items():
             self.history.setdefault(name, []).append(value)
         self._fit = iterate.objective if iterate.fit is None else iterate.fit
+        self._settles = iterate.settles
         if iterate.draws is not None:
             # Draws are kept as they come, and a burn-in is neither good nor bad.
             self._kept = iterate
@@ -89,7 +91,7 @@ class Record:
 
         Two, because a fit may rest for a sweep before its factors find their direction.
         """
-        if self.n_iter < 3:
+        if self.n_iter < 3 or not self._settles:
             return False
         before_last, last, current = self.objective[-3:]
         return max(abs(current - last), abs(last - before_last)) < tol * abs(self._fit)

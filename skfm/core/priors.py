@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import torch
 from torch import Tensor
@@ -73,7 +74,7 @@ class FieldPriors:
         precision, shift = self._narrow
         return precision.index_select(1, groups).flatten(0, 1), shift.index_select(1, groups).flatten(0, 1)
 
-    def update(self, theta: Tensor, covariances: Tensor) -> Tensor:
+    def update(self, theta: Tensor, covariances: Tensor, *, held: Collection[int] = ()) -> Tensor:
         """Set every prior to the maximum of the bound, under a weak hyperprior.
 
         With n the number of columns of the field that have data::
@@ -85,6 +86,8 @@ class FieldPriors:
         ----------
         theta : Tensor of shape (n_outputs, n_features, size)
         covariances : Tensor of shape (n_outputs, n_features, size[, size])
+        held : collection of int
+            Fields whose priors stay as they are.
 
         Returns
         -------
@@ -94,6 +97,9 @@ class FieldPriors:
         size = theta.shape[-1]
         total = self.mean.new_full((len(theta),), self._constant * len(self._members))
         for g, members in enumerate(self._members):
+            if g in held:
+                total += self._log_density(g, theta, covariances)
+                continue
             count = field_size(members)
             m = theta[:, members].to(self.mean)
             self.mean[:, g] = m.sum(1) / (count + 1)
@@ -106,15 +112,17 @@ class FieldPriors:
 
     def log_density(self, theta: Tensor, covariances: Tensor) -> Tensor:
         """Return E[log p(theta | mu, Lam)] + log p(mu, Lam), less the 2 pi of the columns, (n_outputs,)."""
-        size = theta.shape[-1]
         total = self.mean.new_full((len(theta),), self._constant * len(self._members))
-        for g, members in enumerate(self._members):
-            precision = self.precision[:, g]
-            scatter = self._scatter(g, theta[:, members].to(self.mean), covariances[:, members])
-            total += (
-                (field_size(members) + size) * torch.logdet(precision) - (precision * scatter).sum((1, 2))
-            ) / 2
+        for g in range(len(self._members)):
+            total += self._log_density(g, theta, covariances)
         return total
+
+    def _log_density(self, g: int, theta: Tensor, covariances: Tensor) -> Tensor:
+        """Return the part of a field, without the constant."""
+        members, precision = self._members[g], self.precision[:, g]
+        degrees = field_size(members) + theta.shape[-1]
+        scatter = self._scatter(g, theta[:, members].to(self.mean), covariances[:, members])
+        return (degrees * torch.logdet(precision) - (precision * scatter).sum((1, 2))) / 2
 
     def _scatter(self, g: int, m: Tensor, covariances: Tensor) -> Tensor:
         """Return H + sum E[(theta - mu)(theta - mu)'] + mu mu', (n_outputs, size, size)."""

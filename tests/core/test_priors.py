@@ -95,6 +95,23 @@ def test_log_density_is_the_expectation():
     assert_allclose(values[0], values[1], rtol=1e-10)
 
 
+@pytest.mark.parametrize("kind", ["full", "diag"])
+def test_held_priors_stay(kind):
+    """The others are updated as ever, and the density is that of both."""
+    priors, theta, S, fields, used, _ = make_priors(np.random.default_rng(2), kind=kind)
+    others, *_ = make_priors(np.random.default_rng(2), kind=kind)
+    others.update(theta, S)
+    before = priors.mean.clone(), priors.precision.clone()
+    value = priors.update(theta, S, held={1})
+    for found, old, new in zip(
+        (priors.mean, priors.precision), before, (others.mean, others.precision), strict=True
+    ):
+        assert torch.equal(found[:, 1], old[:, 1])
+        assert torch.equal(found[:, [0, 2]], new[:, [0, 2]])
+        assert not torch.equal(old[:, 1], new[:, 1])
+    assert_allclose(value, priors.log_density(theta, S), rtol=1e-10)
+
+
 def test_float32_statistics_are_wide():
     """Priors of a single-precision problem are found in double precision and handed out in single."""
     priors, theta, S, *_ = make_priors(np.random.default_rng(3), dtype=torch.float32)

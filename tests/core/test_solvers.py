@@ -1,5 +1,6 @@
 """The block engine: its sums against brute force, what each sweep must not do, and what it must reach."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -19,7 +20,7 @@ from skfm.core.solvers.als import ALSRun
 from skfm.core.solvers.engine import BlockState
 from skfm.core.solvers.pairs import PairEngine
 from skfm.core.solvers.tiles import TileEngine
-from skfm.core.solvers.vb import FACTORS_SCATTER, LINEAR_VARIANCE, VBRun, covariance_kind
+from skfm.core.solvers.vb import FACTORS_SCATTER, LINEAR_VARIANCE, VBRun, _fields_to_hold, covariance_kind
 from skfm.datasets import make_factorization
 
 KINDS = ["full", "diag", "als"]
@@ -547,11 +548,12 @@ def bound_leaves(state):
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("kind", ["full", "diag"])
 @pytest.mark.parametrize("name", ["pairs", "mixed"])
-def test_bound_is_the_evidence_lower_bound(name, kind, loss):
-    """The reported bound is its definition up to a constant, and the noise precision maximizes it."""
+@pytest.mark.parametrize("hold", [0, 2])
+def test_bound_is_the_evidence_lower_bound(hold, name, kind, loss):
+    """The reported bound is its definition up to a constant, also while priors are held, and the noise maximizes it."""
     X = small_matrix(name, np.random.default_rng(2), 15)
     problem = make_problem(X, loss, n_outputs=1)
-    run = VBRun(problem, make_start(problem, 1, scale=1.0), kind)
+    run = VBRun(problem, make_start(problem, 1, scale=1.0), kind, hold=hold)
     offsets = []
     for _ in range(4):
         iterate = run.sweep()
@@ -564,6 +566,51 @@ def test_bound_is_the_evidence_lower_bound(name, kind, loss):
         else:
             assert float(run.state.noise_precision) == 1
     assert_allclose(offsets, offsets[0], atol=1e-9)
+
+
+def one_hot_fields(sizes, n_rows, seed=0):
+    rng = np.random.default_rng(seed)
+    codes = [np.concatenate([np.arange(k), rng.integers(0, k, n_rows - k)]) for k in sizes]
+    return sp.csr_matrix(np.hstack([np.eye(k)[c] for k, c in zip(sizes, codes, strict=True)]))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_priors_of_categories_with_few_rows_wait(loss):
+    """They are what they were for as many sweeps as are asked for, in which the bound rises and nothing converges."""
+    numbers = np.random.default_rng(0).normal(size=(90, 1))
+    X = sp.hstack([one_hot_fields([30, 4], 90), numbers]).tocsr()
+    problem = make_problem(X, loss, n_outputs=2, weights=False)
+    run = VBRun(problem, make_start(problem, 2), "full", hold=3)
+    before, bounds = run.priors.precision.clone(), []
+    for i in range(8):
+        iterate = run.sweep()
+        bounds.append(iterate.objective)
+        assert iterate.settles == (i >= 3)
+        same = (run.priors.precision == before).flatten(2).all(2)
+        assert same.tolist() == [[i < 3, i < 3, False]] * 2
+    assert (np.diff(bounds) > -1e-9).all()
+
+
+def test_which_priors_wait():
+    """Fields of categories, if any of these has few rows on average, by weight; no bags and no numbers."""
+
+    def held(X, weight=None):
+        problem = make_problem(sp.csr_matrix(X), weights=False, n_outputs=1)
+        if weight is not None:
+            problem = dataclasses.replace(problem, sample_weight=torch.tensor(weight, dtype=torch.float64))
+        return _fields_to_hold(problem)
+
+    few, many = one_hot_fields([20, 4], 400), one_hot_fields([5, 4], 400)
+    assert held(few) == {0, 1}
+    assert held(many) == frozenset()
+    # Weights are repeats: 400 rows of weight two are as good as 800.
+    assert held(few, np.full(400, 2.0)) == held(sp.vstack([few, few])) == frozenset()
+    numbers = np.random.default_rng(0).normal(size=(400, 1))
+    assert held(sp.hstack([few, numbers])) == {0, 1}
+    assert held(numbers) == frozenset()
+    bag = np.random.default_rng(0).random((400, 200)) < 0.05
+    assert held(bag.astype(float)) == frozenset()
+    assert held(few.multiply(3.0)) == frozenset()
 
 
 @pytest.mark.parametrize("kind", ["full", "diag"])

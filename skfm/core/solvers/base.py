@@ -127,6 +127,8 @@ class Iterate(NamedTuple):
         of every chain.
     report : dict or None
         More numbers for the history.
+    settles : bool
+        Whether small changes of the objective mean that it has converged, or something is still held back.
     """
 
     parameters: FMParameters
@@ -136,6 +138,7 @@ class Iterate(NamedTuple):
     sample: Sample | None = None
     draws: Draws | None = None
     report: dict[str, float] | None = None
+    settles: bool = True
 
 
 class Solver(ABC):

@@ -73,6 +73,8 @@ class BlockRun(ABC):
         self.mean = self.engine.mean()
         #: The loss or expected log likelihood of each output, (n_outputs,).
         self.fit = torch.zeros_like(start.intercept)
+        #: Whether small changes of the objective mean that it has converged.
+        self.settles = True
         #: Variance of the predictions, None where there is none or nobody needs it.
         self.variance: Tensor | None = None
 
@@ -117,7 +119,8 @@ class BlockRun(ABC):
             state.intercept += step
             self.mean += step[:, None]
         objective = self.finish()
-        return Iterate(state.parameters, objective, state.posterior, float(self.fit.sum()))
+        fit = float(self.fit.sum())
+        return Iterate(state.parameters, objective, state.posterior, fit, settles=self.settles)
 
     def working(self) -> tuple[Tensor, Tensor]:
         """Return row precisions, sample weights included, and targets for a sweep, (n_outputs, n_samples)."""

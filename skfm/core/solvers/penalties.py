@@ -70,8 +70,9 @@ class Penalties:
         self._given, self._learned = given, learned
         self._start = like.new_full((size,), START_LINEAR)
         self._fields = fields
-        self._columns = _sample(fields, n_fields) if self.learns else fields[:0]
-        self._all, self._sampled = (Groups(f, n_fields) for f in (fields, fields[self._columns]))
+        if self.learns:
+            self._columns = _sample(fields, n_fields)
+            self._all, self._sampled = (Groups(f, n_fields) for f in (fields, fields[self._columns]))
         self._shape = n_outputs, size
         #: Precisions of the prior, (n_fields, n_outputs, size).
         self.precision = like.new_full((n_fields, n_outputs, size), START_LINEAR)

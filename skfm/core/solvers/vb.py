@@ -6,7 +6,8 @@ precision alpha (one where there is none) and the prior N(mu, Lam^-1) of the col
     S_j^-1 = Lam + alpha A_j        m_j = S_j (Lam mu + alpha b_j)
 
 If all scalars are independent, S_j holds the inverses of the diagonal of S_j^-1 instead. Priors and noise
-are then set to their maxima. Each of these steps can only raise the evidence lower bound.
+are then set to their maxima, those of categories with few rows after some sweeps only. Each of these steps can only
+raise the evidence lower bound.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..design import BINARY
 from ..parameters import FMParameters
 from ..priors import FieldPriors
 from .base import Iterate, Problem, Settings
@@ -26,6 +28,9 @@ from .block import BlockRun, BlockSolver, cholesky
 #: Where variances and priors start, in standardized units. Wide priors find the factors soonest.
 INITIAL_VARIANCE = 0.01
 INITIAL_PRECISION = 1.0
+#: Sweeps for which the priors of categories are held where these have fewer rows than that on average. Small factors of such
+#: categories shrink before they have found their direction, and learned priors would make that final.
+HELD_SWEEPS, FEW_ROWS = 6, 32
 #: The hyperprior of a field: linear weights of variance one, as in a logistic regression with C = 1, and
 #: small factors. It decides on fields of few columns only; measured on both kinds of fields.
 LINEAR_VARIANCE, FACTORS_SCATTER = 1.0, 0.1
@@ -53,7 +58,8 @@ class VB(BlockSolver):
         kind = settings.covariance_type
         if kind == "auto":
             kind = covariance_kind(problem, start.factors.shape[2])
-        run = VBRun(problem, start, kind)
+        hold = min(HELD_SWEEPS, settings.max_iter // 2) if settings.start == "random" else 0
+        run = VBRun(problem, start, kind, hold=hold)
         while True:
             yield run.sweep()
 
@@ -78,7 +84,7 @@ def covariance_kind(problem: Problem, n_factors: int) -> str:
 class VBRun(BlockRun):
     """The state of a run."""
 
-    def __init__(self, problem: Problem, start: FMParameters, kind: str) -> None:
+    def __init__(self, problem: Problem, start: FMParameters, kind: str, *, hold: int = 0) -> None:
         n_outputs, n_features, n_factors = start.factors.shape
         size = 1 + n_factors
         variances = start.factors.new_full((n_outputs, n_features, size), INITIAL_VARIANCE)
@@ -90,6 +96,9 @@ class VBRun(BlockRun):
         if problem.fit_linear:
             hyper_scatter[0] = LINEAR_VARIANCE * size
         self.priors = FieldPriors(precision, hyper_scatter, n_outputs, problem.fields, self.used)
+        #: Fields whose priors are not learned yet, and for how many sweeps.
+        self._held = _fields_to_hold(problem) if hold else frozenset()
+        self._hold_for = hold
         self.log_det = start.factors.new_zeros(n_outputs, n_features)
         self._stretch_by = torch.full_like(start.intercept, FIRST_STRETCH)
         self._pause = torch.ones_like(start.intercept)
@@ -125,6 +134,9 @@ class VBRun(BlockRun):
         bound = self._bound()
         if not self.likelihood.has_noise:
             bound = self._stretch(bound)
+        self.settles, self._hold_for = not self._held, self._hold_for - 1
+        if self._hold_for <= 0:
+            self._held = frozenset()
         self._settle_unused()
         return float(bound.sum())
 
@@ -152,7 +164,7 @@ class VBRun(BlockRun):
         theta, covariances = state.theta[:, :, self.first :], state.covariances[:, :, self.first :]
         if not self.diagonal:
             covariances = covariances[..., self.first :]
-        bound = bound + self.priors.update(theta, covariances).to(bound)
+        bound = bound + self.priors.update(theta, covariances, held=self._held).to(bound)
         if self.likelihood.has_noise:
             return bound + self._learn_noise()
         self.variance = self.engine.variance()
@@ -203,3 +215,22 @@ class VBRun(BlockRun):
         state.noise_precision.copy_(alpha)
         self.fit = (self.total_weight * (alpha / (2 * math.pi)).log() - alpha * error) / 2
         return self.fit + (alpha.log() - alpha) / 2
+
+
+def _fields_to_hold(problem: Problem) -> frozenset[int]:
+    """Return the fields of categories, of which a row has one at most, if those of any field have few rows."""
+    design, fields = problem.design, problem.fields.cpu()
+    if not len(design.indices):
+        return frozenset()
+    weight = problem.sample_weight.cpu().double()
+    row_weight = weight.repeat_interleave(design.indptr.cpu().diff())
+    rows = torch.bincount(design.indices.cpu(), weights=row_weight, minlength=design.shape[1])
+    numeric = design.kinds() != BINARY
+    numeric[design.dense_columns.cpu()] = True
+    sums = torch.zeros(int(fields.max()) + 1, 3, dtype=torch.float64)
+    sums.index_add_(0, fields, torch.stack([rows, (rows > 0).double(), numeric.double()], 1))
+    total, used, n_numeric = sums.T
+    categories = (n_numeric == 0) & (used > 0) & (total <= weight.sum() * (1 + 1e-6))
+    if not bool((categories & (total < FEW_ROWS * used)).any()):
+        return frozenset()
+    return frozenset(categories.nonzero()[:, 0].tolist())
