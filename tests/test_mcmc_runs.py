@@ -7,6 +7,7 @@ import pytest
 
 from skfm import FMRegressor
 from skfm._training import Record
+from skfm.core.solvers.base import Iterate
 from skfm.datasets import make_factorization
 
 X, Y = make_factorization(150, (6, 5), n_factors=2, noise=1.0, random_state=0)
@@ -44,7 +45,7 @@ def test_neither_burn_in_nor_a_few_draws_stop_a_run():
     for i, loss in enumerate([0.1, *np.linspace(2, 1, 39), *[1.5] * 5]):
         assert not record.stale(5)
         draws = SimpleNamespace(n_seen=i + 1, burn_in=4, is_warm=i >= 4)
-        record.add(SimpleNamespace(objective=0.0, report=None, fit=None, draws=draws), loss)
+        record.add(Iterate(None, 0.0, draws=draws), loss)
     assert record.stale(5)
 
 
