@@ -58,7 +58,7 @@ def main():
             one, further, cpu, nnz = (float(number) for number in out.split()[-4:])
             print(
                 f"{n_rows:>10,} rows, {threads} threads: one epoch {one:6.3f} s wall, a further one {further:6.3f} s "
-                f"({1e9 * further / nnz:5.1f} ns a non-zero); {1e9 * cpu / nnz:5.1f} CPU ns a non-zero of the first fit",
+                f"({1e9 * further / nnz:5.1f} ns a non-zero); {1e9 * cpu / nnz:5.1f} CPU ns of the first fit",
                 flush=True,
             )
 

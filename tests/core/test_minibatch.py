@@ -1031,7 +1031,18 @@ def test_steps_wait_for_nothing(solver, n_outputs, monkeypatch):
     }
     assert not waiting & set(ops)
     assert not [name for name in ops if name.startswith(("unique", "nonzero"))]
-    views = ("view", "select", "slice", "permute", "t", "transpose", "expand", "unsqueeze", "_unsafe_view", "detach")
+    views = (
+        "view",
+        "select",
+        "slice",
+        "permute",
+        "t",
+        "transpose",
+        "expand",
+        "unsqueeze",
+        "_unsafe_view",
+        "detach",
+    )
     assert sum(n for name, n in ops.items() if name not in views) / len(batches) < 165
 
 

@@ -28,8 +28,8 @@ from .block import BlockRun, BlockSolver, cholesky
 #: Where variances and priors start, in standardized units. Wide priors find the factors soonest.
 INITIAL_VARIANCE = 0.01
 INITIAL_PRECISION = 1.0
-#: Sweeps for which the priors of categories are held where these have fewer rows than that on average. Small factors of such
-#: categories shrink before they have found their direction, and learned priors would make that final.
+#: Sweeps for which the priors of categories are held where these have fewer rows than that on average. Small factors of
+#: such categories shrink before they have found their direction, and learned priors would make that final.
 HELD_SWEEPS, FEW_ROWS = 6, 32
 #: The hyperprior of a field: linear weights of variance one, as in a logistic regression with C = 1, and
 #: small factors. It decides on fields of few columns only; measured on both kinds of fields.
