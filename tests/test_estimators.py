@@ -398,21 +398,25 @@ def test_random_state(solver):
     assert_array_equal(first.fit(X, y).factors_, second.factors_)
 
 
-def test_initial_factors_do_not_depend_on_the_number_of_samples_or_the_split(monkeypatch):
-    starts = []
+@pytest.mark.parametrize("solver", ["als", "adagrad"])
+def test_initial_factors_do_not_depend_on_the_number_of_samples_the_split_or_the_dtype(solver, monkeypatch):
+    starts, goes_on = [], type(SOLVERS[solver]).sweeps
 
     def sweeps(self, problem, start, settings):
-        starts.append(start)
-        return standing_still(self, problem, start, settings)
+        starts.append(start.clone())
+        return goes_on(self, problem, start, settings)
 
-    monkeypatch.setattr(type(SOLVERS["als"]), "sweeps", sweeps)
+    monkeypatch.setattr(type(SOLVERS[solver]), "sweeps", sweeps)
     X = one_hot()
     y = plant(X)
-    FMRegressor(2, solver="als", random_state=0).fit(X, y)
-    FMRegressor(2, solver="als", random_state=0).fit(X[:50], y[:50])
-    FMRegressor(2, solver="als", random_state=0, early_stopping=True).fit(X, y)
+    model = FMRegressor(2, solver=solver, random_state=0, max_iter=1)
+    model.fit(X, y)
+    model.fit(X[:50], y[:50])
+    clone(model).set_params(early_stopping=True).fit(X, y)
+    model.fit(X.astype(np.float32), y)
     for start in starts[1:]:
-        assert_array_equal(start.factors, starts[0].factors)
+        assert_array_equal(start.factors, starts[0].factors.to(start.factors.dtype))
+    assert starts[-1].factors.dtype == torch.float32
     assert abs(float(starts[0].factors.std()) - 0.1) < 0.05
     assert not starts[0].linear.any()
 

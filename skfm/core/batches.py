@@ -25,7 +25,7 @@ class Batch:
     Attributes
     ----------
     columns : LongTensor of shape (n_distinct,)
-        The distinct columns of the sparse part, increasing.
+        The distinct columns of the sparse part.
     offsets, local : Tensor of shape (n_rows + 1,), (nnz,), int32
         The sparse part by rows (CSR): where each row begins, and places in ``columns``.
     column_offsets, rows : Tensor of shape (n_distinct + 1,), (nnz,), int32
@@ -108,7 +108,7 @@ def make_batches(rows: Rows, batch_size: int, order: Tensor | None = None) -> It
     step = per_group * batch_size
     n_keys = per_group * n_features
     can_mark = design.device.type == "cpu" and n_keys <= MARKED_KEYS * per_group * entries
-    transpose = _Marks(n_keys) if can_mark else _sort
+    transpose = _Marks(n_keys, torch.get_num_threads() if per_group == 1 else 1) if can_mark else _sort
     for start in range(0, n_samples, step):
         stop = min(start + step, n_samples)
         if order is None:
@@ -133,7 +133,6 @@ def _cut(
     n_batches = -(-n_rows // batch_size)
     starts = [*range(0, n_rows, batch_size), n_rows]
     indptr = design.indptr
-    lengths = indptr.diff()
     # Numbers of batch and column in one key; sorting int32 is twice as fast.
     wide = torch.int32 if n_batches * n_features < 1 << 31 else torch.int64
     keys = design.indices.to(wide)
@@ -141,12 +140,13 @@ def _cut(
         entry_batches = torch.div(_entry_rows(design), batch_size, rounding_mode="floor").to(wide)
         keys = entry_batches.mul_(n_features).add_(keys)
     distinct, ends, local, by_column, column_values = transpose(design, keys)
-    edges = torch.arange(n_batches + 1, dtype=torch.long, device=device) * n_features
-    distinct_bounds = torch.searchsorted(distinct, edges).tolist()
+    columns, distinct_bounds = distinct, [0, len(distinct)]
+    if n_batches > 1:
+        edges = torch.arange(n_batches + 1, dtype=torch.long, device=device) * n_features
+        columns, distinct_bounds = distinct % n_features, torch.searchsorted(distinct, edges).tolist()
     entry_bounds = indptr[starts].tolist()
-    columns = distinct % n_features if n_batches > 1 else distinct
     values = design.values
-    entries = lengths.to(weight.dtype) + design.dense.shape[0]
+    length, lengths = design.row_length, indptr.diff()
     for i in range(n_batches):
         first, last = starts[i], starts[i + 1]
         a, b = distinct_bounds[i], distinct_bounds[i + 1]
@@ -154,7 +154,10 @@ def _cut(
         offsets = torch.zeros(b - a + 1, dtype=torch.int32, device=device)
         offsets[1:] = ends[a:b] - e
         batch_weight = weight[first:last]
-        mean = (batch_weight @ entries[first:last]) / batch_weight.sum()
+        if length is None:
+            mean = float(batch_weight @ lengths[first:last].to(weight.dtype) / batch_weight.sum())
+        else:
+            mean = float(length)
         yield Batch(
             columns=columns[a:b],
             offsets=(indptr[first : last + 1] - e).int(),
@@ -166,7 +169,7 @@ def _cut(
             dense=design.dense[:, first:last].T.contiguous(),
             target=target[first:last],
             weight=batch_weight,
-            entries_per_row=float(mean),
+            entries_per_row=mean + design.dense.shape[0],
         )
 
 
@@ -176,14 +179,14 @@ class Transposed(NamedTuple):
     Attributes
     ----------
     distinct : LongTensor of shape (n_distinct,)
-        The keys in use, increasing.
+        The keys in use, those of a batch side by side.
     ends : Tensor of shape (n_distinct,)
         Where the entries of each end.
     local : Tensor of shape (nnz,), int32
         The place in ``distinct`` of each entry, in the order of the rows.
     rows : Tensor of shape (nnz,), int32
     values : Tensor of shape (nnz,) or None
-        Both in the order of the keys, and of the rows for each of them.
+        Both in the order of ``distinct``, and of the rows for each of them.
     """
 
     distinct: Tensor
@@ -215,9 +218,17 @@ class _Marks:
     """The same on a CPU by a list of all keys, which those in use are marked in, and no comparison.
 
     The list is used for one group after the other.
+
+    Parameters
+    ----------
+    n_keys : int
+    n_threads : int
+        Threads that will share the keys in use, one run of them each. Fields with few columns, of many entries each,
+        tend to come first, so the keys are dealt out like cards.
     """
 
-    def __init__(self, n_keys: int) -> None:
+    def __init__(self, n_keys: int, n_threads: int) -> None:
+        self._n_threads = n_threads
         self._marked = np.zeros(n_keys, np.bool_)
         self._place = torch.empty(n_keys, dtype=torch.int32)
 
@@ -226,6 +237,8 @@ class _Marks:
         self._marked[keys.numpy()] = True
         found = np.flatnonzero(self._marked)
         self._marked[found] = False
+        if self._n_threads > 1:
+            found = np.concatenate([found[i :: self._n_threads] for i in range(self._n_threads)])
         distinct = torch.from_numpy(found)
         self._place[distinct] = torch.arange(len(found), dtype=torch.int32)
         local = self._place.index_select(0, keys)

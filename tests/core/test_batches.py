@@ -220,6 +220,22 @@ def test_how_does_not_matter(kind, index_dtype, monkeypatch):
                     assert getattr(a, f.name).dtype == getattr(b, f.name).dtype
 
 
+@pytest.mark.parametrize("kind", ["uniform", "empty rows", "mixed"])
+def test_threads_share_the_columns(kind, monkeypatch):
+    """With several threads the columns are dealt out, and all else of a batch is the same."""
+    monkeypatch.setattr(batches_module, "GROUP_ENTRIES", {"cpu": 1})
+    rng = np.random.default_rng(2)
+    X, dense_columns = make_matrix(kind, rng)
+    rows = make_rows(X, dense_columns, rng)
+    alone = list(make_batches(rows, 6))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    for a, b in zip(alone, make_batches(rows, 6), strict=True):
+        assert_array_equal(b.columns, np.concatenate([a.columns[i::3] for i in range(3)]))
+        for take_back in (from_rows, from_columns):
+            assert_array_equal(take_back(a, dense_columns, 9), take_back(b, dense_columns, 9))
+        assert bool((b.column_offsets.diff() > 0).all())
+
+
 def test_the_design_stays_as_it_is():
     """Laying out batches changes neither the rows nor what shares memory with them."""
     rng = np.random.default_rng(2)

@@ -83,7 +83,7 @@ class Model(torch.autograd.Function):
     @staticmethod
     def forward(ctx, theta, intercept, batch):
         mask = factor_mask(len(intercept), theta.shape[1] // len(intercept) - 1, theta)
-        raw, sums = forward(batch, theta, intercept, mask)
+        raw, sums, _ = forward(batch, theta, intercept, mask)
         ctx.batch = batch
         ctx.save_for_backward(theta, sums)
         return raw
@@ -105,12 +105,13 @@ def test_forward_is_a_double_loop(container, n_outputs, n_factors):
     batch, columns = make_batch(X, dense_columns)
     theta, intercept = make_theta(rng, len(columns), n_outputs, n_factors)
     before = theta.clone()
-    raw, sums = forward(batch, theta, intercept, factor_mask(n_outputs, n_factors, theta))
+    raw, sums, squares = forward(batch, theta, intercept, factor_mask(n_outputs, n_factors, theta))
     used = X[:, columns]
     assert_allclose(raw, double_loop(used, theta, intercept), rtol=1e-12, atol=1e-12)
     expected = np.einsum("np,pbk->nbk", used, theta.view(len(theta), n_outputs, -1).numpy())
     expected[:, :, 0] = 1
     assert_allclose(sums, expected, rtol=1e-12, atol=1e-12)
+    assert_allclose(squares, expected**2, rtol=1e-12, atol=1e-12)
     assert torch.equal(theta, before)
 
 
@@ -142,7 +143,7 @@ def test_gradient_of_a_loss_is_autograd(name, container, n_outputs):
     theta, intercept = make_theta(rng, len(columns), n_outputs, 2)
     loss = make_loss(name, n_outputs, 0.3)
 
-    raw, sums = forward(batch, theta, intercept, factor_mask(n_outputs, 2, theta))
+    raw, sums, _ = forward(batch, theta, intercept, factor_mask(n_outputs, 2, theta))
     slope, curve = loss.derivatives(target[None], raw.T)
     delta, omega = (slope * weight).T.contiguous(), (curve * weight).T.contiguous()
     gradient, curvature = backward(batch, theta, sums, delta, omega)
@@ -169,7 +170,7 @@ def test_gradient_and_curvature_are_sums_over_rows(container, n_outputs, n_facto
     X, dense_columns = make_matrix(container, rng)
     batch, columns = make_batch(X, dense_columns)
     theta, intercept = make_theta(rng, len(columns), n_outputs, n_factors)
-    _, sums = forward(batch, theta, intercept, factor_mask(n_outputs, n_factors, theta))
+    _, sums, _ = forward(batch, theta, intercept, factor_mask(n_outputs, n_factors, theta))
     delta, omega = (torch.tensor(rng.normal(size=(len(X), n_outputs))) for _ in range(2))
     given_sums = sums.clone(), theta.clone()
     gradient, curvature = backward(batch, theta, sums, delta, omega)
@@ -198,7 +199,7 @@ def test_dense_is_sparse(n_outputs):
         batch, columns = make_batch(X, np.array(dense_columns, dtype=int))
         assert sorted(columns.tolist()) == [0, 1, 2, 3, 4]
         theta = full[columns]
-        raw, sums = forward(batch, theta, intercept, factor_mask(n_outputs, 3, theta))
+        raw, sums, _ = forward(batch, theta, intercept, factor_mask(n_outputs, 3, theta))
         gradient, curvature = backward(batch, theta, sums, delta, omega)
         order = columns.argsort()
         found.append((raw, sums, gradient[order], curvature[order]))

@@ -27,12 +27,13 @@ class Forward(NamedTuple):
     Attributes
     ----------
     raw : Tensor of shape (n_rows, n_outputs)
-    sums : Tensor of shape (n_rows, n_outputs, 1 + n_factors)
-        ``[1, s]`` of each row and output.
+    sums, squares : Tensor of shape (n_rows, n_outputs, 1 + n_factors)
+        ``[1, s]`` of each row and output, and their squares.
     """
 
     raw: Tensor
     sums: Tensor
+    squares: Tensor
 
 
 class Backward(NamedTuple):
@@ -85,11 +86,12 @@ def forward(batch: Batch, theta: Tensor, intercept: Tensor, mask: Tensor) -> For
     if batch.dense.shape[1]:
         sums = torch.addmm(sums, batch.dense, theta[n_sparse:])
         self_interactions = torch.addmm(self_interactions, batch.dense.square(), squares[n_sparse:])
-    pairs = (sums.square() @ mask).sub_(self_interactions)
     shaped = sums.reshape(n_rows, n_outputs, width // n_outputs)
-    raw = torch.add(intercept + shaped[:, :, 0], pairs, alpha=0.5)
+    linear = intercept + shaped[:, :, 0]
     shaped[:, :, 0] = 1
-    return Forward(raw, shaped)
+    squares = shaped.square()
+    pairs = (squares.view(n_rows, width) @ mask).sub_(self_interactions)
+    return Forward(torch.add(linear, pairs, alpha=0.5), shaped, squares)
 
 
 def backward(batch: Batch, theta: Tensor, sums: Tensor, delta: Tensor, omega: Tensor) -> Backward:

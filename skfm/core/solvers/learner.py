@@ -95,21 +95,21 @@ class Learner:
         self.pass_batches = self.n_batches
         if random_start:
             # Chance, which no data have corrected: most likely is the mean of the prior.
-            self.theta[self.held == 0] = 0
+            self.theta.index_fill_(0, (self.held == 0).nonzero()[:, 0], 0)
 
     def _step(self, batch: Batch, rate: float) -> None:
         columns = batch.columns
         if len(self.dense_columns):
             columns = torch.cat([columns, self.dense_columns])
         theta = take_rows(self.theta, columns)
-        raw, sums = forward(batch, theta, self.intercept[0], self._mask)
+        raw, sums, squares = forward(batch, theta, self.intercept[0], self._mask)
         losses = self.loss.loss(batch.target[None], raw.T)
         slope, curve = self.loss.derivatives(batch.target[None], raw.T)
         delta, omega = (slope * batch.weight).T.contiguous(), (curve * batch.weight).T.contiguous()
         gradient, curvature = backward(batch, theta, sums, delta, omega)
 
         n_outputs, _, size = self.shape
-        moments = torch.einsum("nb,nbk->bk", omega, sums.square())
+        moments = torch.bmm(omega.T[:, None], squares.transpose(0, 1))[:, 0]
         if self.penalties.learns:
             self.penalties.sums[:, :-1] += moments
             self.penalties.sums[:, -1] += (self.loss.noise(losses, slope, curve) * batch.weight).sum(1)
@@ -175,7 +175,7 @@ class Learner:
         """Return the mean loss of a batch under the parameters as they are."""
         batch = batch.to(self.theta.device)
         theta = self.theta.index_select(0, torch.cat([batch.columns, self.dense_columns]))
-        raw, _ = forward(batch, theta, self.intercept[0], self._mask)
+        raw = forward(batch, theta, self.intercept[0], self._mask).raw
         return self.loss.loss(batch.target[None], raw.T).sum(0) @ batch.weight / batch.weight.sum()
 
     def parameters(self) -> FMParameters:

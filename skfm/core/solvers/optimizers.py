@@ -18,7 +18,6 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 
 class Step(NamedTuple):
@@ -108,7 +107,8 @@ class AdaGrad(Optimizer):
     learning_rate = 0.25
 
     def slots(self, theta: Tensor, n_outputs: int) -> list[Tensor]:
-        return [theta.new_ones(len(theta), 2 * n_outputs)]
+        width = theta.shape[1]
+        return [theta.new_ones(len(theta), width if width == n_outputs else 2 * n_outputs)]
 
     def update(self, theta: Tensor, slots: list[Tensor], step: Step) -> None:
         self._move(theta, slots[0], step)
@@ -118,7 +118,7 @@ class AdaGrad(Optimizer):
         n_outputs = step.curvature.shape[1]
         squares.add_(pool(step.gradient.square(), n_outputs))
         r = root(squares, step)
-        descend(theta, step.gradient, spread(r, theta.shape[1] // n_outputs), step.penalty)
+        descend(theta, step.gradient, spread(r, n_outputs, theta.shape[1]), step.penalty)
         return r
 
 
@@ -170,9 +170,10 @@ class FTRL(AdaGrad):
 
     def update(self, theta: Tensor, slots: list[Tensor], step: Step) -> None:
         squares, z, r = slots
-        linear = slice(None, None, theta.shape[1] // step.curvature.shape[1])
+        n_outputs = step.curvature.shape[1]
+        linear = slice(None, None, theta.shape[1] // n_outputs)
         before = theta[:, linear].clone()
-        grown = torch.maximum(r, self._move(theta, squares, step)[:, ::2])
+        grown = torch.maximum(r, self._move(theta, squares, step)[:, :: squares.shape[1] // n_outputs])
         z.add_(step.gradient[:, linear]).sub_((grown - r) * before)
         r.copy_(grown)
         l2 = 0 if step.l2 is None else step.l2
@@ -183,12 +184,12 @@ class FTRL(AdaGrad):
 def pool(rows: Tensor, n_outputs: int) -> Tensor:
     """Return the linear weight and the mean over the factors of each output, (n_columns, 2 * n_outputs).
 
-    Zero is the mean over no factors. A product with a small matrix would say the same, and take three times as long.
+    Without factors these are the rows. A product with a small matrix would say the same, and take three times as long.
     """
     size = rows.shape[1] // n_outputs
-    shaped = rows.view(-1, size)
     if size == 1:
-        return pad(shaped, (0, 1)).view(-1, 2 * n_outputs)
+        return rows
+    shaped = rows.view(-1, size)
     means = shaped @ _mean(size, rows.dtype, rows.device)
     return torch.stack([shaped[:, 0], means], 1).view(-1, 2 * n_outputs)
 
@@ -200,12 +201,15 @@ def _mean(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return mean
 
 
-def spread(pooled: Tensor, size: int) -> Tensor:
-    """Return rows in which each factor has the mean that `pool` has made of them."""
+def spread(pooled: Tensor, n_outputs: int, width: int) -> Tensor:
+    """Return rows of a width in which each factor has the mean that `pool` has made of them."""
+    size = width // n_outputs
+    if size == 1:
+        return pooled.clone()
     pairs = pooled.view(-1, 2)
     rows = pairs[:, 1:].expand(-1, size).contiguous()
     rows[:, 0] = pairs[:, 0]
-    return rows.view(-1, size * pooled.shape[1] // 2)
+    return rows.view(-1, width)
 
 
 def root(squares: Tensor, step: Step) -> Tensor:

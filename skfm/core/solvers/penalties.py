@@ -83,9 +83,11 @@ class Penalties:
         #: What is not known of the other factors of a row, in columns of each field, as ``l2``.
         self.doubt = torch.zeros_like(self.l2)
         self.next_update = FIRST_UPDATE
-        # Where a column of each field finds, for each output, its penalties and its doubt.
-        first = torch.arange(n_fields * n_outputs, dtype=torch.int32, device=like.device)
-        self._rows = torch.stack([first, first + len(first)], 1).view(n_fields, -1)
+        if self.learns:
+            # Where each column finds, for each output, its penalties and its doubt.
+            first = torch.arange(n_fields * n_outputs, dtype=torch.int32, device=like.device)
+            pairs = torch.stack([first, first + len(first)], 1).view(n_fields, -1)
+            self._rows = take_rows(pairs, fields)
 
     def begin(self, entries_per_row: float) -> None:
         """Set the precisions to begin with, for rows of so many non-zeros."""
@@ -112,7 +114,7 @@ class Penalties:
         if not self.learns:
             return self.l2 * share
         # A sum of two rows of a small table, with weights.
-        rows = take_rows(self._rows, self._fields.index_select(0, columns))
+        rows = take_rows(self._rows, columns)
         weights = torch.stack([share.expand_as(curvature), curvature], 2)
         table = torch.cat([self.l2.view(-1, size), self.doubt.view(-1, size)])
         found = embedding_bag(rows.view(-1, 2), table, mode="sum", per_sample_weights=weights.view(-1, 2))
