@@ -28,7 +28,7 @@ class Record:
     """What a run leaves behind: the numbers of every sweep and the state worth keeping.
 
     The state is that of the lowest validation loss, or the last one where there is no
-    validation. It is a copy, since solvers change their tensors in place. Of a sampler all draws are kept.
+    validation. It is copied before the next sweep, which changes the tensors in place. Of a sampler all draws are kept.
 
     Attributes
     ----------
@@ -46,6 +46,7 @@ class Record:
             self.history["validation_loss"] = self.validation
         self.failure: Exception | None = None
         self._kept: Iterate | None = None
+        self._is_borrowed = False
         self._best = 0
         self._fit = 0.0
         self._settles = True
@@ -82,9 +83,16 @@ class Record:
             self.keep(iterate)
 
     def keep(self, iterate: Iterate) -> None:
-        """Take a copy of the state worth keeping."""
-        posterior = None if iterate.posterior is None else iterate.posterior.clone()
-        self._kept = iterate._replace(parameters=iterate.parameters.clone(), posterior=posterior)
+        """Take a state as the one worth keeping."""
+        self._kept, self._is_borrowed = iterate, True
+
+    def secure(self) -> None:
+        """Copy the state worth keeping, if the next sweep writes over it."""
+        if self._kept is None or not self._is_borrowed:
+            return
+        posterior = None if self._kept.posterior is None else self._kept.posterior.clone()
+        self._kept = self._kept._replace(parameters=self._kept.parameters.clone(), posterior=posterior)
+        self._is_borrowed = False
 
     def converged(self, tol: float) -> bool:
         """Whether the last two sweeps each changed the objective by less than the ``tol``-th part of the fit.
@@ -182,6 +190,7 @@ def train(
         with _progress_bar(verbose, max_iter, solver, problem.source) as bar:
             while record.n_iter < max_iter:
                 callbacks.begin_sweep()
+                record.secure()
                 iterate = _next_finite(sweeps)
                 record.add(iterate, None if validation is None else validation.loss(iterate))
                 if bar is not None:
