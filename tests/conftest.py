@@ -31,6 +31,8 @@ def _data_path(name):
 def pytest_runtest_setup(item):
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
+    if item.get_closest_marker("torch_graphs") and not hasattr(torch.export.Dim, "DYNAMIC"):
+        pytest.skip("needs torch 2.6")
     for marker in item.iter_markers("needs_data"):
         if _data_path(*marker.args) is None:
             pytest.skip(f"needs {marker.args[0]} in the folder that SKFM_TEST_DATA names")

@@ -139,6 +139,7 @@ def test_modules_travel(tmp_path):
     assert np.array_equal(model.predict_proba(X), before)
 
 
+@pytest.mark.torch_graphs
 @pytest.mark.parametrize("strict", [True, False])
 def test_modules_are_exported(strict):
     """Probabilities over a posterior too, for any number of rows."""

@@ -18,6 +18,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf"),
     # And it uses what torch deprecates.
     pytest.mark.filterwarnings("ignore:`torch.jit.script"),
+    # And it speaks of its own settings.
+    pytest.mark.filterwarnings("ignore:Skipping serialization of skipfiles_inline_module_allowlist"),
 ]
 
 needs_compiler = pytest.mark.skipif(
@@ -33,6 +35,7 @@ def with_duplicates():
 
 
 @needs_compiler
+@pytest.mark.torch_graphs
 @pytest.mark.parametrize(
     ("sparse", "rows"), [(True, "triplet"), (False, "triplet"), (False, "dense"), (True, "coo")]
 )
@@ -53,6 +56,7 @@ def test_compiled(sparse, rows):
         assert_close(found[name], wanted[name], rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.torch_graphs
 @pytest.mark.parametrize("binary", [True, False])
 @pytest.mark.parametrize("strict", [True, False])
 def test_exported(binary, strict):
