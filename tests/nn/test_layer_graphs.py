@@ -25,6 +25,7 @@ pytestmark = [
 needs_compiler = pytest.mark.skipif(
     shutil.which(os.environ.get("CXX", "g++")) is None, reason="torch.compile needs a C++ compiler on a CPU"
 )
+torch_tells_exporting = hasattr(torch.compiler, "is_exporting")
 
 
 def with_duplicates():
@@ -51,7 +52,8 @@ def test_compiled(sparse, rows):
     output = compiled(input)
     assert_close(output, expected, rtol=1e-12, atol=1e-12)
     found = gradients(layer, output)
-    assert layer.factors.weight.grad.is_sparse == sparse
+    # torch 2.6 does not tell exporting from compiling, and an exported graph has no place for sparse gradients.
+    assert layer.factors.weight.grad.is_sparse == (sparse and (rows == "coo" or torch_tells_exporting))
     for name in wanted:
         assert_close(found[name], wanted[name], rtol=1e-12, atol=1e-12)
 
