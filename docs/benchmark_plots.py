@@ -56,7 +56,8 @@ def clicks():
         axes.plot(seconds, loss, "s", color=OTHERS, label="modern-fm, best of nine")
         axes.set_title(f"{columns} columns, {n_factors} factors", fontsize="medium")
         axes.margins(0.12)
-        axes.set_xlim(left=0)
+    # Only now, since a limit that is set stays as it is, for all panels.
+    panels.flat[0].set_xlim(left=0)
     figure.supxlabel("CPU seconds of the fit", fontsize="medium")
     figure.supylabel("log loss", fontsize="medium")
     figure.legend(*panels.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
