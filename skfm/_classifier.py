@@ -468,9 +468,9 @@ class FMClassifier(ClassifierMixin, BaseFM):
         """Predict the probability of each class.
 
         With a posterior ("vb", "mcmc") probabilities are expected values over it, closer to 1/2 the less
-        is known about the columns of a sample, so that under "vb" two samples of almost the same score can change
-        places. Those of more than two classes are a softmax under the minibatch solvers, else the probabilities of each
-        against the rest, normalized. The hinge losses have none.
+        is known about the columns of a sample, so that under "vb" samples of almost the same score can stand in
+        another order. Those of more than two classes are a softmax under the minibatch solvers, else the probabilities
+        of each against the rest, normalized. The hinge losses have none.
 
         Parameters
         ----------

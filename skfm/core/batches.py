@@ -133,6 +133,7 @@ def _cut(
     n_batches = -(-n_rows // batch_size)
     starts = [*range(0, n_rows, batch_size), n_rows]
     indptr = design.indptr
+    lengths = indptr.diff()
     # Numbers of batch and column in one key; sorting int32 is twice as fast.
     wide = torch.int32 if n_batches * n_features < 1 << 31 else torch.int64
     keys = design.indices.to(wide)
@@ -146,7 +147,7 @@ def _cut(
         columns, distinct_bounds = distinct % n_features, torch.searchsorted(distinct, edges).tolist()
     entry_bounds = indptr[starts].tolist()
     values = design.values
-    length, lengths = design.row_length, indptr.diff()
+    entries = lengths.to(weight.dtype) + design.dense.shape[0]
     for i in range(n_batches):
         first, last = starts[i], starts[i + 1]
         a, b = distinct_bounds[i], distinct_bounds[i + 1]
@@ -154,10 +155,7 @@ def _cut(
         offsets = torch.zeros(b - a + 1, dtype=torch.int32, device=device)
         offsets[1:] = ends[a:b] - e
         batch_weight = weight[first:last]
-        if length is None:
-            mean = float(batch_weight @ lengths[first:last].to(weight.dtype) / batch_weight.sum())
-        else:
-            mean = float(length)
+        mean = (batch_weight @ entries[first:last]) / batch_weight.sum()
         yield Batch(
             columns=columns[a:b],
             offsets=(indptr[first : last + 1] - e).int(),
@@ -169,7 +167,7 @@ def _cut(
             dense=design.dense[:, first:last].T.contiguous(),
             target=target[first:last],
             weight=batch_weight,
-            entries_per_row=mean + design.dense.shape[0],
+            entries_per_row=float(mean),
         )
 
 

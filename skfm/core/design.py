@@ -185,12 +185,8 @@ class DesignMatrix:
             indices = self.indices.index_select(0, places)
             values = None if self.values is None else self.values.index_select(0, places)
         shape = (n_taken, self.shape[1])
-        taken = DesignMatrix(
-            shape, indptr, indices, values, self.dense.index_select(1, rows), self.dense_columns
-        )
-        if length is not None:
-            taken.row_length = length
-        return taken
+        dense = self.dense.index_select(1, rows)
+        return DesignMatrix(shape, indptr, indices, values, dense, self.dense_columns)
 
     @cached_property
     def row_length(self) -> int | None:

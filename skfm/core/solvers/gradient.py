@@ -89,9 +89,9 @@ def forward(batch: Batch, theta: Tensor, intercept: Tensor, mask: Tensor) -> For
     shaped = sums.reshape(n_rows, n_outputs, width // n_outputs)
     linear = intercept + shaped[:, :, 0]
     shaped[:, :, 0] = 1
-    squares = shaped.square()
-    pairs = (squares.view(n_rows, width) @ mask).sub_(self_interactions)
-    return Forward(torch.add(linear, pairs, alpha=0.5), shaped, squares)
+    squared = shaped.square()
+    pairs = (squared.view(n_rows, width) @ mask).sub_(self_interactions)
+    return Forward(torch.add(linear, pairs, alpha=0.5), shaped, squared)
 
 
 def backward(batch: Batch, theta: Tensor, sums: Tensor, delta: Tensor, omega: Tensor) -> Backward:
