@@ -28,7 +28,7 @@ GALLERY ?= 1
 BENCH ?= $(sort $(wildcard benchmarks/[a-z]*.py))
 
 # The modules that define the public classes and functions, whose docstrings have to be complete.
-PUBLIC_MODULES = $(wildcard $(addprefix skfm/,_base.py _fitted.py _posterior.py _regressor.py _classifier.py \
+PUBLIC_MODULES = $(wildcard $(addprefix skfm/,_base.py _regressor.py _classifier.py fitted/mixin.py fitted/posterior.py \
 	datasets/_factorization.py datasets/_movielens.py datasets/_tables.py inspection/_explain.py inspection/_strength.py inspection/_*display.py \
 	io/_model_file.py io/_libfm.py io/_libffm.py io/_libsvm.py nn/_layer.py nn/_lazy.py onnx/_export.py \
 	streaming/_chunks.py streaming/_svmlight.py streaming/_arrow.py streaming/_parquet.py streaming/_read_ahead.py))

@@ -1,8 +1,8 @@
 """Factorization machines for scikit-learn, on PyTorch."""
 
 from ._classifier import FMClassifier
-from ._posterior import PosteriorDraws
 from ._regressor import FMRegressor
+from .fitted.posterior import PosteriorDraws
 
 __version__ = "0.1.0.dev0"
 

@@ -15,21 +15,29 @@ from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 
-from ._callbacks import CallbackSupportMixin, FitCallbacks
-from ._categories import LIST_WEIGHTS
-from ._checkpoint import Checkpoint
-from ._chunked import ChunkedBatches, ChunkedValidation, Stream, identity_of, open_stream
-from ._draws import last_state, warn_if_chains_disagree
-from ._fitted import FittedMixin
-from ._input import Rows, check_rows, check_validation_rows, split_rows
-from ._online import as_tensors, describe_again, lasting, learn_online, online_state
-from ._state import OPTIONAL, fitted_attributes, fitted_parameters
-from ._targets import Target
-from ._task import Start, describe, describe_validation, settings, starting_point, supported_solver
-from ._training import Record, train
-from .core.device import resolve_device
+from .core.matrix.device import resolve_device
 from .core.solvers import SOLVERS, Solver
+from .data.categories import LIST_WEIGHTS
+from .data.targets import Target
+from .data.validation import Rows, check_rows, check_validation_rows, split_rows
+from .fitted.draws import last_state
+from .fitted.mixin import FittedMixin
+from .fitted.state import fitted_parameters
 from .streaming import Chunks
+from .training.callbacks import CallbackSupportMixin, FitCallbacks
+from .training.checkpoint import Checkpoint
+from .training.loop import Record, train
+from .training.partial_fit import as_tensors, describe_again, lasting, learn_online, online_state
+from .training.problem import (
+    Start,
+    describe,
+    describe_validation,
+    settings,
+    starting_point,
+    supported_solver,
+)
+from .training.result import OPTIONAL, fitted_attributes, warn_if_chains_disagree
+from .training.stream import ChunkedBatches, ChunkedValidation, Stream, identity_of, open_stream
 
 
 def all_or_nothing(fit: Callable) -> Callable:

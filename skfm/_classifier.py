@@ -7,11 +7,11 @@ from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
-from ._averages import draw_probabilities, draw_scores
 from ._base import BaseFM, all_or_nothing, learns_online
-from ._predictive import class_probabilities
-from ._state import fitted_model, predict_raw, predict_variance
-from ._targets import Labels, OrderedLabels
+from .data.targets import Labels, OrderedLabels
+from .fitted.draw_predictions import draw_probabilities, draw_scores
+from .fitted.predictors import class_probabilities
+from .fitted.state import fitted_model, predict_raw, predict_variance
 
 
 def _has_probabilities(estimator: FMClassifier) -> bool:
@@ -551,7 +551,7 @@ class FMClassifier(ClassifierMixin, BaseFM):
         estimator : FMClassifier
             Fitted, without a sweep made.
         """
-        from ._adoption import adopt, n_factors_of
+        from .training.from_module import adopt, n_factors_of
 
         labels = np.unique(classes)
         if len(labels) < 2 or len(labels) != len(classes) or not (labels == np.asarray(classes)).all():

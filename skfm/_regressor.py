@@ -10,9 +10,9 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from ._base import BaseFM, all_or_nothing, learns_online
-from ._predictive import check_quantiles, predict_mean, predictive
-from ._targets import Levels, Numbers, Target
-from .core.losses import LOSSES
+from .core.observation.losses import LOSSES
+from .data.targets import Levels, Numbers, Target
+from .fitted.predictors import check_quantiles, predict_mean, predictive
 
 REGRESSION_LOSSES = (
     "squared_error",
@@ -499,7 +499,7 @@ class FMRegressor(RegressorMixin, BaseFM):
         estimator : FMRegressor
             Fitted, without a sweep made.
         """
-        from ._adoption import adopt, n_factors_of
+        from .training.from_module import adopt, n_factors_of
 
         parameters = {"n_factors": n_factors_of(module), "solver": "adagrad", **parameters}
         return adopt(cls(**parameters), module, None)

@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from skfm import FMClassifier, FMRegressor
-from skfm.core.device import compute_dtype, prediction_device, resolve_device
+from skfm.core.matrix.device import compute_dtype, prediction_device, resolve_device
 from skfm.core.solvers import SOLVERS
 
 RNG = np.random.default_rng(0)

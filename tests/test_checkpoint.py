@@ -14,9 +14,10 @@ from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from test_streams import chunks_of, data
 
-from skfm import FMClassifier, FMRegressor, _checkpoint
-from skfm._checkpoint import Checkpoint
+from skfm import FMClassifier, FMRegressor
 from skfm.streaming import Chunks
+from skfm.training import checkpoint as _checkpoint
+from skfm.training.checkpoint import Checkpoint
 
 SOLVERS = ["adagrad", "adam", "ftrl", "sgd"]
 LABELS = data("log_loss", 3)

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.testing import assert_array_equal
 from scipy import sparse
+from skfm.core.solvers.minibatch.run.trainer import Learner
 from sklearn.base import clone
 from sklearn.datasets import dump_svmlight_file
 from sklearn.model_selection import GridSearchCV, train_test_split
@@ -21,7 +22,6 @@ from test_minibatch_estimators import MINIBATCH, SOME_LOSSES, assert_same_parame
 from test_streams import chunks_of, data
 
 from skfm import FMClassifier, FMRegressor
-from skfm.core.solvers.learner import Learner
 from skfm.streaming import Chunks, ParquetChunks, SvmlightChunks
 
 X, Y = data()

@@ -23,8 +23,8 @@ from sklearn.base import clone
 from sklearn.metrics import log_loss
 
 from skfm import FMClassifier, FMRegressor
-from skfm.core import plan
-from skfm.core.solvers import pairs
+from skfm.core.matrix import tiles as plan
+from skfm.core.solvers.block.run import pairs
 from skfm.datasets import make_factorization
 
 # ------------------------------------------------------------------------------- means over the draws

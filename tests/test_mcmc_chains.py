@@ -10,12 +10,12 @@ from scipy.special import expit, ndtr
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-import skfm._draws
+import skfm.fitted.draws
 from skfm import FMClassifier, FMRegressor
-from skfm._draws import last_state
-from skfm._training import FEWEST_SWEEPS
 from skfm.core.solvers import mcmc
+from skfm.fitted.draws import last_state
 from skfm.streaming import Chunk, Chunks
+from skfm.training.loop import FEWEST_SWEEPS
 
 # ---------------------------------------------------------------------------------------------- chains
 
@@ -43,7 +43,10 @@ def test_chains_that_disagree_are_told_of():
     y = plant(X)
     with pytest.warns(ConvergenceWarning, match=r"chains disagree: R-hat of the .* after 8 sweeps.* Raise"):
         model = sampler(n_factors=8, n_chains=4, max_iter=8, burn_in=0).fit(X, y)
-    assert max(v[-1] for k, v in model.history_.items() if k.startswith("r_hat")) > skfm._draws.LARGEST_R_HAT
+    assert (
+        max(v[-1] for k, v in model.history_.items() if k.startswith("r_hat"))
+        > skfm.fitted.draws.LARGEST_R_HAT
+    )
     # No warning where they agree, which one chain always does.
     sampler(n_factors=8, max_iter=8, burn_in=0).fit(X, y)
     easy = sampler(n_factors=1, n_chains=4, max_iter=400).fit(X[:, :6], plant(X[:, :6], noise=3.0))
@@ -54,7 +57,7 @@ def test_chains_that_disagree_are_told_of():
 
 def test_any_limit_of_r_hat_can_be_missed(monkeypatch):
     X = one_hot()
-    monkeypatch.setattr(skfm._draws, "LARGEST_R_HAT", 0.5)
+    monkeypatch.setattr(skfm.fitted.draws, "LARGEST_R_HAT", 0.5)
     with pytest.warns(ConvergenceWarning, match="which should be below 0.5"):
         sampler(n_chains=2, max_iter=30).fit(X, plant(X))
 

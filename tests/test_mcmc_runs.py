@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from skfm import FMRegressor
-from skfm._training import Record
 from skfm.core.solvers.base import Iterate
 from skfm.datasets import make_factorization
+from skfm.training.loop import Record
 
 X, Y = make_factorization(150, (6, 5), n_factors=2, noise=1.0, random_state=0)
 

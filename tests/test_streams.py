@@ -9,14 +9,14 @@ import textwrap
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from skfm.core.solvers.minibatch.run.trainer import Learner
 from sklearn.base import clone
 from sklearn.datasets import dump_svmlight_file
 
 from skfm import FMClassifier, FMRegressor
-from skfm import _checkpoint as checkpoint_module
-from skfm.core.solvers.learner import Learner
 from skfm.datasets import make_factorization
 from skfm.streaming import Chunks, SvmlightChunks
+from skfm.training import checkpoint as checkpoint_module
 
 MINIBATCH = pytest.mark.parametrize("solver", ["adagrad", "adam", "ftrl", "sgd"])
 REGRESSION = ["squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma"]

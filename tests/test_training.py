@@ -12,11 +12,11 @@ from sklearn.datasets import load_diabetes
 from sklearn.exceptions import ConvergenceWarning
 
 from skfm import FMClassifier, FMRegressor
-from skfm._callbacks import NoCallbacks
-from skfm._training import train
-from skfm.core.parameters import FMParameters, Posterior
+from skfm.core.matrix.parameters import FMParameters, Posterior
 from skfm.core.solvers import SOLVERS
 from skfm.core.solvers.base import Iterate
+from skfm.training.callbacks import NoCallbacks
+from skfm.training.loop import train
 
 ALL_SOLVERS = pytest.mark.parametrize("solver", sorted(SOLVERS))
 

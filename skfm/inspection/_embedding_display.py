@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
-from .._frames import frame_encoder
+from ..data.frames import frame_encoder
 from ._groups import check_model, output_of
 
 

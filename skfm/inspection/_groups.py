@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from .._base import BaseFM
-from .._frames import frame_encoder
+from ..data.frames import frame_encoder
 
 
 class Groups(NamedTuple):

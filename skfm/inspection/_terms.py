@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from .._frames import frame_encoder
-from .._state import fitted_parameters
-from .._units import Units
+from ..data.frames import frame_encoder
+from ..data.scaling import Units
+from ..fitted.state import fitted_parameters
 from ._groups import Groups
 
 #: Numbers of a temporary array.

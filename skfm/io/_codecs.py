@@ -8,7 +8,14 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from ._array_codecs import LONG, ArrayCodec, LongListCodec, NumpyScalarCodec, ObjectArrayCodec, TextCodec
+from ._array_codecs import (
+    LONG,
+    ArrayCodec,
+    LongListCodec,
+    NumpyScalarCodec,
+    ObjectArrayCodec,
+    TextCodec,
+)
 from ._codec import SCALARS, Codec, Decoder, Encoder, expect
 from ._encoder_codec import OneHotCodec
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.preprocessing import OneHotEncoder
 
-from .._categories import one_hot, rare_categories
+from ..data.categories import one_hot, rare_categories
 from ._codec import Codec, Decoder, Encoder, expect
 
 

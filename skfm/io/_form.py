@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from sklearn.base import is_classifier
 
-from .._online import lasting
 from ..core.solvers import SOLVERS
+from ..training.partial_fit import lasting
 from ._checks import check_count, check_keys
 from ._online_form import check_online
 from ._parts import PARTS, Sizes

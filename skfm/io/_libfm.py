@@ -12,11 +12,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._classifier import FMClassifier
 from .._files import open_file, write_text
-from .._given import fitted_with
 from .._regressor import FMRegressor
-from .._state import fitted_parameters
-from ..core.parameters import FMParameters
+from ..core.matrix.parameters import FMParameters
+from ..fitted.state import fitted_parameters
 from ..streaming._checks import check_float_type
+from ..training.from_parameters import fitted_with
 from ._libfm_text import Reader, Sections, lines_of
 
 #: The losses with which each kind of model can be read, and written under ``loss`` of the same link.

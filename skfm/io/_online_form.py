@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._units import as_tensor
-from ..core.design import DesignMatrix
-from ..core.parameters import FMParameters
+from ..core.matrix.design import DesignMatrix
+from ..core.matrix.parameters import FMParameters
 from ..core.solvers import SOLVERS
 from ..core.solvers.base import Problem, Settings
+from ..data.scaling import as_tensor
 from ._checks import check_array, check_count, check_keys
 from ._parts import Sizes
 

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.preprocessing import OneHotEncoder
 
-from .._categories import LIST_WEIGHTS
-from .._coding import Coding
-from .._draws import UserDraws
-from .._frame_columns import CATEGORY, LIST, NUMERIC
-from .._frames import FrameEncoder
-from ..core.augmentation import AUGMENTATIONS
-from ..core.parameters import Posterior
+from ..core.matrix.parameters import Posterior
+from ..core.observation.augmentation import AUGMENTATIONS
+from ..data.categories import LIST_WEIGHTS
+from ..data.columns import CATEGORY, LIST, NUMERIC
+from ..data.frames import FrameEncoder
+from ..data.target_transform import Coding
+from ..fitted.draws import UserDraws
 from ._checks import check_array, check_count, check_keys, check_number
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..core.design import Columns, DesignMatrix
+from ..core.matrix.design import Columns, DesignMatrix
 
 
 class Entries(NamedTuple):

@@ -24,9 +24,9 @@ from skl2onnx.algebra.onnx_ops import (
 )
 from skl2onnx.common.data_types import guess_proto_type
 
-from .._draws import drawn_factors, draws_of
-from .._state import fitted_model, fitted_parameters
-from ..core.parameters import FMParameters
+from ..core.matrix.parameters import FMParameters
+from ..fitted.draws import drawn_factors, draws_of
+from ..fitted.state import fitted_model, fitted_parameters
 from ._graph import Graph
 
 #: The least sum of probabilities that is divided by.

@@ -7,8 +7,8 @@ from typing import Any
 from sklearn.base import is_classifier
 
 from .._classifier import FMClassifier
-from .._frames import frame_encoder
 from .._regressor import FMRegressor
+from ..data.frames import frame_encoder
 
 
 def register_converters() -> None:

@@ -18,8 +18,8 @@ from skl2onnx.algebra.onnx_ops import (
 )
 from skl2onnx.common.data_types import FloatTensorType, guess_numpy_type, guess_proto_type
 
-from .._units import Units
-from ..core.parameters import FMParameters
+from ..core.matrix.parameters import FMParameters
+from ..data.scaling import Units
 
 
 class Graph:
@@ -91,7 +91,7 @@ class Graph:
         return self.op(OnnxAdd, raw, self.op(OnnxSub, squares, own))
 
     def variance(self, parameters: FMParameters, covariances: np.ndarray, intercept: np.ndarray) -> list[Any]:
-        """Return the variance of each output's raw prediction, (n_samples, 1): see `skfm.core.variance`.
+        """Return the variance of each output's raw prediction, (n_samples, 1): see `skfm.core.bayes.variance`.
 
         Parameters
         ----------

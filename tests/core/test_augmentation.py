@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from scipy import stats
 from scipy.special import expit, log_expit, log_ndtr, ndtr
 
-from skfm.core.augmentation import AUGMENTATIONS, MOST_COPIES, OrderedProbitRows, ProbitRows
+from skfm.core.observation.augmentation import AUGMENTATIONS, MOST_COPIES, OrderedProbitRows, ProbitRows
 
 ONE = torch.ones(1, dtype=torch.float64)
 LATENT = ["probit", "ordered_probit"]

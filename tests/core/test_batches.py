@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skfm.core import batches as batches_module
-from skfm.core.batches import Batch, Rows, make_batches
-from skfm.core.design import DesignMatrix
+from skfm.core.matrix import batches as batches_module
+from skfm.core.matrix.batches import Batch, Rows, make_batches
+from skfm.core.matrix.design import DesignMatrix
 
 seeds = st.integers(0, 2**32 - 1)
 KINDS = ["ragged", "uniform", "empty rows", "empty", "values", "uniform values", "dense", "mixed"]

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skfm.core import coloring
-from skfm.core.coloring import class_priority, color_columns, color_fields, one_hot_fields
+from skfm.core.matrix import coloring
+from skfm.core.matrix.coloring import class_priority, color_columns, color_fields, one_hot_fields
 
 
 def pattern_of(X, index_dtype=np.int32):
@@ -182,7 +182,7 @@ def test_bag_of_words_matches_sequential_first_fit(monkeypatch):
     check(X, classes)
     assert classes.tolist() == first_fit(X, priority).tolist()
     # however the work is cut
-    monkeypatch.setattr("skfm.core.coloring._STRETCH", 50)
+    monkeypatch.setattr("skfm.core.matrix.coloring._STRETCH", 50)
     assert torch.equal(classes, color_columns(*pattern, priority))
 
 

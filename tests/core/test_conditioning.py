@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skfm.core.conditioning import Conditioning
-from skfm.core.design import DesignMatrix
-from skfm.core.parameters import FMParameters, raw_prediction
+from skfm.core.matrix.design import DesignMatrix
+from skfm.core.matrix.parameters import FMParameters, raw_prediction
+from skfm.core.matrix.standardize import Conditioning
 
 
 def make_design(rng, n_rows=30, dtype=torch.float64, factor=1.0):

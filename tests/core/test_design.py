@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skfm.core.design import BINARY, DENSE_NUMERIC, SPARSE_NUMERIC, DesignMatrix
+from skfm.core.matrix.design import BINARY, DENSE_NUMERIC, SPARSE_NUMERIC, DesignMatrix
 
 DTYPES = ["float32", "float64", "int32", "int64", "bool", ">f8", ">f4", ">i4", "uint8"]
 

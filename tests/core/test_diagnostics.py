@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from skfm.core.diagnostics import effective_sample_size, split_r_hat
+from skfm.core.bayes.diagnostics import effective_sample_size, split_r_hat
 
 
 def autoregressive(rho, n_chains, n_draws, seed=0):

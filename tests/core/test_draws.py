@@ -5,8 +5,8 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from skfm.core.draws import Draws, Sample
-from skfm.core.parameters import FMParameters
+from skfm.core.bayes.draws import Draws, Sample
+from skfm.core.matrix.parameters import FMParameters
 
 CHAINS, OUTPUTS, FEATURES, FACTORS, LEVELS = 2, 3, 4, 5, 3
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.preprocessing import OneHotEncoder
 
-from skfm.core.fields import as_field_labels, discover_fields
+from skfm.core.matrix.fields import as_field_labels, discover_fields
 
 
 def discover(X, kinds=None, index_dtype=np.int32):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from skfm.core.likelihoods import LIKELIHOODS
+from skfm.core.observation.likelihoods import LIKELIHOODS
 
 NAMES = sorted(LIKELIHOODS)
 BINARY = ["log_loss", "probit"]

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize, minimize_scalar
 
-from skfm.core.losses import LOSSES, make_loss
-from skfm.core.losses import regression as losses
-from skfm.core.losses.classification import Hinge, Softmax, smoothed_shares
-from skfm.core.losses.regression import weighted_quantile
+from skfm.core.observation.losses import LOSSES, make_loss
+from skfm.core.observation.losses import regression as losses
+from skfm.core.observation.losses.classification import Hinge, Softmax, smoothed_shares
+from skfm.core.observation.losses.regression import weighted_quantile
 
 REGRESSION = ["squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma"]
 ROBUST = ["absolute_error", "huber", "quantile"]

@@ -10,9 +10,9 @@ import pytest
 import torch
 from scipy import sparse, stats
 
-from skfm.core.design import DesignMatrix
-from skfm.core.parameters import FMParameters, raw_prediction
-from skfm.core.sampled_priors import Hyperpriors, wishart
+from skfm.core.bayes.sampled_priors import Hyperpriors, wishart
+from skfm.core.matrix.design import DesignMatrix
+from skfm.core.matrix.parameters import FMParameters, raw_prediction
 from skfm.core.solvers.base import Problem, Settings
 from skfm.core.solvers.mcmc import MCMCRun
 

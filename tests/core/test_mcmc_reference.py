@@ -5,9 +5,9 @@ import pytest
 import torch
 from scipy import sparse, special
 
-from skfm.core.design import DesignMatrix
-from skfm.core.parameters import FMParameters
-from skfm.core.sampled_priors import Hyperpriors
+from skfm.core.bayes.sampled_priors import Hyperpriors
+from skfm.core.matrix.design import DesignMatrix
+from skfm.core.matrix.parameters import FMParameters
 from skfm.core.solvers.base import Problem, Settings
 from skfm.core.solvers.mcmc import MCMCRun
 

@@ -14,19 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize
-from torch.utils._python_dispatch import TorchDispatchMode
-
-from skfm import FMClassifier, FMRegressor
-from skfm.core.batches import Rows, make_batches
-from skfm.core.design import DesignMatrix
-from skfm.core.losses import make_loss
-from skfm.core.parameters import FMParameters, raw_prediction
-from skfm.core.solvers import SOLVERS, minibatch, sources
-from skfm.core.solvers.base import DivergenceError, Problem, Settings
-from skfm.core.solvers.learner import MOVES
-from skfm.core.solvers.minibatch import MinibatchRun
-from skfm.core.solvers.optimizers import OPTIMIZERS, SGD
-from skfm.core.solvers.sources import (
+from skfm.core.solvers.minibatch.run.batch_source import (
     BatchSource,
     PlannedBatches,
     auto_batch_size,
@@ -34,6 +22,20 @@ from skfm.core.solvers.sources import (
     cut,
     shuffled,
 )
+from skfm.core.solvers.minibatch.run.optimizers import OPTIMIZERS, SGD
+from skfm.core.solvers.minibatch.run.run import MinibatchRun
+from skfm.core.solvers.minibatch.run.trainer import MOVES
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from skfm import FMClassifier, FMRegressor
+from skfm.core.matrix.batches import Rows, make_batches
+from skfm.core.matrix.design import DesignMatrix
+from skfm.core.matrix.parameters import FMParameters, raw_prediction
+from skfm.core.observation.losses import make_loss
+from skfm.core.solvers import SOLVERS
+from skfm.core.solvers.base import DivergenceError, Problem, Settings
+from skfm.core.solvers.minibatch.run import batch_source as sources
+from skfm.core.solvers.minibatch.run import run as minibatch
 from skfm.datasets import make_factorization
 
 REGRESSION = ["squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma"]

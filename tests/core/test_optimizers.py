@@ -9,8 +9,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
-
-from skfm.core.solvers.optimizers import OPTIMIZERS, SGD, Optimizer, Step, descend, pool, root, spread
+from skfm.core.solvers.minibatch.run.optimizers import (
+    OPTIMIZERS,
+    SGD,
+    Optimizer,
+    Step,
+    descend,
+    pool,
+    root,
+    spread,
+)
 
 RULES = pytest.mark.parametrize("name", sorted(OPTIMIZERS))
 SHAPES = pytest.mark.parametrize(("n_outputs", "n_factors"), [(1, 0), (1, 3), (3, 0), (2, 2)])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.special import ndtr
 
-from skfm.core.ordinal import MOST_JOINT, CutPoints, bounds, with_ends
+from skfm.core.observation.cut_points import MOST_JOINT, CutPoints, bounds, with_ends
 
 
 def problem(seed, n_outputs=2, n_samples=60, n_levels=4, weighted=True):

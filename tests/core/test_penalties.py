@@ -8,15 +8,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
+from skfm.core.solvers.minibatch.run.optimizers import SGD
+from skfm.core.solvers.minibatch.run.penalties import Penalties
+from skfm.core.solvers.minibatch.run.trainer import Learner
 
-from skfm.core.batches import Rows, make_batches
-from skfm.core.design import DesignMatrix
-from skfm.core.losses import make_loss
-from skfm.core.parameters import FMParameters
-from skfm.core.solvers import penalties as module
-from skfm.core.solvers.learner import Learner
-from skfm.core.solvers.optimizers import SGD
-from skfm.core.solvers.penalties import Penalties
+from skfm.core.matrix.batches import Rows, make_batches
+from skfm.core.matrix.design import DesignMatrix
+from skfm.core.matrix.parameters import FMParameters
+from skfm.core.observation.losses import make_loss
+from skfm.core.solvers.minibatch.run import penalties as module
 
 FIELDS = torch.tensor([0, 0, 0, 1, 0, 1, 1, 2, 1, 0, 1])
 AUTO = pytest.mark.parametrize(("l2_linear", "l2_factors"), [("auto", "auto"), (3.0, "auto"), ("auto", 0.0)])

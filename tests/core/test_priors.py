@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from skfm.core.priors import FieldPriors
+from skfm.core.bayes.priors import FieldPriors
 
 
 def make_priors(rng, n_outputs=2, size=3, n_features=11, kind="full", dtype=torch.float64):

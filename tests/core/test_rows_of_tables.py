@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from skfm.core.tables import put_rows, take_rows
+from skfm.core.matrix.row_ops import put_rows, take_rows
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 4, 9])

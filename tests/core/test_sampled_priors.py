@@ -8,7 +8,7 @@ import torch
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from skfm.core.sampled_priors import SampledPriors, wishart
+from skfm.core.bayes.sampled_priors import SampledPriors, wishart
 
 SIZE, DEGREES = 3, 4.5
 FIELDS = torch.tensor([0, 0, 0, 1, 0, 1, 1, 2, 1, 0, 1, 3])

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 from scipy import stats
 from scipy.special import log_ndtr
 
-from skfm.core.sampling import (
+from skfm.core.bayes.sampling import (
     log_interval,
     log_ndtr_inverse,
     normal,

@@ -11,15 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.special import expit
+from skfm.core.solvers.block.run.engine import BlockState
+from skfm.core.solvers.block.run.pairs import PairEngine
+from skfm.core.solvers.block.run.tiles import TileEngine
 
-from skfm.core import plan
-from skfm.core.design import DesignMatrix
-from skfm.core.parameters import FMParameters, raw_prediction
-from skfm.core.solvers import SOLVERS, Problem, Settings, block, tiles
+from skfm.core.matrix import tiles as plan
+from skfm.core.matrix.design import DesignMatrix
+from skfm.core.matrix.parameters import FMParameters, raw_prediction
+from skfm.core.solvers import SOLVERS, Problem, Settings
 from skfm.core.solvers.als import ALSRun
-from skfm.core.solvers.engine import BlockState
-from skfm.core.solvers.pairs import PairEngine
-from skfm.core.solvers.tiles import TileEngine
+from skfm.core.solvers.block.run import run as block
+from skfm.core.solvers.block.run import tiles
 from skfm.core.solvers.vb import FACTORS_SCATTER, LINEAR_VARIANCE, VBRun, _fields_to_hold, covariance_kind
 from skfm.datasets import make_factorization
 
@@ -282,7 +284,7 @@ def test_moments_are_the_expectations(name, engine, kind, n_factors, small_tiles
     omega = torch.tensor(rng.gamma(2.0, 1.0, size=problem.target.shape))
     state = random_state(rng, problem, kind, n_factors)
     if engine == "pairs":
-        monkeypatch.setattr("skfm.core.solvers.pairs.BLOCK_FLOATS", {"cpu": 1})
+        monkeypatch.setattr("skfm.core.solvers.block.pairs.BLOCK_FLOATS", {"cpu": 1})
         built = block.make_engine(problem, state)
         assert isinstance(built, PairEngine)
     else:
@@ -735,10 +737,10 @@ def test_block_size_does_not_matter(name, kind, monkeypatch):
     large = make_run(problem, kind, start)
     monkeypatch.setattr(plan, "TILE_ENTRIES", {"cpu": 40})
     monkeypatch.setattr(plan, "SMALL_TILE", 8)
-    monkeypatch.setattr("skfm.core.solvers.pairs.BLOCK_FLOATS", {"cpu": 1})
+    monkeypatch.setattr("skfm.core.solvers.block.pairs.BLOCK_FLOATS", {"cpu": 1})
     for module in ("variance", "solvers.rows"):
         monkeypatch.setattr(f"skfm.core.{module}.CHUNK", 50)
-    monkeypatch.setattr("skfm.core.parameters.ROW_FLOATS", {"cpu": 50})
+    monkeypatch.setattr("skfm.core.matrix.parameters.ROW_FLOATS", {"cpu": 50})
     small = make_run(problem, kind, start)
     if name != "dense":
         assert len(small.engine.blocks) > len(large.engine.blocks)

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from skfm.core.design import DesignMatrix
-from skfm.core.parameters import FMParameters, Posterior
-from skfm.core.variance import prediction_variance
+from skfm.core.bayes.variance import prediction_variance
+from skfm.core.matrix.design import DesignMatrix
+from skfm.core.matrix.parameters import FMParameters, Posterior
 
 
 def random_posterior(rng, n_outputs, n_features, n_factors, kind):
@@ -96,7 +96,7 @@ def test_sum_over_pairs_of_terms(kind, monkeypatch):
     design = DesignMatrix.from_array(X, dtype=torch.float64, dense_columns=[1, 4])
     whole = prediction_variance(design, parameters, posterior)
     assert_allclose(whole[0], expected, rtol=1e-12)
-    monkeypatch.setattr("skfm.core.variance.CHUNK", 40)
+    monkeypatch.setattr("skfm.core.bayes.variance.CHUNK", 40)
     assert_allclose(prediction_variance(design, parameters, posterior), whole, rtol=1e-12)
 
 

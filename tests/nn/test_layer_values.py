@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from layers import N_FEATURES, double_loop, gradients, matrices, random_layer, triplet
 from torch.testing import assert_close
 
-from skfm.core.design import DesignMatrix
-from skfm.core.parameters import FMParameters, raw_prediction
+from skfm.core.matrix.design import DesignMatrix
+from skfm.core.matrix.parameters import FMParameters, raw_prediction
 
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
 

@@ -3,8 +3,8 @@
 from .als import ALS
 from .base import Iterate, Problem, Settings, Solver
 from .mcmc import MCMC
-from .minibatch import MinibatchSolver
-from .optimizers import OPTIMIZERS
+from .minibatch.optimizers import OPTIMIZERS
+from .minibatch.run import MinibatchSolver
 from .vb import VB
 
 SOLVERS: dict[str, Solver] = {

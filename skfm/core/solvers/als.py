@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..parameters import FMParameters
+from ..matrix.parameters import FMParameters
 from .base import Iterate, Problem, Settings
-from .block import BlockRun, BlockSolver, cholesky
+from .block.run import BlockRun, BlockSolver, cholesky
 
 #: What "auto" stands for, for a standardized target.
 L2_LINEAR, L2_FACTORS = 1.0, 10.0

@@ -5,17 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..design import DesignMatrix
-from ..draws import Draws, Sample
-from ..parameters import FMParameters, Posterior
-
-if TYPE_CHECKING:
-    from .sources import BatchSource
+from ..bayes.draws import Draws, Sample
+from ..matrix.batches import BatchSource
+from ..matrix.design import DesignMatrix
+from ..matrix.parameters import FMParameters, Posterior
 
 
 class DivergenceError(ArithmeticError):

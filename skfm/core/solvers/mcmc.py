@@ -20,14 +20,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..augmentation import AUGMENTATIONS
-from ..diagnostics import effective_sample_size, split_r_hat
-from ..draws import Draws, Sample
-from ..parameters import FMParameters, all_finite
-from ..sampled_priors import Hyperpriors, SampledPriors
-from ..sampling import normal, normal_given
+from ..bayes.diagnostics import effective_sample_size, split_r_hat
+from ..bayes.draws import Draws, Sample
+from ..bayes.sampled_priors import Hyperpriors, SampledPriors
+from ..bayes.sampling import normal, normal_given
+from ..matrix.parameters import FMParameters, all_finite
+from ..observation.augmentation import AUGMENTATIONS
 from .base import Iterate, Problem, Settings
-from .block import BlockRun, BlockSolver, cholesky
+from .block.run import BlockRun, BlockSolver, cholesky
 
 #: Precisions of the priors at first, in standardized units: a chain begins with small factors, and makes a few
 #: sweeps from large ones to see whether it has missed something. From small ones it finds a better place where the

@@ -19,11 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..design import BINARY
-from ..parameters import FMParameters
-from ..priors import FieldPriors
+from ..bayes.priors import FieldPriors
+from ..matrix.design import BINARY
+from ..matrix.parameters import FMParameters
 from .base import Iterate, Problem, Settings
-from .block import BlockRun, BlockSolver, cholesky
+from .block.run import BlockRun, BlockSolver, cholesky
 
 #: Where variances and priors start, in standardized units. Wide priors find the factors soonest.
 INITIAL_VARIANCE = 0.01

@@ -1,0 +1,1 @@
+"""Priors, sampling, draws and variances."""

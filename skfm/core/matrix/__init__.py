@@ -1,0 +1,1 @@
+"""Matrices of the data: sparse designs, batches, tiles, fields."""

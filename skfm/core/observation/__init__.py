@@ -1,0 +1,1 @@
+"""Observation models: how the target depends on the raw prediction."""

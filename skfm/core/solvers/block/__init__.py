@@ -1,0 +1,1 @@
+"""Block solvers: closed-form updates of whole columns."""

@@ -1,0 +1,1 @@
+"""Minibatch solvers: stochastic gradients."""

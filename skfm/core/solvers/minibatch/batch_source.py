@@ -1,0 +1,84 @@
+"""Where the batches of an epoch come from, how large they are and how many epochs a run has if nobody says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...matrix.batches import Batch, BatchSource, Rows, make_batches
+
+#: Up to so many rows are one batch, and so many epochs then.
+SMALL, SMALL_EPOCHS = 256, 100
+#: Rows of a batch for a million rows, the power of their number that it grows by, and its bounds. Larger batches are
+#: faster, and with the epochs below as good; with smaller ones, few rows still make some hundred steps.
+BATCH_SIZE, POWER, BATCH_SIZES = 6144, 0.7, (64, 8192)
+#: Rows of a batch of a stream, which may be gone through once only: with larger ones that would teach a little less.
+STREAM_BATCH_SIZE = 4096
+#: Epochs over a million rows and more; fewer rows take more of them.
+EPOCHS, MILLION = 3, 1_000_000
+
+
+def auto_epochs(n_samples: int | None) -> int:
+    """Return the number of epochs for so many rows, None for a stream of unknown length."""
+    if n_samples is not None and n_samples <= SMALL:
+        return SMALL_EPOCHS
+    return round(EPOCHS * max(1.0, MILLION / (n_samples or MILLION)) ** 0.4)
+
+
+def auto_batch_size(n_samples: int | None) -> int:
+    """Return a multiple of 64 that grows with the number of rows, None for a stream of unknown length."""
+    if n_samples is None:
+        return STREAM_BATCH_SIZE
+    if n_samples <= SMALL:
+        return SMALL
+    smallest, largest = BATCH_SIZES
+    wanted = BATCH_SIZE * (n_samples / MILLION) ** POWER
+    return int(min(largest, max(smallest, smallest * round(wanted / smallest))))
+
+
+def shuffled(n: int, *seed: int) -> Tensor:
+    """Return a permutation, drawn on the CPU so that all devices see the same."""
+    state = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
+    return torch.randperm(n, generator=torch.Generator().manual_seed(state >> 1))
+
+
+def cut(rows: Rows, batch_size: int | str, *seed: int, shuffle: bool) -> list[Batch]:
+    """Return a chunk in batches, in an order of its own; "auto" is the size for streams."""
+    size = auto_batch_size(None) if isinstance(batch_size, str) else batch_size
+    n_samples = rows.design.shape[0]
+    order = None
+    if shuffle and n_samples > size:
+        order = shuffled(n_samples, *seed).to(rows.design.device)
+    return list(make_batches(rows, size, order))
+
+
+class PlannedBatches(BatchSource):
+    """Batches of rows in memory, laid out once, in another order every epoch.
+
+    Parameters
+    ----------
+    rows : Rows
+    batch_size : int
+    seed : int
+    shuffle : bool
+    pin : bool
+        Whether to keep the batches in pinned memory, from where a GPU takes them one by one.
+    """
+
+    n_segments = 1
+
+    def __init__(self, rows: Rows, batch_size: int, seed: int, *, shuffle: bool, pin: bool = False) -> None:
+        batches = cut(rows, batch_size, seed, shuffle=shuffle)
+        self._batches = [batch.pin() for batch in batches] if pin else batches
+        self._seed, self._shuffle = seed, shuffle
+
+    def segments(self, epoch: int, start: int = 0) -> Iterator[list[Batch]]:
+        if start:
+            return
+        batches = self._batches
+        if self._shuffle:
+            batches = [batches[i] for i in shuffled(len(batches), self._seed, 1 + epoch).tolist()]
+        yield batches

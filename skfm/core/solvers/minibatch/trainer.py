@@ -1,0 +1,235 @@
+"""The state of a minibatch run, and the step that a batch moves it by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...matrix.batches import Batch
+from ...matrix.parameters import FMParameters, all_finite
+from ...matrix.row_ops import put_rows, take_rows
+from ...observation.losses import Loss
+from .gradient import backward, factor_mask, forward
+from .optimizers import Optimizer, Step
+from .penalties import Penalties
+
+#: How much shorter than Newton's step for one parameter a step is where all parameters of a column move at once,
+#: times the root of their number. Measured: with half of it, large batches of click logs are unstable.
+MOVES = 0.5
+
+
+class Learner:
+    """A factorization machine that learns batch by batch.
+
+    Parameters
+    ----------
+    start : FMParameters
+        In the units of the solver, on the device of the batches.
+    loss : Loss
+    optimizer : Optimizer
+    penalties : Penalties
+    dense_columns : LongTensor of shape (n_dense,)
+        The dense columns of the batches.
+    fit_intercept, fit_linear : bool
+    l1_linear : float
+    """
+
+    def __init__(
+        self,
+        start: FMParameters,
+        loss: Loss,
+        optimizer: Optimizer,
+        penalties: Penalties,
+        dense_columns: Tensor,
+        *,
+        fit_intercept: bool,
+        fit_linear: bool,
+        l1_linear: float = 0.0,
+    ) -> None:
+        n_outputs, n_features, n_factors = start.factors.shape
+        self.shape = n_outputs, n_features, 1 + n_factors
+        self.loss, self.optimizer, self.penalties = loss, optimizer, penalties
+        self.dense_columns = dense_columns
+        self.fit_intercept, self.fit_linear, self.l1_linear = fit_intercept, fit_linear, l1_linear
+        table = torch.cat([start.linear[:, :, None], start.factors], 2).permute(1, 0, 2)
+        #: Parameters, one row a column: [w, v] of every output.
+        self.theta = table.reshape(n_features, -1).contiguous()
+        self.intercept = start.intercept.clone()[None]
+        self.slots = optimizer.slots(self.theta, n_outputs)
+        self.intercept_slots = optimizer.slots(self.intercept, n_outputs)
+        # Of each column: batches of the first pass that held it, and its curvature over that pass.
+        self._known = start.factors.new_zeros(n_features, 1 + n_outputs)
+        self.held, self.curvature = self._known[:, 0], self._known[:, 1:]
+        #: Sum of the curvatures of the rows of the first pass.
+        self.total_curvature = start.factors.new_zeros(n_outputs)
+        #: Batches that have held it ever, where the rule asks for them.
+        self.visits = start.factors.new_zeros(n_features if optimizer.counts_visits else 0)
+        #: Sum of the losses before each step and sum of the weights, since they were last set to zero.
+        self.totals = start.factors.new_zeros(2)
+        self.n_batches = 0
+        #: Batches of a pass; None until the first one is over: until then, the data so far are all data.
+        self.pass_batches: int | None = None
+        self._mask = factor_mask(n_outputs, n_factors, self.theta)
+        self._diagonal = torch.eye(n_outputs, dtype=self.theta.dtype, device=self.theta.device)
+        self._blocks = self._diagonal.repeat_interleave(1 + n_factors, 1)
+        self._moves = max(1.0, MOVES * n_factors**0.5)
+        self._constants = torch.zeros_like(self.intercept), torch.ones_like(self.intercept[:, :1])
+
+    def learn(self, batches: Iterable[tuple[Batch, float]]) -> None:
+        """Take a step for each batch at its learning rate, and add its losses to ``totals``."""
+        for batch, rate in batches:
+            if self.n_batches == 0:
+                self.penalties.begin(batch.entries_per_row)
+            self._step(batch.to(self.theta.device), rate)
+            self.n_batches += 1
+            if self.penalties.learns and self.n_batches >= self.penalties.next_update:
+                self.penalties.update(self.theta, self.curvature, self.total_curvature, self.n_batches)
+
+    def end_pass(self, *, random_start: bool = False) -> None:
+        """Say that all data have been seen once."""
+        if self.pass_batches is not None:
+            return
+        self.pass_batches = self.n_batches
+        if random_start:
+            # Chance, which no data have corrected: most likely is the mean of the prior.
+            self.theta.index_fill_(0, (self.held == 0).nonzero()[:, 0], 0)
+
+    def _step(self, batch: Batch, rate: float) -> None:
+        columns = batch.columns
+        if len(self.dense_columns):
+            columns = torch.cat([columns, self.dense_columns])
+        theta = take_rows(self.theta, columns)
+        raw, sums, squares = forward(batch, theta, self.intercept[0], self._mask)
+        losses = self.loss.loss(batch.target[None], raw.T)
+        slope, curve = self.loss.derivatives(batch.target[None], raw.T)
+        delta, omega = (slope * batch.weight).T.contiguous(), (curve * batch.weight).T.contiguous()
+        gradient, curvature = backward(batch, theta, sums, delta, omega)
+
+        n_outputs, _, size = self.shape
+        moments = torch.bmm(omega.T[:, None], squares.transpose(0, 1))[:, 0]
+        if self.penalties.learns:
+            self.penalties.sums[:, :-1] += moments
+            self.penalties.sums[:, -1] += (self.loss.noise(losses, slope, curve) * batch.weight).sum(1)
+        # A row of m non-zeros moves with all of them: m times less far each.
+        crowd = self._moves * (batch.entries_per_row + 1)
+        spread = moments / moments[:, :1].clamp(min=torch.finfo(moments.dtype).tiny)
+        if not self.fit_linear:
+            gradient.view(-1, n_outputs, size)[:, :, 0] = 0
+        held, visits = self._count(columns, curvature, moments[:, 0])
+        step = Step(
+            gradient=gradient,
+            curvature=curvature,
+            profile=self._blocks * (crowd * spread).view(1, -1),
+            rate=rate,
+            penalty=self.penalties.share(columns, held.reciprocal(), curvature),
+            passes=(visits / held).clamp_(min=1) if self.optimizer.counts_visits else visits,
+            visits=visits,
+            l2=self.penalties.linear(columns) if self.optimizer.reads_l2 else None,
+            l1_linear=self.l1_linear,
+        )
+        slots = [take_rows(slot, columns) for slot in self.slots]
+        self.optimizer.update(theta, slots, step)
+        put_rows(self.theta, columns, theta)
+        for slot, rows in zip(self.slots, slots, strict=True):
+            put_rows(slot, columns, rows)
+        if self.fit_intercept:
+            self._move_intercept(delta.sum(0), omega.sum(0), crowd, rate)
+        self.totals += torch.stack([(losses @ batch.weight).sum(), batch.weight.sum()])
+
+    def _count(self, columns: Tensor, curvature: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+        """Count a batch; return the batches of a pass that hold each column, and all so far, (n_columns, 1)."""
+        if self.pass_batches is None:
+            known = take_rows(self._known, columns)
+            known[:, 0] += 1
+            known[:, 1:] += curvature
+            put_rows(self._known, columns, known)
+            held = known[:, 0]
+            self.total_curvature += total
+        else:
+            held = self.held.index_select(0, columns)
+        visits = held
+        if self.optimizer.counts_visits:
+            visits = self.visits.index_select(0, columns).add_(1)
+            self.visits.index_copy_(0, columns, visits)
+        # A column can be new after the first pass.
+        return held.clamp(min=1)[:, None], visits[:, None]
+
+    def _move_intercept(self, gradient: Tensor, curvature: Tensor, crowd: float, rate: float) -> None:
+        nothing, once = self._constants
+        step = Step(
+            gradient=gradient[None],
+            curvature=curvature[None],
+            profile=self._diagonal * crowd,
+            rate=rate,
+            penalty=nothing,
+            passes=once,
+            visits=once * (self.n_batches + 1),
+            l2=nothing,
+        )
+        self.optimizer.update(self.intercept, self.intercept_slots, step)
+
+    def mean_loss(self, batch: Batch) -> Tensor:
+        """Return the mean loss of a batch under the parameters as they are."""
+        batch = batch.to(self.theta.device)
+        theta = self.theta.index_select(0, torch.cat([batch.columns, self.dense_columns]))
+        raw = forward(batch, theta, self.intercept[0], self._mask).raw
+        return self.loss.loss(batch.target[None], raw.T).sum(0) @ batch.weight / batch.weight.sum()
+
+    def parameters(self) -> FMParameters:
+        """Return the parameters as views of the tables."""
+        n_outputs, n_features, size = self.shape
+        table = self.theta.view(n_features, n_outputs, size)
+        return FMParameters(self.intercept[0], table[:, :, 0].T, table[:, :, 1:].permute(1, 0, 2))
+
+    def is_finite(self) -> bool:
+        """Tell whether all parameters are finite numbers."""
+        return all_finite((self.theta, self.intercept))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all tensors that it takes to go on, as they are."""
+        named = {"theta": self.theta, "intercept": self.intercept}
+        named |= {"held": self.held, "curvature": self.curvature, "visits": self.visits}
+        named["total_curvature"] = self.total_curvature
+        named |= {f"slot_{i}": slot for i, slot in enumerate(self.slots)}
+        named |= {f"intercept_slot_{i}": slot for i, slot in enumerate(self.intercept_slots)}
+        return named | self.penalties.tensors()
+
+    def numbers(self) -> dict[str, Any]:
+        """Return all else that it takes."""
+        return {
+            "n_batches": self.n_batches,
+            "pass_batches": self.pass_batches,
+            "next_update": self.penalties.next_update,
+        }
+
+    def load_slots(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what another learner knows of step sizes, where it has the same shape."""
+        for name, slots in (("slot", self.slots), ("intercept_slot", self.intercept_slots)):
+            for i, slot in enumerate(slots[: self.optimizer.n_portable]):
+                other = tensors.get(f"{name}_{i}")
+                if other is not None and other.shape == slot.shape:
+                    slot.copy_(other)
+
+    def move_to(self, parameters: FMParameters) -> None:
+        """Go on from other parameters, with what is known of step sizes."""
+        if all(torch.equal(mine, other) for mine, other in zip(self.parameters(), parameters, strict=True)):
+            return
+        for mine, other in zip(self.parameters(), parameters, strict=True):
+            mine.copy_(other)
+        kept = self.optimizer.n_portable
+        for table, slots in ((self.theta, self.slots), (self.intercept, self.intercept_slots)):
+            for slot, fresh in zip(
+                slots[kept:], self.optimizer.slots(table, self.shape[0])[kept:], strict=True
+            ):
+                slot.copy_(fresh)
+                self.visits.zero_()
+
+    def load(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
+        """Go on from `tensors` and `numbers` of another learner of the same shape, which are copied."""
+        for name, tensor in self.tensors().items():
+            tensor.copy_(tensors[name])
+        self.n_batches, self.pass_batches = numbers["n_batches"], numbers["pass_batches"]
+        self.penalties.next_update = numbers["next_update"]

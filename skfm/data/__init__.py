@@ -1,0 +1,1 @@
+"""From what users pass to matrices of numbers: columns, categories, targets, units."""

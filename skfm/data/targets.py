@@ -1,0 +1,263 @@
+"""The target as users give it, turned into the numbers that a `Coding` starts from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.utils import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+
+from ..core.observation.losses import Loss, make_loss
+from ..core.solvers import Solver
+from .scaling import as_tensor
+from .target_transform import Coding
+from .validation import Rows
+
+#: Of the target of a regressor with loss="ordered_probit".
+MOST_LEVELS = 1000
+
+
+class Target(ABC):
+    """A kind of target. What it learns of y are fitted attributes of the estimator.
+
+    Parameters
+    ----------
+    estimator : estimator
+    """
+
+    #: Whether y may be of any type, or has to be numbers.
+    are_labels: ClassVar[bool] = False
+    #: Whether y has few values, of which both parts of a split get the same shares.
+    is_discrete: ClassVar[bool] = False
+    #: Whether there must be training samples of every value.
+    needs_every_value: ClassVar[bool] = False
+
+    def __init__(self, estimator: Any) -> None:
+        self.estimator = estimator
+
+    @abstractmethod
+    def learn(self, y: np.ndarray) -> None:
+        """Learn which values there are."""
+
+    @abstractmethod
+    def encode(self, y: np.ndarray, name: str = "y") -> np.ndarray:
+        """Turn the user's y into numbers, or say what is wrong with it under its name."""
+
+    @abstractmethod
+    def decode(self, y: np.ndarray) -> np.ndarray:
+        """Undo `encode`."""
+
+    @abstractmethod
+    def measure(self, rows: Rows, solver: Solver) -> Coding:
+        """Measure the encoded target."""
+
+    def check_split(self, rows: Rows, training: Rows) -> None:
+        """Say so if all samples of a value were set aside that the model needs some of."""
+        missing = np.setdiff1d(rows.y, training.y) if self.needs_every_value else rows.y[:0]
+        if len(missing):
+            raise ValueError(
+                f"early_stopping=True sets all samples of {self.decode(missing).tolist()} aside, and "
+                f"loss={self.estimator.loss!r} needs some of each. Choose a smaller validation_fraction than "
+                f"{self.estimator.validation_fraction}, or pass X_val and y_val to fit."
+            )
+
+    def _check_same(self, values: np.ndarray, attribute: str, noun: str) -> None:
+        """Say so if a warm start finds other values than the fit before."""
+        before = getattr(self.estimator, attribute, values)
+        if self.estimator._continues() and not np.array_equal(values, before):
+            raise ValueError(
+                f"warm_start=True continues a fit to the {noun} {before.tolist()}, but y holds {values.tolist()}. "
+                "Fit anew with warm_start=False."
+            )
+
+
+class Numbers(Target):
+    """The target of a regression."""
+
+    @property
+    def _loss(self) -> Loss:
+        return make_loss(self.estimator.loss, 1, self.estimator.quantile)
+
+    def learn(self, y: np.ndarray) -> None:
+        # Those of a fit before with another loss.
+        self.estimator.__dict__.pop("levels_", None)
+
+    def encode(self, y: np.ndarray, name: str = "y") -> np.ndarray:
+        try:
+            y, loss = y.astype(np.float64, copy=False), self._loss
+        except ValueError as error:
+            raise ValueError(
+                f"{error}. A regression takes numbers: if y holds classes, use FMClassifier."
+            ) from error
+        inside = loss.in_range(as_tensor(y, torch.float64)).numpy()
+        if not inside.all():
+            raise ValueError(
+                f"loss={self.estimator.loss!r} takes targets that are {loss.range}, but {name} holds {y[~inside][0]}. "
+                "Some value(s) of y are out of the valid range of the loss: correct them, or choose another loss."
+            )
+        return y
+
+    def decode(self, y: np.ndarray) -> np.ndarray:
+        return y
+
+    def measure(self, rows: Rows, solver: Solver) -> Coding:
+        loss = self._loss
+        y, weight = (as_tensor(part, torch.float64) for part in (rows.y, rows.sample_weight))
+        shift, scale = loss.location_and_scale(y, weight, center=self.estimator.fit_intercept)
+        start = loss.constant((y - shift) / scale, weight, 1)
+        if not bool(torch.isfinite(start).all()):
+            raise ValueError(f"loss={self.estimator.loss!r} needs targets that are not all zero.")
+        try:
+            unit = float(scale) ** loss.degree
+        except OverflowError:
+            raise ValueError(
+                f"The target is too large: losses are squares of y, which spreads over {float(scale):.3g}. Divide y by "
+                "a constant."
+            ) from None
+        return Coding(shift, scale, start.numpy(), identity_link=loss.identity_link, unit=unit)
+
+
+class Levels(Target):
+    """Numbers of which only the order counts."""
+
+    is_discrete = True
+    needs_every_value = True
+
+    def learn(self, y: np.ndarray) -> None:
+        levels = np.unique(y.astype(np.float64, copy=False))
+        if len(y) == 1:
+            raise ValueError("loss='ordered_probit' needs samples of at least two levels, got 1 sample.")
+        if not 2 <= len(levels) <= MOST_LEVELS:
+            raise ValueError(
+                f"loss='ordered_probit' takes targets of 2 to {MOST_LEVELS} distinct values, but y holds "
+                f"{len(levels)}. Round y, or use loss='squared_error'."
+            )
+        self._check_same(levels, "levels_", "levels")
+        self.estimator.levels_ = levels
+
+    def encode(self, y: np.ndarray, name: str = "y") -> np.ndarray:
+        y = y.astype(np.float64, copy=False)
+        unknown = np.setdiff1d(y, self.estimator.levels_)
+        if len(unknown):
+            raise ValueError(
+                f"{name} holds levels that the training data do not: {unknown.tolist()}. Remove these samples, or "
+                "add samples of these levels to the training data."
+            )
+        return np.searchsorted(self.estimator.levels_, y)
+
+    def decode(self, y: np.ndarray) -> np.ndarray:
+        return self.estimator.levels_[y]
+
+    def measure(self, rows: Rows, solver: Solver) -> Coding:
+        # The cut-points stand where an intercept would.
+        return Coding(0.0, 1.0, np.zeros(1))
+
+
+class Labels(Target):
+    """Classes, numbered in their sorted order."""
+
+    are_labels = True
+    is_discrete = True
+
+    def learn(self, y: np.ndarray) -> None:
+        check_classification_targets(y)
+        classes = np.unique(y)
+        if len(classes) < 2:
+            raise ValueError(
+                f"{type(self.estimator).__name__} needs samples of at least two classes, but the samples with "
+                f"positive weight are all of one class: {classes.tolist()[0]!r}."
+            )
+        self._check_same(classes, "classes_", "classes")
+        self.estimator.classes_ = classes
+
+    def learn_online(self, classes: Any) -> None:
+        """Learn from the first ``partial_fit`` which classes there are, and see to it that later ones agree."""
+        if hasattr(self.estimator, "factors_"):
+            known = self.estimator.classes_
+            if classes is not None and not np.array_equal(np.unique(classes), known):
+                raise ValueError(
+                    f"classes={np.unique(classes).tolist()} is not the same as on the first call to partial_fit, "
+                    f"{known.tolist()}. Leave it out, or fit anew."
+                )
+            return
+        if classes is None:
+            raise ValueError("classes must be passed on the first call to partial_fit: all labels there are.")
+        if isinstance(self.estimator.class_weight, str):
+            raise ValueError(
+                "class_weight='balanced' takes all data at once. For partial_fit pass a dict of weights, as "
+                "from sklearn.utils.class_weight.compute_class_weight, or use sample_weight."
+            )
+        self.learn(np.asarray(classes))
+
+    def encode(self, y: np.ndarray, name: str = "y") -> np.ndarray:
+        classes = self.estimator.classes_
+        unknown = np.setdiff1d(y, classes)
+        if len(unknown):
+            check_classification_targets(y)
+        if len(unknown) and name != "y":
+            raise ValueError(
+                f"{name} holds classes that y does not: {unknown.tolist()}. Remove these samples from the "
+                "validation data, or add samples of these classes to the training data."
+            )
+        if len(unknown):
+            raise ValueError(
+                f"{name} holds classes that are not known: {unknown.tolist()}. All classes have to be known from "
+                "the start: from y, or from the classes of the first partial_fit or of the chunks. Pass them "
+                "there, or remove these samples."
+            )
+        # To compare takes a tenth of the time of a search.
+        return (y == classes[1]).astype(np.intp) if len(classes) == 2 else np.searchsorted(classes, y)
+
+    def decode(self, y: np.ndarray) -> np.ndarray:
+        return self.estimator.classes_[y]
+
+    def measure(self, rows: Rows, solver: Solver) -> Coding:
+        n_classes = len(self.estimator.classes_)
+        class_weight = self.class_weight(rows)
+        n_outputs = n_classes if n_classes > 2 else 1
+        weight = class_weight[rows.y] * rows.sample_weight
+        model = solver.model(self.estimator.loss, n_outputs)
+        if isinstance(model, Loss):
+            y, outputs = torch.from_numpy(rows.y.astype(np.float64)), None
+            start = model.constant(y, torch.from_numpy(weight.astype(np.float64)), n_outputs)
+        else:
+            # Two classes are one output, more of them one each against the rest.
+            outputs = np.arange(n_classes) if n_classes > 2 else np.array([1])
+            totals = np.bincount(rows.y, weights=weight, minlength=n_classes)
+            # Half a sample of either kind, lest a class of no samples starts at minus infinity.
+            start = model.link(torch.from_numpy((totals[outputs] + 0.5) / (totals.sum() + 1)))
+        return Coding(0.0, 1.0, start.numpy(), outputs=outputs, class_weight=class_weight)
+
+    def class_weight(self, rows: Rows) -> np.ndarray:
+        """Return the weight of each class."""
+        given, classes = self.estimator.class_weight, self.estimator.classes_
+        if isinstance(given, str):
+            # As scikit-learn does it, but with sample weights as repeats.
+            totals = np.bincount(rows.y, weights=rows.sample_weight, minlength=len(classes))
+            if not totals.all():
+                raise ValueError(
+                    "class_weight='balanced' goes by the first chunk of a stream, which has no samples of "
+                    f"{classes[totals == 0].tolist()}. Pass a dict of weights."
+                )
+            return totals.sum() / (len(totals) * totals)
+        if given is None:
+            return np.ones(len(classes))
+        weight = compute_class_weight(given, classes=classes, y=self.decode(rows.y))
+        if not (np.isfinite(weight).all() and (weight > 0).all()):
+            raise ValueError(
+                f"class_weight must hold positive numbers, got {given!r}. To leave a class out, remove its samples."
+            )
+        return weight
+
+
+class OrderedLabels(Labels):
+    """Classes whose sorted order has a meaning."""
+
+    needs_every_value = True
+
+    def measure(self, rows: Rows, solver: Solver) -> Coding:
+        # The cut-points stand where an intercept would.
+        return Coding(0.0, 1.0, np.zeros(1), class_weight=self.class_weight(rows))

@@ -1,0 +1,175 @@
+"""What the user passes to ``fit``: checked, rows of weight zero removed, validation rows set apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+from sklearn.model_selection import train_test_split
+from sklearn.utils import _safe_indexing, check_array, check_consistent_length
+from sklearn.utils.validation import _check_sample_weight, _check_y, validate_data
+
+from .frames import FrameEncoder, frame_encoder
+
+#: How X is taken, in ``fit`` and in ``predict``: float32 stays, all else becomes float64.
+X_OPTIONS: dict[str, Any] = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
+
+
+class Rows(NamedTuple):
+    """Samples with positive weights.
+
+    Attributes
+    ----------
+    X : ndarray or csr of shape (n_samples, n_features)
+    y : ndarray of shape (n_samples,)
+    sample_weight : ndarray of shape (n_samples,)
+    source : object or None
+        The DataFrame that X encodes, None if X is what the user passed.
+    places : ndarray of shape (n_samples,) or None
+        Row numbers in it.
+    """
+
+    X: Any
+    y: np.ndarray
+    sample_weight: np.ndarray
+    source: Any = None
+    places: np.ndarray | None = None
+
+    def take(self, which: np.ndarray) -> Rows:
+        """Return some of the rows."""
+        places = None if self.places is None else self.places[which]
+        return Rows(self.X[which], self.y[which], self.sample_weight[which], self.source, places)
+
+    def as_given(self) -> Any:
+        """Return X as the user passed it."""
+        return self.X if self.places is None else _safe_indexing(self.source, self.places)
+
+
+def check_rows(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    *,
+    reset: bool,
+    y_numeric: bool,
+) -> Rows:
+    """Check samples as scikit-learn does, and drop those of weight zero, since weights mean repeats."""
+    encoder = FrameEncoder.plan(X, estimator) if reset else frame_encoder(estimator)
+    if encoder is not None:
+        return _check_frame(estimator, encoder, X, y, sample_weight, reset=reset, y_numeric=y_numeric)
+    with _hint_at_categories(X):
+        X, y = validate_data(estimator, X, y, reset=reset, y_numeric=y_numeric, **X_OPTIONS)
+    weight = _check_weight(sample_weight, X, X.dtype)
+    if reset:
+        estimator._frame = None
+    rows = Rows(X, y, weight)
+    return rows if weight.all() else rows.take(np.flatnonzero(weight))
+
+
+def _check_frame(
+    estimator: Any,
+    encoder: FrameEncoder,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    *,
+    reset: bool,
+    y_numeric: bool,
+) -> Rows:
+    """Do the same with a DataFrame that has to be encoded."""
+    validate_data(estimator, X, y, reset=reset, skip_check_array=True)
+    y = _check_y(y, y_numeric=y_numeric, estimator=estimator)
+    check_consistent_length(X, y)
+    if not len(y):
+        raise ValueError(f"Found 0 samples, while {type(estimator).__name__} needs at least 1.")
+    weight = _check_weight(sample_weight, X, np.dtype(encoder.dtype))
+    places = np.flatnonzero(weight)
+    source = X if len(places) == len(weight) else _safe_indexing(X, places)
+    encoded = encoder.fit_transform(source) if reset else encoder.transform(source)
+    if reset:
+        estimator._frame = encoder.attributes()
+    encoded = check_array(encoded, estimator=estimator, **X_OPTIONS)
+    return Rows(encoded, y[places], weight[places], X, places)
+
+
+def check_features(estimator: Any, X: Any) -> Any:
+    """Return X as a fitted model takes it: a matrix of numbers in the columns of `coef_`."""
+    encoder = frame_encoder(estimator)
+    if encoder is None:
+        with _hint_at_categories(X):
+            return validate_data(estimator, X, reset=False, **X_OPTIONS)
+    if getattr(X, "ndim", 2) == 1:
+        raise ValueError(
+            "Expected 2D array, got 1D array instead. For a single row pass X.iloc[[0]], not X.iloc[0]."
+        )
+    validate_data(estimator, X, reset=False, skip_check_array=True)
+    return check_array(encoder.transform(X), estimator=estimator, **X_OPTIONS)
+
+
+@contextmanager
+def _hint_at_categories(X: Any) -> Iterator[None]:
+    """Say what can be done about strings where numbers should be, in X or else in y."""
+    try:
+        yield
+    except ValueError as error:
+        if "could not convert string to float" not in str(error):
+            raise
+        if not sparse.issparse(X) and np.asarray(X).dtype.kind in "OUS":
+            advice = "If X has columns of categories, pass it as a DataFrame, or name them in categorical_features."
+        else:
+            advice = "A regression takes numbers: if y holds classes, use FMClassifier."
+        raise ValueError(f"{error}. {advice}") from error
+
+
+def _check_weight(sample_weight: Any, X: Any, dtype: Any) -> np.ndarray:
+    """Return weights of which none is negative and some are not zero."""
+    weight = _check_sample_weight(sample_weight, X, dtype=dtype)
+    if (weight < 0).any():
+        first = int(np.argmax(weight < 0))
+        raise ValueError(
+            f"sample_weight must not be negative, but sample_weight[{first}] = {weight[first]}. "
+            "Give the samples that should not count a weight of 0."
+        )
+    if not weight.any():
+        raise ValueError("Sample weights are all zero: they must contain at least one positive number.")
+    return weight
+
+
+def check_validation_rows(
+    estimator: Any, X_val: Any, y_val: Any, sample_weight_val: Any, *, y_numeric: bool
+) -> Rows | None:
+    """Check the validation data that were passed to ``fit``, None if there were none."""
+    given = {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
+    passed = [name for name, value in given.items() if value is not None]
+    for name in ("X_val", "y_val"):
+        if passed and name not in passed:
+            raise ValueError(f"{passed[0]} is provided, but {name} was not provided.")
+    if not passed:
+        return None
+    try:
+        return check_rows(estimator, X_val, y_val, sample_weight_val, reset=False, y_numeric=y_numeric)
+    except ValueError as error:
+        raise ValueError(f"Invalid validation data ({', '.join(passed)}): {error}") from error
+
+
+def split_rows(rows: Rows, validation_fraction: float, *, stratify: bool, seed: int) -> tuple[Rows, Rows]:
+    """Return training and validation rows."""
+    n_samples = len(rows.y)
+    try:
+        parts = train_test_split(
+            np.arange(n_samples),
+            test_size=validation_fraction,
+            stratify=rows.y if stratify else None,
+            random_state=seed,
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"early_stopping=True cannot set validation_fraction={validation_fraction} of {n_samples} "
+            f"samples aside: {error} Choose another validation_fraction, or pass X_val and y_val to fit."
+        ) from error
+    training, validation = (rows.take(np.sort(part)) for part in parts)
+    return training, validation

@@ -1,0 +1,1 @@
+"""What a fitted estimator holds, and what it predicts."""

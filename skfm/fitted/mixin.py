@@ -1,0 +1,104 @@
+"""What a fitted estimator has to show beside its predictions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from ..data.validation import check_features
+from .embedding import embedding, encoded_names
+from .posterior import PosteriorDraws, posterior_draws
+
+
+class FittedMixin:
+    """The draws, the columns and their vectors, and the model as a module of torch."""
+
+    @property
+    def posterior_(self) -> PosteriorDraws:
+        """The kept draws of "mcmc".
+
+        Returns
+        -------
+        draws : PosteriorDraws
+            A copy.
+        """
+        # An AttributeError, so that hasattr tells whether there are any.
+        if getattr(self, "_draws", None) is None:
+            raise AttributeError(
+                f"This {type(self).__name__} has no posterior_. Fit it with solver='mcmc' to have draws."
+            )
+        return posterior_draws(self)
+
+    @property
+    def encoded_feature_names_(self) -> np.ndarray:
+        """The names of the columns of `coef_` and `factors_`.
+
+        Returns
+        -------
+        names : ndarray of str of shape (n_columns,)
+            The columns of X, each category followed by one of its values. Without names "x0", "x1" and so on.
+        """
+        check_is_fitted(self)
+        return encoded_names(self)
+
+    def encode(self, X):
+        """Return samples in the columns of `coef_` and `factors_`, as the model sees them.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        X_encoded : ndarray or csr_matrix of shape (n_samples, n_columns)
+            Categories one-hot encoded, numbers in the units of X. It is X itself if there is nothing to encode.
+        """
+        check_is_fitted(self)
+        return check_features(self, X)
+
+    def embedding(self, column):
+        """Return the factors of the categories of a column.
+
+        Categories with similar vectors interact in similar ways with all others. Signs, order and rotations of the
+        factors have no meaning; distances and inner products have.
+
+        Parameters
+        ----------
+        column : str
+            Name of a column of categories, or of lists, in the DataFrame that the model was fitted to.
+
+        Returns
+        -------
+        factors : pandas.DataFrame of shape (n_categories, n_factors)
+            One row a category, which is its index; of a classifier of more than two classes, a row for each class and
+            category. Rare categories that share a vector are "infrequent_sklearn".
+
+        Raises
+        ------
+        ValueError
+            If there is no such column of categories.
+        ImportError
+            If pandas is not installed.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from skfm import FMRegressor
+        >>> X = pd.DataFrame({"user": ["Ann", "Bo", "Ann", "Bo"], "film": ["Up", "Up", "Her", "Her"]})
+        >>> FMRegressor(n_factors=2, random_state=0).fit(X, [5, 1, 1, 5]).embedding("film").shape
+        (2, 2)
+        """
+        check_is_fitted(self)
+        return embedding(self, column)
+
+    def _to_module(self, output: str, choices: tuple[str, ...], *, sparse_grad: bool) -> Any:
+        """Return the fitted model as a module of torch."""
+        from .modules import to_module
+
+        check_is_fitted(self)
+        if output not in choices:
+            raise ValueError(f"output must be one of {', '.join(map(repr, choices))}, got {output!r}.")
+        return to_module(self, output, sparse_grad=sparse_grad)

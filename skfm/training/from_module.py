@@ -1,0 +1,102 @@
+"""Estimators that take their parameters from layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..core.matrix.parameters import FMParameters
+from ..fitted.modules import Machines
+from ..nn import FactorizationMachine
+from .from_parameters import fitted_with
+from .problem import supported_solver
+
+#: The activation of a layer that goes without saying, by loss of the estimator.
+ACTIVATIONS = {"log_loss": "sigmoid", "poisson": "exp", "gamma": "exp"}
+
+
+def adopt(estimator: Any, module: Any, classes: np.ndarray | None) -> Any:
+    """Make an estimator a fitted one with the parameters of layers.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Not fitted.
+    module : FactorizationMachine, module from ``to_module``, or list of FactorizationMachine
+        One layer an output.
+    classes : ndarray or None
+        The labels of a classifier.
+    """
+    estimator._validate_params()
+    supported_solver(estimator)
+    if estimator.loss == "ordered_probit":
+        raise ValueError("loss='ordered_probit' has cut-points between its levels, which no layer has.")
+    layers = _layers(module)
+    n_layers = 1 if classes is None or len(classes) == 2 else len(classes)
+    if len(layers) != n_layers:
+        raise ValueError(
+            f"This {type(estimator).__name__} has {n_layers} raw prediction(s), so it takes so many layers, but module "
+            f"has {len(layers)}. More than two classes have one each."
+        )
+    for layer in layers:
+        if layer.activation not in (None, ACTIVATIONS.get(estimator.loss)):
+            raise ValueError(
+                f"The layer has activation={layer.activation!r}, which is not the inverse link of "
+                f"loss={estimator.loss!r}. Take a layer without activation, or choose another loss."
+            )
+    parameters = FMParameters(*(torch.stack(part) for part in zip(*map(_parameters, layers), strict=True)))
+    n_factors = parameters.factors.shape[2]
+    if estimator.n_factors != n_factors:
+        raise ValueError(
+            f"n_factors={estimator.n_factors} was asked for, but the layer has {n_factors}. Leave it out."
+        )
+    return fitted_with(estimator, parameters, classes)
+
+
+def n_factors_of(module: Any) -> int:
+    """Return the length of the vectors of the interactions."""
+    return _layers(module)[0].n_factors
+
+
+def _layers(module: Any) -> list[FactorizationMachine]:
+    if isinstance(module, Machines):
+        module = module.machines
+    layers = [module] if isinstance(module, FactorizationMachine) else module
+    sequences = (list, tuple, torch.nn.ModuleList)
+    if not isinstance(layers, sequences) or not all(
+        isinstance(layer, FactorizationMachine) for layer in layers
+    ):
+        raise TypeError(
+            "module must be a skfm.nn.FactorizationMachine, a list of them with one a class, or what to_module "
+            f"returns, got a {type(module).__name__} object."
+        )
+    found: list[Any] = list(layers)
+    shapes = {tuple(layer.factors.weight.shape) for layer in found}
+    if len(shapes) != 1:
+        raise ValueError(
+            f"All layers must have the same shape (n_features, n_factors), got {sorted(shapes)}."
+        )
+    return found
+
+
+@torch.no_grad()
+def _parameters(layer: FactorizationMachine) -> FMParameters:
+    """Return what makes the machine of an estimator predict as a layer does."""
+    factors = layer.factors.weight.detach().cpu()
+    factors = factors.clone() if factors.dtype == torch.float64 else factors.to(torch.float32, copy=True)
+    # Each pair counts once with the factor 1/2.
+    factors *= (2 * layer.scale) ** 0.5
+    linear = factors.new_zeros(len(factors))
+    if layer.linear is not None:
+        linear += layer.linear.weight[:, 0].cpu()
+    if not layer.subtract_self_interactions:
+        if not layer.binary_values:
+            raise ValueError(
+                "The layer has subtract_self_interactions=False, and squares of values are not part of the machine of "
+                "an estimator. With binary_values=True they are the values themselves."
+            )
+        linear += factors.square().sum(1) / 2
+    bias = factors.new_zeros(()) if layer.bias is None else layer.bias.detach().cpu()[0].to(factors)
+    return FMParameters(bias, linear, factors)

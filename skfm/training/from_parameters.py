@@ -1,0 +1,107 @@
+"""Fitted estimators of parameters that were learned elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from sklearn.utils import check_random_state
+from torch import Tensor
+
+from ..core.matrix.design import DesignMatrix
+from ..core.matrix.device import resolve_device
+from ..core.matrix.parameters import FMParameters
+from ..core.matrix.standardize import Conditioning
+from ..core.observation.losses import Loss
+from ..core.solvers.base import Iterate, Problem
+from ..data.fields import Fields, given_fields
+from ..data.scaling import Units
+from ..data.target_transform import Coding
+from .loop import Record
+from .partial_fit import lasting
+from .problem import Task, supported_solver
+from .result import fitted_attributes
+
+
+def fitted_with(estimator: Any, parameters: FMParameters, classes: np.ndarray | None) -> Any:
+    """Make an estimator a fitted one with these parameters.
+
+    Nothing is known of the data, so columns and target are taken as they are.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Not fitted, with `n_factors` that of the parameters.
+    parameters : FMParameters
+        float32 or float64, on the CPU.
+    classes : ndarray or None
+        The labels of a classifier, in ascending order.
+
+    Returns
+    -------
+    estimator
+        The same.
+    """
+    solver = supported_solver(estimator)
+    n_outputs, n_features, _ = parameters.factors.shape
+    # Arrays of one number take no memory.
+    number = torch.zeros(1, dtype=torch.long).expand(n_features)
+    fields = Fields(np.broadcast_to(np.int64(0), n_features), number)
+    if not isinstance(estimator.fields, str):
+        fields = given_fields(estimator.fields, n_features)
+    zero, one = (torch.tensor([value], dtype=torch.float64) for value in (0.0, 1.0))
+    task = Task(
+        _problem(estimator, fields, parameters.factors.dtype),
+        Units(
+            Conditioning(zero.expand(n_features), one.expand(n_features)),
+            zero.expand(n_outputs),
+            one.expand(n_outputs),
+        ),
+        _coding(estimator, solver, n_outputs, classes),
+        np.dtype(np.float64 if parameters.factors.dtype == torch.float64 else np.float32),
+        solver,
+        fields.labels,
+        getattr(estimator, "quantile", 0.5),
+    )
+    # No sweep was made.
+    record = Record(solver.objective_name, validated=False)
+    if classes is not None:
+        estimator.classes_ = classes
+    estimator.n_features_in_ = n_features
+    estimator._frame = None
+    estimator._draw_seed(check_random_state(estimator.random_state))
+    estimator.__dict__.update(
+        fitted_attributes(task, Iterate(parameters, 0.0), record), _lasting=lasting(estimator)
+    )
+    return estimator
+
+
+def _problem(estimator: Any, fields: Fields, dtype: torch.dtype) -> Problem:
+    numpy_dtype = np.float64 if dtype == torch.float64 else np.float32
+    none: Tensor = torch.zeros(0, dtype=dtype)
+    no_rows = sparse.csr_matrix((0, len(fields.numbers)), dtype=numpy_dtype)
+    return Problem(
+        DesignMatrix.from_array(no_rows, dtype=dtype, dense_columns=np.arange(0)),
+        none[None],
+        none,
+        estimator.loss,
+        fields.numbers,
+        compute_device=resolve_device(estimator.device),
+    )
+
+
+def _coding(estimator: Any, solver: Any, n_outputs: int, classes: np.ndarray | None) -> Coding:
+    """Return the coding of a target that comes as it is."""
+    model = solver.model(estimator.loss, n_outputs, getattr(estimator, "quantile", 0.5))
+    start = np.zeros(n_outputs)
+    if classes is None:
+        return Coding(0.0, 1.0, start, identity_link=getattr(model, "identity_link", True))
+    weight = np.ones(len(classes))
+    if isinstance(estimator.class_weight, dict):
+        weight = np.array([estimator.class_weight.get(label, 1.0) for label in classes.tolist()])
+    outputs = None
+    if not isinstance(model, Loss):
+        outputs = np.arange(n_outputs) if n_outputs > 1 else np.array([1])
+    return Coding(0.0, 1.0, start, outputs=outputs, class_weight=weight)

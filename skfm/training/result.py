@@ -1,0 +1,120 @@
+"""What a fit leaves on the estimator: numpy arrays in the user's units."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+
+from ..core.bayes.draws import Draws
+from ..core.matrix.parameters import FMParameters
+from ..core.observation.augmentation import AUGMENTATIONS
+from ..core.solvers.base import Iterate
+from ..data.scaling import finite
+from ..fitted.draws import UserDraws
+from .loop import Record
+from .problem import Task
+
+#: Fitted attributes that not every solver leaves behind.
+OPTIONAL = ("covariances_",)
+
+#: From here on chains count as different.
+LARGEST_R_HAT = 1.1
+
+
+def fitted_attributes(task: Task, iterate: Iterate, record: Record) -> dict[str, Any]:
+    """Return what a fitted estimator holds: numpy arrays and plain Python objects."""
+    dtype = np.float32 if task.dtype == np.float32 else np.float64
+    # With centered columns, predictions in the user's units are small differences of large numbers.
+    exact = np.float64 if task.units.conditioning.centers else dtype
+    kept: UserDraws | None = None
+    if iterate.draws is None:
+        parameters = task.units.to_user(iterate.parameters)
+    else:
+        parameters, kept = fold_draws(task, iterate.draws)
+    intercept, coef, factors = (finite(t.numpy(), exact) for t in parameters)
+    # Several classes are a leading axis; a single output has none.
+    single = len(intercept) == 1
+    shown = 0 if single else slice(None)
+    attributes = {
+        "intercept_": float(intercept[0]) if single else intercept,
+        "coef_": coef[shown],
+        "factors_": factors[shown],
+        "fields_": task.field_labels,
+        "n_iter_": record.n_iter,
+        "history_": {name: list(values) for name, values in record.history.items()},
+        "device_": str(task.problem.device),
+        "_model": {
+            "solver": task.solver.name,
+            "loss": task.problem.loss,
+            "n_outputs": len(task.coding.start),
+            "quantile": task.quantile,
+        },
+        "_coding": task.coding._asdict(),
+        "_dtype": str(np.dtype(dtype)),
+        "_field_numbers": task.problem.fields.numpy(force=True),
+        "_dense_columns": task.problem.design.dense_columns.numpy(force=True),
+        "_posterior": None,
+        "_draws": None if kept is None else draw_attributes(kept, exact),
+        **task.units.attributes(),
+    }
+    if iterate.posterior is not None:
+        covariances, *rest = (t.numpy(force=True).astype(dtype) for t in iterate.posterior)
+        attributes["covariances_"] = covariances[shown]
+        attributes["_posterior"] = dict(zip(("intercept_variance", "noise_precision"), rest, strict=True))
+    return attributes
+
+
+def fold_draws(task: Task, draws: Draws) -> tuple[FMParameters, UserDraws]:
+    """Return the FM that predicts the mean over the draws, and the draws, both in the user's units.
+
+    Interactions add up over the factors, so that the mean of S machines of K factors is one of S K factors::
+
+        w = mean w^(s)        V = [V^(1), ..., V^(S)] / sqrt(S)
+    """
+    sample = draws.stacked()
+    n_outputs = len(task.coding.start)
+    flat = FMParameters(*(t.flatten(0, 2) for t in sample.parameters))
+    n_draws = len(flat.intercept) // n_outputs
+    user = task.units.repeated(n_draws).to_user(flat)
+    intercept, coef, factors = (t.unflatten(0, (n_draws, n_outputs)) for t in user)
+    factors = factors.permute(1, 2, 0, 3).flatten(2) / n_draws**0.5
+    noise = None
+    if AUGMENTATIONS[task.problem.loss].has_noise:
+        precision = sample.noise_precision.to("cpu", torch.float64).flatten()
+        # Its square need not fit into the type of the other numbers.
+        noise = (task.coding.scale / precision.sqrt()).numpy()
+    cuts = sample.cut_points
+    kept = UserDraws(
+        draws.n_chains,
+        draws.n_before + draws.n_seen,
+        intercept.numpy(),
+        coef.numpy(),
+        noise,
+        None if cuts is None else cuts.flatten(0, 1).numpy(force=True),
+        sample.log_likelihood.sum(2).flatten().numpy(force=True),
+    )
+    return FMParameters(intercept.mean(0), coef.mean(0), factors), kept
+
+
+def draw_attributes(kept: UserDraws, dtype: Any) -> dict[str, Any]:
+    """Return what an estimator holds of the draws, arrays in the given type."""
+    values = kept._asdict()
+    return {name: finite(v, dtype) if isinstance(v, np.ndarray) else v for name, v in values.items()}
+
+
+def warn_if_chains_disagree(history: dict[str, list[float]], n_chains: int) -> None:
+    """Warn if several chains have not come to the same distribution."""
+    found = {name.removeprefix("r_hat_"): v[-1] for name, v in history.items() if name.startswith("r_hat_")}
+    name = max(found, key=lambda key: found[key] if found[key] > 0 else 0.0)
+    if n_chains > 1 and found[name] > LARGEST_R_HAT:
+        warnings.warn(
+            f"The chains disagree: R-hat of the {name.replace('_', ' ')} is {found[name]:.2f} after "
+            f"{len(history[f'r_hat_{name}'])} sweeps, which should be below {LARGEST_R_HAT}. Raise max_iter, or "
+            "burn_in.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
