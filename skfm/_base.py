@@ -19,14 +19,14 @@ from .core.matrix.device import resolve_device
 from .core.solvers import SOLVERS, Solver
 from .data.categories import LIST_WEIGHTS
 from .data.targets import Target
-from .data.validation import Rows, check_rows, check_validation_rows, split_rows
+from .data.validation import Samples, check_rows, check_validation_rows, split_rows
 from .fitted.draws import last_state
 from .fitted.mixin import FittedMixin
 from .fitted.state import fitted_parameters
 from .streaming import Chunks
 from .training.callbacks import CallbackSupportMixin, FitCallbacks
 from .training.checkpoint import Checkpoint
-from .training.loop import Record, train
+from .training.loop import History, train
 from .training.partial_fit import as_tensors, describe_again, lasting, learn_online, online_state
 from .training.problem import (
     Start,
@@ -223,7 +223,7 @@ class BaseFM(FittedMixin, CallbackSupportMixin, BaseEstimator):
         self.__dict__.update(fitted_attributes(task, record.kept, record), _lasting=lasting(self))
         if solver.learns_online:
             # What the fit has kept need not be the state that it ended in.
-            run[0].learner.move_to(record.kept.parameters)
+            run[0].trainer.move_to(record.kept.parameters)
             self._online = online_state(run[0], n_chunks=0)
         if solver.samples:
             warn_if_chains_disagree(record.history, self.n_chains)
@@ -235,7 +235,7 @@ class BaseFM(FittedMixin, CallbackSupportMixin, BaseEstimator):
         """Give a warm start what the run before knew of step sizes, and keep the run."""
         keep.append(run)
         if self._continues() and hasattr(self, "_online") and self._model["solver"] == self.solver:
-            run.learner.load_slots(as_tensors(self._online["tensors"]))
+            run.trainer.load_slots(as_tensors(self._online["tensors"]))
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any) -> None:
         """Learn from some more rows."""
@@ -259,7 +259,7 @@ class BaseFM(FittedMixin, CallbackSupportMixin, BaseEstimator):
         fitted = fitted_parameters(self) if goes_on else None
         options = settings(self, task, max_iter=1, seed=self._seed)
         options = dataclasses.replace(options, learning_rate_schedule="constant")
-        record = Record(solver.objective_name, validated=False)
+        record = History(solver.objective_name, validated=False)
         start = starting_point(self, task, rng, fitted)
         iterate, self._online = learn_online(getattr(self, "_online", None), task, options, start)
         if goes_on and "training_loss" in self.history_:
@@ -292,7 +292,9 @@ class BaseFM(FittedMixin, CallbackSupportMixin, BaseEstimator):
         if not self._continues():
             self._seed = seed
 
-    def _validate(self, data: tuple, validation: tuple, stream: Stream | None) -> tuple[Rows, Rows | None]:
+    def _validate(
+        self, data: tuple, validation: tuple, stream: Stream | None
+    ) -> tuple[Samples, Samples | None]:
         """Return training and validation rows, with y encoded."""
         options = {"y_numeric": not self._target.are_labels}
         if stream is None:

@@ -8,7 +8,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from ._base import BaseFM, all_or_nothing, learns_online
-from .data.targets import Labels, OrderedLabels
+from .data.targets import ClassTarget, OrderedClassTarget
 from .fitted.draw_predictions import draw_probabilities, draw_scores
 from .fitted.predictors import class_probabilities
 from .fitted.state import fitted_model, predict_raw, predict_variance
@@ -562,8 +562,8 @@ class FMClassifier(ClassifierMixin, BaseFM):
         return adopt(cls(**parameters), module, labels)
 
     @property
-    def _target(self) -> Labels:
-        return OrderedLabels(self) if self.loss == "ordered_probit" else Labels(self)
+    def _target(self) -> ClassTarget:
+        return OrderedClassTarget(self) if self.loss == "ordered_probit" else ClassTarget(self)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -11,7 +11,7 @@ from sklearn.utils.metaestimators import available_if
 
 from ._base import BaseFM, all_or_nothing, learns_online
 from .core.observation.losses import LOSSES
-from .data.targets import Levels, Numbers, Target
+from .data.targets import NumericTarget, OrdinalTarget, Target
 from .fitted.predictors import check_quantiles, predict_mean, predictive
 
 REGRESSION_LOSSES = (
@@ -506,7 +506,7 @@ class FMRegressor(RegressorMixin, BaseFM):
 
     @property
     def _target(self) -> Target:
-        return Levels(self) if self.loss == "ordered_probit" else Numbers(self)
+        return OrdinalTarget(self) if self.loss == "ordered_probit" else NumericTarget(self)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.testing import assert_array_equal
 from scipy import sparse
-from skfm.core.solvers.minibatch.run.trainer import Learner
+from skfm.core.solvers.minibatch.run.trainer import Trainer
 from sklearn.base import clone
 from sklearn.datasets import dump_svmlight_file
 from sklearn.model_selection import GridSearchCV, train_test_split
@@ -277,13 +277,13 @@ def test_validation_chunks_that_fail():
 def test_a_blow_up_does_not_cost_the_chunks_before(monkeypatch):
     model = make("squared_error", max_iter=1, batch_size=10)
     expected = clone(model).fit(Chunks(chunks_of(X, Y)))
-    is_finite, calls = Learner.is_finite, []
+    is_finite, calls = Trainer.is_finite, []
 
-    def broken_once(learner):
-        calls.append(learner)
-        return len(calls) != 6 and is_finite(learner)
+    def broken_once(trainer):
+        calls.append(trainer)
+        return len(calls) != 6 and is_finite(trainer)
 
-    monkeypatch.setattr(Learner, "is_finite", broken_once)
+    monkeypatch.setattr(Trainer, "is_finite", broken_once)
     with pytest.warns(UserWarning, match="blew up in epoch 1"):
         model.fit(Chunks(chunks_of(X, Y)))
     assert model.score(X, Y) > expected.score(X, Y) - 0.1

@@ -8,7 +8,7 @@ import pytest
 from skfm import FMRegressor
 from skfm.core.solvers.base import Iterate
 from skfm.datasets import make_factorization
-from skfm.training.loop import Record
+from skfm.training.loop import History
 
 X, Y = make_factorization(150, (6, 5), n_factors=2, noise=1.0, random_state=0)
 
@@ -40,7 +40,7 @@ def test_a_fit_that_ends_before_its_first_sweep_leaves_the_model_as_it_was(troub
 
 
 def test_neither_burn_in_nor_a_few_draws_stop_a_run():
-    record = Record("log_likelihood", validated=True)
+    record = History("log_likelihood", validated=True)
     # A draw of the burn-in was good by chance, and then the average gets better slowly.
     for i, loss in enumerate([0.1, *np.linspace(2, 1, 39), *[1.5] * 5]):
         assert not record.stale(5)

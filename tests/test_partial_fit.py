@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import skops.io as skops
 from numpy.testing import assert_allclose, assert_array_equal
-from skfm.core.solvers.minibatch.run.trainer import Learner
+from skfm.core.solvers.minibatch.run.trainer import Trainer
 from sklearn.base import clone
 from test_estimators import mixed
 from test_minibatch_estimators import ALL_LOSSES, MINIBATCH, assert_same_parameters, make, target
@@ -252,7 +252,7 @@ def test_a_call_that_blows_up(monkeypatch):
     before = dict(vars(model))
     expected = pickle.loads(pickle.dumps(model)).partial_fit(X, y)
     with monkeypatch.context() as patch:
-        patch.setattr(Learner, "is_finite", lambda learner: False)
+        patch.setattr(Trainer, "is_finite", lambda trainer: False)
         with (
             pytest.warns(UserWarning, match="blew up"),
             pytest.raises(ValueError, match=r"partial_fit failed, and the model is as it was before: .*grew"),

@@ -9,7 +9,7 @@ import textwrap
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from skfm.core.solvers.minibatch.run.trainer import Learner
+from skfm.core.solvers.minibatch.run.trainer import Trainer
 from sklearn.base import clone
 from sklearn.datasets import dump_svmlight_file
 
@@ -198,18 +198,18 @@ def test_no_learning_rate_is_too_large_for_a_finite_model(solver):
 def test_a_run_that_blows_up_goes_back_and_says_so(monkeypatch):
     X, y = data()
     model = FMRegressor(2, solver="adagrad", max_iter=4, random_state=0)
-    is_finite, calls = Learner.is_finite, []
+    is_finite, calls = Trainer.is_finite, []
 
-    def once_broken(learner):
-        calls.append(learner)
-        return len(calls) != 2 and is_finite(learner)
+    def once_broken(trainer):
+        calls.append(trainer)
+        return len(calls) != 2 and is_finite(trainer)
 
-    monkeypatch.setattr(Learner, "is_finite", once_broken)
+    monkeypatch.setattr(Trainer, "is_finite", once_broken)
     with pytest.warns(UserWarning, match="Training blew up in epoch 2.*smaller learning_rate"):
         model.fit(X, y)
     assert model.n_iter_ == 4
     assert np.isfinite(model.predict(X)).all()
-    monkeypatch.setattr(Learner, "is_finite", lambda learner: False)
+    monkeypatch.setattr(Trainer, "is_finite", lambda trainer: False)
     before = dict(vars(model))
     with pytest.warns(UserWarning, match="blew up"), pytest.raises(ValueError, match="smaller learning_rate"):
         model.fit(X, y)

@@ -10,22 +10,22 @@ from torch import Tensor
 
 from ..core.matrix.design import DesignMatrix
 from ..core.matrix.parameters import FMParameters
-from ..core.matrix.standardize import Conditioning
-from .target_transform import Coding
+from ..core.matrix.standardize import Standardization
+from .target_transform import TargetTransform
 
 
-class Units(NamedTuple):
+class Scaling(NamedTuple):
     """The map between both.
 
     Attributes
     ----------
-    conditioning : Conditioning
+    conditioning : Standardization
         Of the columns.
     shift, scale : Tensor of shape (n_outputs,)
         Of the raw predictions, in float64 on the CPU.
     """
 
-    conditioning: Conditioning
+    conditioning: Standardization
     shift: Tensor
     scale: Tensor
 
@@ -34,26 +34,26 @@ class Units(NamedTuple):
         cls,
         design: DesignMatrix,
         sample_weight: Tensor,
-        coding: Coding,
+        coding: TargetTransform,
         *,
         center: bool,
-    ) -> Units:
+    ) -> Scaling:
         """Measure the columns of the training data.
 
         Parameters
         ----------
         design : DesignMatrix of shape (n_samples, n_features)
         sample_weight : Tensor of shape (n_samples,)
-        coding : Coding
+        coding : TargetTransform
         center : bool
             Whether columns may be centered: that moves the intercept and the linear term, so a
             model must have both.
         """
-        measured = Conditioning.measure(design, sample_weight)
+        measured = Standardization.measure(design, sample_weight)
         if not center:
             # mean^2 + variance: the columns get unit root mean square about zero instead.
             spread = torch.hypot(measured.center, measured.scale)
-            measured = Conditioning(torch.zeros_like(measured.center), spread)
+            measured = Standardization(torch.zeros_like(measured.center), spread)
         raw = (as_tensor(values, torch.float64) for values in (coding.raw_shift, coding.raw_scale))
         return cls(measured, *raw)
 
@@ -66,7 +66,7 @@ class Units(NamedTuple):
         design = DesignMatrix.from_array(X, dtype=dtype, device=device, dense_columns=dense_columns)
         return self.conditioning.apply(design)
 
-    def repeated(self, times: int) -> Units:
+    def repeated(self, times: int) -> Scaling:
         """Return the units of so many repetitions of all outputs."""
         return self._replace(shift=self.shift.repeat(times), scale=self.scale.repeat(times))
 
@@ -95,11 +95,11 @@ class Units(NamedTuple):
         return {"_conditioning": self.conditioning.arrays()}
 
     @classmethod
-    def of(cls, estimator: Any) -> Units:
+    def of(cls, estimator: Any) -> Scaling:
         """Rebuild the units of a fitted estimator."""
-        coding = Coding(**estimator._coding)
+        coding = TargetTransform(**estimator._coding)
         raw = (as_tensor(values, torch.float64) for values in (coding.raw_shift, coding.raw_scale))
-        return cls(Conditioning.from_arrays(estimator._conditioning), *raw)
+        return cls(Standardization.from_arrays(estimator._conditioning), *raw)
 
 
 def user_design(estimator: Any, X: Any, dtype: torch.dtype, device: torch.device) -> DesignMatrix:

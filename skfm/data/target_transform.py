@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 
-class Coding(NamedTuple):
+class TargetTransform(NamedTuple):
     """How encoded y become targets, measured on the training rows. Plain numbers and arrays, kept with the model.
 
     Attributes

@@ -1,4 +1,4 @@
-"""The target as users give it, turned into the numbers that a `Coding` starts from."""
+"""The target as users give it, turned into the numbers that a `TargetTransform` starts from."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from ..core.observation.losses import Loss, make_loss
 from ..core.solvers import Solver
 from .scaling import as_tensor
-from .target_transform import Coding
-from .validation import Rows
+from .target_transform import TargetTransform
+from .validation import Samples
 
 #: Of the target of a regressor with loss="ordered_probit".
 MOST_LEVELS = 1000
@@ -51,10 +51,10 @@ class Target(ABC):
         """Undo `encode`."""
 
     @abstractmethod
-    def measure(self, rows: Rows, solver: Solver) -> Coding:
+    def measure(self, rows: Samples, solver: Solver) -> TargetTransform:
         """Measure the encoded target."""
 
-    def check_split(self, rows: Rows, training: Rows) -> None:
+    def check_split(self, rows: Samples, training: Samples) -> None:
         """Say so if all samples of a value were set aside that the model needs some of."""
         missing = np.setdiff1d(rows.y, training.y) if self.needs_every_value else rows.y[:0]
         if len(missing):
@@ -74,7 +74,7 @@ class Target(ABC):
             )
 
 
-class Numbers(Target):
+class NumericTarget(Target):
     """The target of a regression."""
 
     @property
@@ -103,7 +103,7 @@ class Numbers(Target):
     def decode(self, y: np.ndarray) -> np.ndarray:
         return y
 
-    def measure(self, rows: Rows, solver: Solver) -> Coding:
+    def measure(self, rows: Samples, solver: Solver) -> TargetTransform:
         loss = self._loss
         y, weight = (as_tensor(part, torch.float64) for part in (rows.y, rows.sample_weight))
         shift, scale = loss.location_and_scale(y, weight, center=self.estimator.fit_intercept)
@@ -117,10 +117,10 @@ class Numbers(Target):
                 f"The target is too large: losses are squares of y, which spreads over {float(scale):.3g}. Divide y by "
                 "a constant."
             ) from None
-        return Coding(shift, scale, start.numpy(), identity_link=loss.identity_link, unit=unit)
+        return TargetTransform(shift, scale, start.numpy(), identity_link=loss.identity_link, unit=unit)
 
 
-class Levels(Target):
+class OrdinalTarget(Target):
     """Numbers of which only the order counts."""
 
     is_discrete = True
@@ -151,12 +151,12 @@ class Levels(Target):
     def decode(self, y: np.ndarray) -> np.ndarray:
         return self.estimator.levels_[y]
 
-    def measure(self, rows: Rows, solver: Solver) -> Coding:
+    def measure(self, rows: Samples, solver: Solver) -> TargetTransform:
         # The cut-points stand where an intercept would.
-        return Coding(0.0, 1.0, np.zeros(1))
+        return TargetTransform(0.0, 1.0, np.zeros(1))
 
 
-class Labels(Target):
+class ClassTarget(Target):
     """Classes, numbered in their sorted order."""
 
     are_labels = True
@@ -214,7 +214,7 @@ class Labels(Target):
     def decode(self, y: np.ndarray) -> np.ndarray:
         return self.estimator.classes_[y]
 
-    def measure(self, rows: Rows, solver: Solver) -> Coding:
+    def measure(self, rows: Samples, solver: Solver) -> TargetTransform:
         n_classes = len(self.estimator.classes_)
         class_weight = self.class_weight(rows)
         n_outputs = n_classes if n_classes > 2 else 1
@@ -229,9 +229,9 @@ class Labels(Target):
             totals = np.bincount(rows.y, weights=weight, minlength=n_classes)
             # Half a sample of either kind, lest a class of no samples starts at minus infinity.
             start = model.link(torch.from_numpy((totals[outputs] + 0.5) / (totals.sum() + 1)))
-        return Coding(0.0, 1.0, start.numpy(), outputs=outputs, class_weight=class_weight)
+        return TargetTransform(0.0, 1.0, start.numpy(), outputs=outputs, class_weight=class_weight)
 
-    def class_weight(self, rows: Rows) -> np.ndarray:
+    def class_weight(self, rows: Samples) -> np.ndarray:
         """Return the weight of each class."""
         given, classes = self.estimator.class_weight, self.estimator.classes_
         if isinstance(given, str):
@@ -253,11 +253,11 @@ class Labels(Target):
         return weight
 
 
-class OrderedLabels(Labels):
+class OrderedClassTarget(ClassTarget):
     """Classes whose sorted order has a meaning."""
 
     needs_every_value = True
 
-    def measure(self, rows: Rows, solver: Solver) -> Coding:
+    def measure(self, rows: Samples, solver: Solver) -> TargetTransform:
         # The cut-points stand where an intercept would.
-        return Coding(0.0, 1.0, np.zeros(1), class_weight=self.class_weight(rows))
+        return TargetTransform(0.0, 1.0, np.zeros(1), class_weight=self.class_weight(rows))

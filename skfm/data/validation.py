@@ -18,7 +18,7 @@ from .frames import FrameEncoder, frame_encoder
 X_OPTIONS: dict[str, Any] = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
 
 
-class Rows(NamedTuple):
+class Samples(NamedTuple):
     """Samples with positive weights.
 
     Attributes
@@ -38,10 +38,10 @@ class Rows(NamedTuple):
     source: Any = None
     places: np.ndarray | None = None
 
-    def take(self, which: np.ndarray) -> Rows:
+    def take(self, which: np.ndarray) -> Samples:
         """Return some of the rows."""
         places = None if self.places is None else self.places[which]
-        return Rows(self.X[which], self.y[which], self.sample_weight[which], self.source, places)
+        return Samples(self.X[which], self.y[which], self.sample_weight[which], self.source, places)
 
     def as_given(self) -> Any:
         """Return X as the user passed it."""
@@ -56,7 +56,7 @@ def check_rows(
     *,
     reset: bool,
     y_numeric: bool,
-) -> Rows:
+) -> Samples:
     """Check samples as scikit-learn does, and drop those of weight zero, since weights mean repeats."""
     encoder = FrameEncoder.plan(X, estimator) if reset else frame_encoder(estimator)
     if encoder is not None:
@@ -66,7 +66,7 @@ def check_rows(
     weight = _check_weight(sample_weight, X, X.dtype)
     if reset:
         estimator._frame = None
-    rows = Rows(X, y, weight)
+    rows = Samples(X, y, weight)
     return rows if weight.all() else rows.take(np.flatnonzero(weight))
 
 
@@ -79,7 +79,7 @@ def _check_frame(
     *,
     reset: bool,
     y_numeric: bool,
-) -> Rows:
+) -> Samples:
     """Do the same with a DataFrame that has to be encoded."""
     validate_data(estimator, X, y, reset=reset, skip_check_array=True)
     y = _check_y(y, y_numeric=y_numeric, estimator=estimator)
@@ -93,7 +93,7 @@ def _check_frame(
     if reset:
         estimator._frame = encoder.attributes()
     encoded = check_array(encoded, estimator=estimator, **X_OPTIONS)
-    return Rows(encoded, y[places], weight[places], X, places)
+    return Samples(encoded, y[places], weight[places], X, places)
 
 
 def check_features(estimator: Any, X: Any) -> Any:
@@ -141,7 +141,7 @@ def _check_weight(sample_weight: Any, X: Any, dtype: Any) -> np.ndarray:
 
 def check_validation_rows(
     estimator: Any, X_val: Any, y_val: Any, sample_weight_val: Any, *, y_numeric: bool
-) -> Rows | None:
+) -> Samples | None:
     """Check the validation data that were passed to ``fit``, None if there were none."""
     given = {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
     passed = [name for name, value in given.items() if value is not None]
@@ -156,7 +156,9 @@ def check_validation_rows(
         raise ValueError(f"Invalid validation data ({', '.join(passed)}): {error}") from error
 
 
-def split_rows(rows: Rows, validation_fraction: float, *, stratify: bool, seed: int) -> tuple[Rows, Rows]:
+def split_rows(
+    rows: Samples, validation_fraction: float, *, stratify: bool, seed: int
+) -> tuple[Samples, Samples]:
     """Return training and validation rows."""
     n_samples = len(rows.y)
     try:

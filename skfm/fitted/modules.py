@@ -11,7 +11,7 @@ from torch import Tensor
 from ..core.bayes.variance import prediction_variance
 from ..core.matrix.design import DesignMatrix
 from ..core.matrix.parameters import FMParameters, Posterior
-from ..data.scaling import Units, as_tensor
+from ..data.scaling import Scaling, as_tensor
 from ..nn import FactorizationMachine
 from ..nn._entries import Entries
 from ..nn._inputs import parse
@@ -19,7 +19,7 @@ from .predictors import class_probabilities
 from .state import fitted_model, fitted_parameters
 
 
-class Machines(torch.nn.Module):
+class ExportedFM(torch.nn.Module):
     """Machines over the same columns, and what their raw predictions come to.
 
     Parameters
@@ -96,7 +96,7 @@ class Variance(torch.nn.Module):
     means : FMParameters
     posterior : Posterior
         Both in these units.
-    units : Units
+    units : Scaling
     """
 
     intercept: Tensor
@@ -110,7 +110,7 @@ class Variance(torch.nn.Module):
     scale: Tensor
     centered: Tensor
 
-    def __init__(self, means: FMParameters, posterior: Posterior, units: Units) -> None:
+    def __init__(self, means: FMParameters, posterior: Posterior, units: Scaling) -> None:
         super().__init__()
         dtype = means.factors.dtype
         tensors = {
@@ -177,7 +177,7 @@ class SolverRows(DesignMatrix):
         yield 0, self
 
 
-def to_module(estimator: Any, output: str, *, sparse_grad: bool) -> Machines:
+def to_module(estimator: Any, output: str, *, sparse_grad: bool) -> ExportedFM:
     """Return a module that predicts as a fitted estimator does.
 
     Parameters
@@ -204,7 +204,7 @@ def to_module(estimator: Any, output: str, *, sparse_grad: bool) -> Machines:
         "prediction": lambda: Mean(model),
         "probability": lambda: Probabilities(model),
     }
-    return Machines(machines, heads[output](), variance)
+    return ExportedFM(machines, heads[output](), variance)
 
 
 def _machine(part: tuple[Tensor, Tensor, Tensor], *, sparse_grad: bool) -> FactorizationMachine:
@@ -229,7 +229,7 @@ def _machine(part: tuple[Tensor, Tensor, Tensor], *, sparse_grad: bool) -> Facto
 
 
 def _variance(estimator: Any, dtype: torch.dtype) -> Variance:
-    units = Units.of(estimator)
+    units = Scaling.of(estimator)
     means = FMParameters(*(t.to(dtype) for t in units.to_solver(fitted_parameters(estimator))))
     n_outputs, n_features, _ = means.factors.shape
     covariances = as_tensor(estimator.covariances_, dtype)

@@ -12,7 +12,7 @@ from ..core.bayes.variance import prediction_variance
 from ..core.matrix.device import compute_dtype, prediction_device
 from ..core.matrix.parameters import FMParameters, Posterior, raw_prediction
 from ..core.solvers import SOLVERS
-from ..data.scaling import Units, as_tensor, user_design
+from ..data.scaling import Scaling, as_tensor, user_design
 
 
 def fitted_parameters(
@@ -51,7 +51,7 @@ def predict_variance(estimator: Any, X: Any) -> Tensor | None:
     if estimator._posterior is None:
         return None
     dtype, device = prediction_place(estimator, X)
-    units = Units.of(estimator)
+    units = Scaling.of(estimator)
     means = FMParameters(*(t.to(dtype).to(device) for t in units.to_solver(fitted_parameters(estimator))))
     covariances = as_tensor(estimator.covariances_, dtype, device)
     posterior = Posterior(

@@ -10,7 +10,7 @@ import torch
 from scipy import sparse
 
 from ..data.frames import frame_encoder
-from ..data.scaling import Units
+from ..data.scaling import Scaling
 from ..fitted.state import fitted_parameters
 from ._groups import Groups
 
@@ -29,18 +29,18 @@ class CenteredModel(NamedTuple):
         The raw prediction where all columns are at their centers.
     linear : ndarray of shape (n_outputs, n_columns)
     factors : ndarray of shape (n_outputs, n_columns, n_factors)
-    units : Units
+    units : Scaling
     """
 
     intercept: np.ndarray
     linear: np.ndarray
     factors: np.ndarray
-    units: Units
+    units: Scaling
 
     @classmethod
     def of(cls, estimator: Any) -> CenteredModel:
         """Return the model of a fitted estimator."""
-        units = Units.of(estimator)
+        units = Scaling.of(estimator)
         intercept, linear, factors = units.to_columns(fitted_parameters(estimator))
         return cls(intercept.numpy(), linear.numpy(), factors.numpy(), units)
 

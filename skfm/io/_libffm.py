@@ -15,7 +15,7 @@ from .._files import write_text
 from ..streaming._byte_ranges import ByteRange, check_file, count_lines, read
 from ..streaming._checks import check_float_type, check_integer
 from ..streaming._text_chunks import TextChunks
-from ._libffm_rows import FieldTable, Rows
+from ._libffm_rows import FieldTable, LibffmRows
 from ._rows import check_table, lines_of
 
 
@@ -83,7 +83,7 @@ def read_libffm(
     check_file(source)
     with source.open("rb") as file:
         table = FieldTable(n_features, os.fstat(file.fileno()).st_size)
-        rows = Rows(source, table, check_float_type(dtype))
+        rows = LibffmRows(source, table, check_float_type(dtype))
         rows.read(file, 1)
     if not rows.labels:
         raise ValueError(f"{source} has no rows, only blank lines.")
@@ -266,8 +266,8 @@ class LibffmChunks(TextChunks):
         for piece in self._byte_ranges()[start:]:
             yield self._rows(piece).matrix(n_features)
 
-    def _rows(self, piece: ByteRange) -> Rows:
-        rows = Rows(piece.path, self._table, self.dtype)
+    def _rows(self, piece: ByteRange) -> LibffmRows:
+        rows = LibffmRows(piece.path, self._table, self.dtype)
         rows.read(BytesIO(read(piece)), count_lines(piece.path, piece.start) + 1)
         return rows
 

@@ -70,7 +70,7 @@ class FieldTable:
         self.fields.extend([-1] * (column + 1 - len(self.fields)))
 
 
-class Rows:
+class LibffmRows:
     """Rows as arrays that grow.
 
     Parameters

@@ -15,7 +15,7 @@ from ..core.observation.augmentation import AUGMENTATIONS
 from ..data.categories import LIST_WEIGHTS
 from ..data.columns import CATEGORY, LIST, NUMERIC
 from ..data.frames import FrameEncoder
-from ..data.target_transform import Coding
+from ..data.target_transform import TargetTransform
 from ..fitted.draws import UserDraws
 from ._checks import check_array, check_count, check_keys, check_number
 
@@ -147,7 +147,7 @@ def _device(name: str, value: Any, sizes: Sizes) -> None:
 
 
 def _coding(name: str, value: Any, sizes: Sizes) -> None:
-    check_keys(name, value, set(Coding._fields))
+    check_keys(name, value, set(TargetTransform._fields))
     check_number(f"{name}/shift", value["shift"])
     for part in ("scale", "unit"):
         check_number(f"{name}/{part}", value[part], above=0)

@@ -19,7 +19,7 @@ from skl2onnx.algebra.onnx_ops import (
 from skl2onnx.common.data_types import FloatTensorType, guess_numpy_type, guess_proto_type
 
 from ..core.matrix.parameters import FMParameters
-from ..data.scaling import Units
+from ..data.scaling import Scaling
 
 
 class Graph:
@@ -40,7 +40,7 @@ class Graph:
         type_ = operator.inputs[0].type
         found = guess_numpy_type(type_)
         self.dtype = np.float64 if found == np.float64 else np.float32
-        self.units = Units.of(self.estimator)
+        self.units = Scaling.of(self.estimator)
         X = operator.inputs[0]
         if found not in (np.float32, np.float64):
             X = OnnxCast(X, to=guess_proto_type(FloatTensorType()), op_version=self.version)

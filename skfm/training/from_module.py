@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..core.matrix.parameters import FMParameters
-from ..fitted.modules import Machines
+from ..fitted.modules import ExportedFM
 from ..nn import FactorizationMachine
 from .from_parameters import fitted_with
 from .problem import supported_solver
@@ -61,7 +61,7 @@ def n_factors_of(module: Any) -> int:
 
 
 def _layers(module: Any) -> list[FactorizationMachine]:
-    if isinstance(module, Machines):
+    if isinstance(module, ExportedFM):
         module = module.machines
     layers = [module] if isinstance(module, FactorizationMachine) else module
     sequences = (list, tuple, torch.nn.ModuleList)

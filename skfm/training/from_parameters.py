@@ -13,13 +13,13 @@ from torch import Tensor
 from ..core.matrix.design import DesignMatrix
 from ..core.matrix.device import resolve_device
 from ..core.matrix.parameters import FMParameters
-from ..core.matrix.standardize import Conditioning
+from ..core.matrix.standardize import Standardization
 from ..core.observation.losses import Loss
 from ..core.solvers.base import Iterate, Problem
 from ..data.fields import Fields, given_fields
-from ..data.scaling import Units
-from ..data.target_transform import Coding
-from .loop import Record
+from ..data.scaling import Scaling
+from ..data.target_transform import TargetTransform
+from .loop import History
 from .partial_fit import lasting
 from .problem import Task, supported_solver
 from .result import fitted_attributes
@@ -54,8 +54,8 @@ def fitted_with(estimator: Any, parameters: FMParameters, classes: np.ndarray | 
     zero, one = (torch.tensor([value], dtype=torch.float64) for value in (0.0, 1.0))
     task = Task(
         _problem(estimator, fields, parameters.factors.dtype),
-        Units(
-            Conditioning(zero.expand(n_features), one.expand(n_features)),
+        Scaling(
+            Standardization(zero.expand(n_features), one.expand(n_features)),
             zero.expand(n_outputs),
             one.expand(n_outputs),
         ),
@@ -66,7 +66,7 @@ def fitted_with(estimator: Any, parameters: FMParameters, classes: np.ndarray | 
         getattr(estimator, "quantile", 0.5),
     )
     # No sweep was made.
-    record = Record(solver.objective_name, validated=False)
+    record = History(solver.objective_name, validated=False)
     if classes is not None:
         estimator.classes_ = classes
     estimator.n_features_in_ = n_features
@@ -92,16 +92,16 @@ def _problem(estimator: Any, fields: Fields, dtype: torch.dtype) -> Problem:
     )
 
 
-def _coding(estimator: Any, solver: Any, n_outputs: int, classes: np.ndarray | None) -> Coding:
+def _coding(estimator: Any, solver: Any, n_outputs: int, classes: np.ndarray | None) -> TargetTransform:
     """Return the coding of a target that comes as it is."""
     model = solver.model(estimator.loss, n_outputs, getattr(estimator, "quantile", 0.5))
     start = np.zeros(n_outputs)
     if classes is None:
-        return Coding(0.0, 1.0, start, identity_link=getattr(model, "identity_link", True))
+        return TargetTransform(0.0, 1.0, start, identity_link=getattr(model, "identity_link", True))
     weight = np.ones(len(classes))
     if isinstance(estimator.class_weight, dict):
         weight = np.array([estimator.class_weight.get(label, 1.0) for label in classes.tolist()])
     outputs = None
     if not isinstance(model, Loss):
         outputs = np.arange(n_outputs) if n_outputs > 1 else np.array([1])
-    return Coding(0.0, 1.0, start, outputs=outputs, class_weight=weight)
+    return TargetTransform(0.0, 1.0, start, outputs=outputs, class_weight=weight)

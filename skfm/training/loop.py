@@ -24,7 +24,7 @@ from .holdout import Validation
 FEWEST_SWEEPS = 20
 
 
-class Record:
+class History:
     """What a run leaves behind: the numbers of every sweep and the state worth keeping.
 
     The state is that of the lowest validation loss, or the last one where there is no
@@ -149,7 +149,7 @@ def train(
     checkpoint: Checkpoint | None = None,
     prepare: Callable[[Any], None] | None = None,
     verbose: int | bool = 0,
-) -> Record:
+) -> History:
     """Sweep until the objective settles, the validation loss stops falling or somebody says stop.
 
     Parameters
@@ -175,11 +175,11 @@ def train(
 
     Returns
     -------
-    Record
+    History
         With a state to keep, always: without one there is an error.
     """
     callbacks = callbacks or NoCallbacks()
-    record = Record(solver.objective_name, validated=validation is not None)
+    record = History(solver.objective_name, validated=validation is not None)
     sweeps = solver.sweeps(problem, start, settings)
     if prepare is not None:
         prepare(sweeps)
@@ -240,25 +240,25 @@ def train(
     return record
 
 
-def _whole_state(run: Any, record: Record) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _whole_state(run: Any, record: History) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors, numbers = run.state()
     kept, history = record.state()
     return {**tensors, **kept}, {**numbers, "record": history}
 
 
-def _connect(checkpoint: Checkpoint, run: Any, record: Record) -> None:
+def _connect(checkpoint: Checkpoint, run: Any, record: History) -> None:
     """Go on from a checkpoint, and write new ones."""
     found = checkpoint.load()
     if found is not None:
         tensors, numbers = found
         run.resume(tensors, numbers)
-        record.restore(tensors, numbers["record"], run.learner.theta)
+        record.restore(tensors, numbers["record"], run.trainer.theta)
         if record.n_iter and not record.validation:
             record.keep(run.iterate())
     run.after_segment = lambda: checkpoint.save_if_due(lambda: _whole_state(run, record))
 
 
-def _add_what_was_learned(run: Any, record: Record, validation: Validation | None) -> bool:
+def _add_what_was_learned(run: Any, record: History, validation: Validation | None) -> bool:
     """Take down an epoch that did not end, if nothing better is known; return whether there is anything."""
     if record.n_iter == 0 and getattr(run, "has_learned", False):
         iterate = run.iterate()

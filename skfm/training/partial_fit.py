@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.matrix.batches import Rows as CoreRows
+from ..core.matrix.batches import TensorSamples
 from ..core.matrix.device import compute_dtype
 from ..core.matrix.parameters import FMParameters
 from ..core.solvers import Solver
 from ..core.solvers.base import DivergenceError, Iterate, Problem, Settings
 from ..core.solvers.minibatch.batch_source import cut
-from ..data.scaling import Units, as_tensor
-from ..data.target_transform import Coding
-from ..data.validation import Rows
+from ..data.scaling import Scaling, as_tensor
+from ..data.target_transform import TargetTransform
+from ..data.validation import Samples
 from .problem import Task
 
 
@@ -30,7 +30,7 @@ def lasting(estimator: Any) -> dict[str, Any]:
     return values
 
 
-def describe_again(estimator: Any, rows: Rows, solver: Solver, device: torch.device) -> Task:
+def describe_again(estimator: Any, rows: Samples, solver: Solver, device: torch.device) -> Task:
     """Turn more rows into a problem in the units of a fitted estimator."""
     fitted = np.dtype(estimator._dtype)
     if rows.X.dtype != fitted:
@@ -44,7 +44,7 @@ def describe_again(estimator: Any, rows: Rows, solver: Solver, device: torch.dev
                 f"now {name}={value!r}. Set it back, or fit anew."
             )
     dtype = compute_dtype(rows.X.dtype, device)
-    units, coding = Units.of(estimator), Coding(**estimator._coding)
+    units, coding = Scaling.of(estimator), TargetTransform(**estimator._coding)
     problem = Problem(
         design=units.design(rows.X, dtype, device, estimator._dense_columns),
         target=as_tensor(coding.target(rows.y), dtype, device),
@@ -77,7 +77,7 @@ def learn_online(
         The state to go on from: numpy arrays and plain numbers.
     """
     problem = task.problem
-    rows = CoreRows(problem.design, problem.target[0], problem.sample_weight)
+    rows = TensorSamples(problem.design, problem.target[0], problem.sample_weight)
     number = 0 if state is None else state["n_chunks"]
     batches = cut(rows, settings.batch_size, settings.seed, 0, number, shuffle=settings.shuffle)
     run: Any = task.solver.sweeps(problem, start, settings)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.matrix.batches import Rows as CoreRows
+from ..core.matrix.batches import TensorSamples
 from ..core.matrix.design import DesignMatrix
 from ..core.matrix.device import compute_dtype, fits
 from ..core.matrix.parameters import FMParameters
@@ -19,9 +19,9 @@ from ..core.solvers import SOLVERS
 from ..core.solvers.base import Problem, Settings, Solver
 from ..data.fields import fields_of
 from ..data.frames import frame_encoder
-from ..data.scaling import Units, as_tensor
-from ..data.target_transform import Coding
-from ..data.validation import Rows
+from ..data.scaling import Scaling, as_tensor
+from ..data.target_transform import TargetTransform
+from ..data.validation import Samples
 from .holdout import SampledValidation, Validation
 
 #: Standard deviation of the initial factors where nothing speaks for more.
@@ -34,8 +34,8 @@ class Task(NamedTuple):
     Attributes
     ----------
     problem : Problem
-    units : Units
-    coding : Coding
+    units : Scaling
+    coding : TargetTransform
     dtype : numpy dtype
         Of the training data.
     solver : Solver
@@ -45,8 +45,8 @@ class Task(NamedTuple):
     """
 
     problem: Problem
-    units: Units
-    coding: Coding
+    units: Scaling
+    coding: TargetTransform
     dtype: np.dtype
     solver: Solver
     field_labels: np.ndarray
@@ -74,10 +74,10 @@ class Task(NamedTuple):
         )
         return self._replace(problem=empty)
 
-    def rows(self, rows: Rows) -> CoreRows:
+    def rows(self, rows: Samples) -> TensorSamples:
         """Return other rows in the units of the problem."""
         dtype, device = self.problem.design.dtype, self.problem.design.device
-        return CoreRows(
+        return TensorSamples(
             self.design(rows.X),
             as_tensor(self.coding.target(rows.y), dtype, device)[0],
             as_tensor(self.coding.weight(rows.y, rows.sample_weight), dtype, device),
@@ -135,7 +135,9 @@ def supported_solver(estimator: Any) -> Solver:
     return solver
 
 
-def describe(estimator: Any, rows: Rows, coding: Coding, solver: Solver, device: torch.device) -> Task:
+def describe(
+    estimator: Any, rows: Samples, coding: TargetTransform, solver: Solver, device: torch.device
+) -> Task:
     """Turn training rows into a problem."""
     dtype = compute_dtype(rows.X.dtype, device)
     # A solver that goes batch by batch can leave in the memory of the host what a GPU has no room for.
@@ -143,7 +145,7 @@ def describe(estimator: Any, rows: Rows, coding: Coding, solver: Solver, device:
     design = DesignMatrix.from_array(rows.X, dtype=dtype, device=home)
     weight = as_tensor(coding.weight(rows.y, rows.sample_weight), dtype, home)
     has_both = estimator.fit_intercept and estimator.fit_linear
-    units = Units.measure(design, weight, coding, center=has_both)
+    units = Scaling.measure(design, weight, coding, center=has_both)
     fields = fields_of(estimator, design, exact=not solver.learns_online)
     problem = Problem(
         design=units.conditioning.apply(design),
@@ -159,7 +161,7 @@ def describe(estimator: Any, rows: Rows, coding: Coding, solver: Solver, device:
     return Task(problem, units, coding, rows.X.dtype, solver, fields.labels, quantile)
 
 
-def describe_validation(rows: Rows, task: Task) -> Validation:
+def describe_validation(rows: Samples, task: Task) -> Validation:
     """Turn validation rows into the units of a task."""
     dtype, device = task.problem.design.dtype, task.problem.device
     kind = SampledValidation if task.solver.samples else Validation

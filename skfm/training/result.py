@@ -15,7 +15,7 @@ from ..core.observation.augmentation import AUGMENTATIONS
 from ..core.solvers.base import Iterate
 from ..data.scaling import finite
 from ..fitted.draws import UserDraws
-from .loop import Record
+from .loop import History
 from .problem import Task
 
 #: Fitted attributes that not every solver leaves behind.
@@ -25,7 +25,7 @@ OPTIONAL = ("covariances_",)
 LARGEST_R_HAT = 1.1
 
 
-def fitted_attributes(task: Task, iterate: Iterate, record: Record) -> dict[str, Any]:
+def fitted_attributes(task: Task, iterate: Iterate, record: History) -> dict[str, Any]:
     """Return what a fitted estimator holds: numpy arrays and plain Python objects."""
     dtype = np.float32 if task.dtype == np.float32 else np.float64
     # With centered columns, predictions in the user's units are small differences of large numbers.

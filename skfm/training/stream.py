@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from ..core.matrix.batches import Batch, BatchSource
 from ..core.solvers import SOLVERS, Iterate, Solver
 from ..core.solvers.minibatch.batch_source import cut
-from ..data.validation import Rows, check_rows
+from ..data.validation import Samples, check_rows
 from ..streaming import Chunk, Chunks, read_ahead
 from .problem import Task, describe_validation
 
@@ -31,14 +31,14 @@ class Stream:
         Turns a chunk and its number into rows; ``first`` tells whether it is the first one read.
     """
 
-    def __init__(self, chunks: Chunks, check: Callable[[Chunk, bool], Rows]) -> None:
+    def __init__(self, chunks: Chunks, check: Callable[[Chunk, bool], Samples]) -> None:
         self.chunks = chunks
         self._check = check
         self._reading: Any = read_ahead(chunks.chunks())
-        self._opened: list[Rows] = []
+        self._opened: list[Samples] = []
         self._first = self._first_rows = 0
         #: Applied to the rows of that chunk in every pass: sets validation rows apart.
-        self.keep: Callable[[Rows], Rows] = lambda rows: rows
+        self.keep: Callable[[Samples], Samples] = lambda rows: rows
 
     @property
     def n_samples(self) -> int | None:
@@ -46,7 +46,7 @@ class Stream:
         n_chunks = self.chunks.n_chunks
         return None if n_chunks is None else n_chunks * self._first_rows
 
-    def first(self) -> Rows:
+    def first(self) -> Samples:
         """Return the rows of the first chunk that has any."""
         for number, chunk in enumerate(self._reading):
             rows = self._rows(chunk, number, first=True)
@@ -56,7 +56,7 @@ class Stream:
                 return rows
         raise ValueError("No chunk holds any rows with a positive weight.")
 
-    def rows(self, start: int) -> Generator[tuple[int, Rows], None, None]:
+    def rows(self, start: int) -> Generator[tuple[int, Samples], None, None]:
         """Yield number and rows of each chunk from ``start`` on."""
         opened, self._opened = self._opened, []
         reading = self._reading
@@ -68,12 +68,12 @@ class Stream:
             items = reading = read_ahead(self.chunks.chunks(start))
         with closing(reading):
             for number, item in enumerate(items, start):
-                rows = item if isinstance(item, Rows) else self._rows(item, number, first=False)
+                rows = item if isinstance(item, Samples) else self._rows(item, number, first=False)
                 yield number, self.keep(rows) if number == self._first else rows
                 # Not to hold this chunk while the next one is prepared.
                 del item, rows
 
-    def _rows(self, chunk: Chunk, number: int, *, first: bool) -> Rows:
+    def _rows(self, chunk: Chunk, number: int, *, first: bool) -> Samples:
         try:
             return self._check(chunk, first)
         except (ValueError, TypeError) as error:
@@ -146,10 +146,10 @@ class ChunkedValidation:
             raise ValueError("X_val holds no rows with a positive weight.")
         return loss / weight
 
-    def _check(self, chunk: Chunk, first: bool) -> Rows:
+    def _check(self, chunk: Chunk, first: bool) -> Samples:
         estimator, weight = self._estimator, chunk.sample_weight
         if not len(chunk.y) or (weight is not None and not weight.any()):
-            return Rows(chunk.X[:0], np.empty(0), np.empty(0))
+            return Samples(chunk.X[:0], np.empty(0), np.empty(0))
         rows = check_rows(estimator, *chunk, reset=False, y_numeric=not estimator._target.are_labels)
         return rows._replace(y=estimator._target.encode(rows.y, "y_val"))
 
@@ -185,11 +185,11 @@ class ChunkCheck:
         self._estimator, self._chunks = estimator, chunks
         self._dtype: Any = None
 
-    def __call__(self, chunk: Chunk, first: bool) -> Rows:
+    def __call__(self, chunk: Chunk, first: bool) -> Samples:
         estimator = self._estimator
         weight = chunk.sample_weight
         if not len(chunk.y) or (weight is not None and not weight.any()):
-            return Rows(chunk.X[:0], np.empty(0), np.empty(0))
+            return Samples(chunk.X[:0], np.empty(0), np.empty(0))
         reset = first and not estimator._continues()
         rows = check_rows(estimator, *chunk, reset=reset, y_numeric=not estimator._target.are_labels)
         if first:
@@ -202,7 +202,7 @@ class ChunkCheck:
         return rows._replace(y=estimator._target.encode(rows.y))
 
 
-def identity_of(estimator: Any, rows: Rows, held_out: Rows | None) -> dict[str, Any]:
+def identity_of(estimator: Any, rows: Samples, held_out: Samples | None) -> dict[str, Any]:
     """Return what tells a run from others: its parameters, its first rows and its validation rows."""
     # These may differ between a run and the one that goes on from it.
     free = {"checkpoint", "device", "random_state", "verbose", "warm_start"}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skfm.core.matrix import batches as batches_module
-from skfm.core.matrix.batches import Batch, Rows, make_batches
+from skfm.core.matrix.batches import Batch, TensorSamples, make_batches
 from skfm.core.matrix.design import DesignMatrix
 
 seeds = st.integers(0, 2**32 - 1)
@@ -49,7 +49,7 @@ def make_rows(X, dense_columns, rng, **options):
     design = take(X, dense_columns, **options)
     dtype = design.dtype
     n_rows = len(X)
-    return Rows(
+    return TensorSamples(
         design,
         torch.tensor(rng.normal(size=n_rows), dtype=dtype),
         torch.tensor(rng.gamma(2.0, 1.0, n_rows), dtype=dtype),
@@ -179,7 +179,7 @@ def test_very_wide_matrices(n_features):
         torch.zeros(0, n_rows, dtype=torch.float64),
         torch.zeros(0, dtype=torch.long),
     )
-    rows = Rows(design, torch.arange(n_rows).double(), torch.ones(n_rows, dtype=torch.float64))
+    rows = TensorSamples(design, torch.arange(n_rows).double(), torch.ones(n_rows, dtype=torch.float64))
     found = list(make_batches(rows, batch_size, torch.arange(n_rows).flip(0)))
     assert len(found) == 4
     for i, batch in enumerate(found):

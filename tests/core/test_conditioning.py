@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skfm.core.matrix.design import DesignMatrix
 from skfm.core.matrix.parameters import FMParameters, raw_prediction
-from skfm.core.matrix.standardize import Conditioning
+from skfm.core.matrix.standardize import Standardization
 
 
 def make_design(rng, n_rows=30, dtype=torch.float64, factor=1.0):
@@ -42,7 +42,7 @@ def test_folding_is_exact(n_outputs, n_factors, seed):
     """Folded parameters predict on x what the originals predict on x', in the units of the target."""
     rng = np.random.default_rng(seed)
     X, design = make_design(rng)
-    conditioning = Conditioning.measure(design, random_weight(rng, len(X)))
+    conditioning = Standardization.measure(design, random_weight(rng, len(X)))
     assert conditioning.centers
     parameters = random_parameters(rng, n_outputs, X.shape[1], n_factors)
     shift, scale = torch.tensor(rng.normal(size=n_outputs) * 5), torch.tensor(rng.gamma(2.0, 3.0, n_outputs))
@@ -57,7 +57,7 @@ def test_folding_is_exact(n_outputs, n_factors, seed):
 def test_unfolding_undoes_folding(n_outputs, n_factors, seed):
     """There and back again, both ways."""
     rng = np.random.default_rng(seed)
-    conditioning = Conditioning(
+    conditioning = Standardization(
         torch.tensor(rng.normal(size=5) * (rng.random(5) < 0.5)), torch.tensor(rng.gamma(2.0, 1.0, 5) + 0.1)
     )
     parameters = random_parameters(rng, n_outputs, 5, n_factors)
@@ -76,7 +76,7 @@ def test_what_conditioning_does(dtype):
     rng = np.random.default_rng(0)
     X, design = make_design(rng, 60, dtype)
     weight = random_weight(rng, 60)
-    conditioning = Conditioning.measure(design, weight)
+    conditioning = Standardization.measure(design, weight)
     assert conditioning.center.dtype == conditioning.scale.dtype == torch.float64
     new = conditioning.apply(design)
     assert new.dtype == dtype
@@ -103,8 +103,8 @@ def test_weights_are_repeats(seed):
     repeated = DesignMatrix.from_array(
         np.repeat(X, weight.long().numpy(), 0), dtype=torch.float64, dense_columns=np.arange(6, 10)
     )
-    first = Conditioning.measure(design, weight)
-    second = Conditioning.measure(repeated, torch.ones(repeated.shape[0], dtype=torch.float64))
+    first = Standardization.measure(design, weight)
+    second = Standardization.measure(repeated, torch.ones(repeated.shape[0], dtype=torch.float64))
     assert_allclose(first.center, second.center, rtol=1e-12, atol=1e-12)
     assert_allclose(first.scale, second.scale, rtol=1e-12)
 
@@ -115,7 +115,7 @@ def test_units_do_not_matter(factor):
     X, design = make_design(np.random.default_rng(1))
     weight = random_weight(np.random.default_rng(2), len(X))
     _, other = make_design(np.random.default_rng(1), factor=factor)
-    first, second = (Conditioning.measure(d, weight) for d in (design, other))
+    first, second = (Standardization.measure(d, weight) for d in (design, other))
     assert bool(torch.isfinite(second.scale).all())
     assert bool((second.scale > 0).all())
     sign = np.ones(10)
@@ -132,7 +132,7 @@ def test_constant_columns_keep_their_value(value):
         ones = torch.ones_like(weight)
         off = max(off, abs(float(weight @ ones / weight.sum() - 1)))
         design = DesignMatrix.from_array(value * ones[:, None].numpy(), dtype=torch.float64)
-        conditioning = Conditioning.measure(design, weight)
+        conditioning = Standardization.measure(design, weight)
         assert not conditioning.centers
         assert_allclose(abs(to_dense(conditioning.apply(design))), 1, rtol=1e-12)
     assert off > 0  # rounding does move some of the means
@@ -143,7 +143,7 @@ def test_binary_designs_are_left_alone(dense_columns):
     """Without numeric columns nothing is stored, scaled or centered, be the columns kept sparse or dense."""
     X = (np.random.default_rng(0).random((20, 6)) < 0.4).astype(float)
     design = DesignMatrix.from_array(X, dtype=torch.float64, dense_columns=dense_columns)
-    conditioning = Conditioning.measure(design, random_weight(np.random.default_rng(1), 20))
+    conditioning = Standardization.measure(design, random_weight(np.random.default_rng(1), 20))
     assert_array_equal(conditioning.center, 0)
     assert_array_equal(conditioning.scale, 1)
     new = conditioning.apply(design)
@@ -156,7 +156,7 @@ def test_new_data_on_the_old_scale():
     """Scales found on training data apply to binary-looking new data, whose values are all one."""
     X = np.zeros((20, 2))
     X[:3, 0], X[4:9, 1] = [2.0, 4.0, 1.0], 1
-    conditioning = Conditioning.measure(
+    conditioning = Standardization.measure(
         DesignMatrix.from_array(X, dtype=torch.float64, dense_columns=[]), torch.ones(20, dtype=torch.float64)
     )
     assert_allclose(conditioning.scale, [np.sqrt(7), 1])
@@ -167,9 +167,9 @@ def test_new_data_on_the_old_scale():
 
 def test_arrays_and_back():
     """The numpy state rebuilds the same map."""
-    conditioning = Conditioning(torch.tensor([0.0, 1.5]).double(), torch.tensor([1.0, 2.0]).double())
+    conditioning = Standardization(torch.tensor([0.0, 1.5]).double(), torch.tensor([1.0, 2.0]).double())
     arrays = conditioning.arrays()
     assert all(isinstance(a, np.ndarray) and a.dtype == np.float64 for a in arrays.values())
-    again = Conditioning.from_arrays(arrays)
+    again = Standardization.from_arrays(arrays)
     assert torch.equal(again.center, conditioning.center)
     assert torch.equal(again.scale, conditioning.scale)

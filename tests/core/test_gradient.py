@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from skfm.core.solvers.minibatch.run.gradient import backward, factor_mask, forward
 
-from skfm.core.matrix.batches import Rows, make_batches
+from skfm.core.matrix.batches import TensorSamples, make_batches
 from skfm.core.matrix.design import DesignMatrix
 from skfm.core.observation.losses import make_loss
 
@@ -37,7 +37,7 @@ def make_batch(X, dense_columns, target=None, weight=None):
     design = DesignMatrix.from_array(sp.csr_matrix(X), dtype=torch.float64, dense_columns=dense_columns)
     target = torch.zeros(len(X), dtype=torch.float64) if target is None else target
     weight = torch.ones(len(X), dtype=torch.float64) if weight is None else weight
-    (batch,) = make_batches(Rows(design, target, weight), len(X))
+    (batch,) = make_batches(TensorSamples(design, target, weight), len(X))
     return batch, torch.cat([batch.columns, design.dense_columns])
 
 

@@ -28,7 +28,7 @@ from skfm.core.solvers.minibatch.run.trainer import MOVES
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from skfm import FMClassifier, FMRegressor
-from skfm.core.matrix.batches import Rows, make_batches
+from skfm.core.matrix.batches import TensorSamples, make_batches
 from skfm.core.matrix.design import DesignMatrix
 from skfm.core.matrix.parameters import FMParameters, raw_prediction
 from skfm.core.observation.losses import make_loss
@@ -235,7 +235,7 @@ def core_run(solver, problem, *, n_factors=2, n_outputs=1, rule=None, **options)
 def epochs(run, n):
     """Run; return the objectives and a copy of the parameters."""
     objectives = [next(run).objective for _ in range(n)]
-    return np.array(objectives), run.learner.parameters().clone()
+    return np.array(objectives), run.trainer.parameters().clone()
 
 
 def assert_close_runs(first, second, tolerance=1e-9):
@@ -257,7 +257,7 @@ class ChunkSource(BatchSource):
     n_segments = None
 
     def __init__(self, problem):
-        rows = Rows(problem.design, problem.target[0], problem.sample_weight)
+        rows = TensorSamples(problem.design, problem.target[0], problem.sample_weight)
         batches = list(make_batches(rows, 6))
         self.chunks = [batches[:3], batches[3:5], batches[5:]]
         self.started = []
@@ -282,10 +282,10 @@ class Spy(SGD):
     counts_visits = reads_l2 = True
 
     def __init__(self):
-        self.learner, self.seen = None, []
+        self.trainer, self.seen = None, []
 
     def update(self, theta, slots, step):
-        penalties = self.learner.penalties
+        penalties = self.trainer.penalties
         self.seen.append((step, penalties.l2.clone(), penalties.doubt.clone()))
         copied = [t.clone() if isinstance(t, torch.Tensor) else t for t in step]
         super().update(theta, slots, type(step)(*copied))
@@ -299,9 +299,9 @@ def test_what_a_rule_is_told(loss, n_outputs, l2):
     run = core_run(
         "sgd", problem, rule=Spy(), n_outputs=n_outputs, l2_linear=l2, l2_factors=l2, l1_linear=0.2
     )
-    learner, spy, size = run.learner, run.learner.optimizer, 3
-    spy.learner = learner
-    rows = Rows(problem.design, problem.target[0], problem.sample_weight)
+    trainer, spy, size = run.trainer, run.trainer.optimizer, 3
+    spy.trainer = trainer
+    rows = TensorSamples(problem.design, problem.target[0], problem.sample_weight)
     batches = list(make_batches(rows, 10))
     X = problem.design.matmul(torch.eye(problem.design.shape[1], dtype=torch.float64))
     held, visits = torch.zeros(2, len(X.T), dtype=torch.float64)
@@ -309,15 +309,15 @@ def test_what_a_rule_is_told(loss, n_outputs, l2):
         batch, place = batches[number % 5], 10 * (number % 5)
         x, weight = X[place : place + 10], rows.weight[place : place + 10, None]
         columns = torch.cat([batch.columns, problem.design.dense_columns])
-        used, parameters = x[:, columns], learner.parameters().clone()
+        used, parameters = x[:, columns], trainer.parameters().clone()
         raw = raw_prediction(problem.design.rows(place, place + len(x)), parameters)
-        slope, curve = (t.T * weight for t in learner.loss.derivatives(batch.target[None], raw))
+        slope, curve = (t.T * weight for t in trainer.loss.derivatives(batch.target[None], raw))
         s = torch.einsum("np,bpk->nbk", x, parameters.factors)
         sums = torch.cat([torch.ones_like(s[:, :, :1]), s], 2)
         spy.seen.clear()
-        learner.learn([(batch, 0.01)])
+        trainer.learn([(batch, 0.01)])
         if number == 4:
-            learner.end_pass()
+            trainer.end_pass()
         (step, l2_table, doubt), (of_intercept, *_) = spy.seen
 
         assert_allclose(step.curvature, used.square().T @ curve, rtol=1e-9)
@@ -474,7 +474,7 @@ def test_linear_models_reach_the_minimum_of_the_objective(solver, loss, n_output
     run = core_run(solver, problem, n_factors=0, n_outputs=n_outputs, **options)
     epochs(run, 700 if loss == "squared_error" else 300)
     least, _ = smallest(problem, 2.0, n_outputs)
-    found = float(objective(problem, run.learner.parameters(), 2.0, 1.0))
+    found = float(objective(problem, run.trainer.parameters(), 2.0, 1.0))
     assert least - 1e-6 * abs(least) <= found <= least + 1e-3 * abs(least)
     if loss == "squared_error":
         als = SOLVERS["als"].sweeps(problem, core_start(problem, 0), Settings(l2_linear=2.0, l2_factors=1.0))
@@ -520,7 +520,7 @@ def test_factorization_machines_end_where_the_objective_stands_still(solver, los
     size = []
     for n in (1, 900 if loss == "squared_error" else 700):
         epochs(run, n)
-        leaves = [t.clone().requires_grad_() for t in run.learner.parameters()]
+        leaves = [t.clone().requires_grad_() for t in run.trainer.parameters()]
         J = objective(problem, FMParameters(*leaves), 2.0, 3.0)
         size.append(max(float(g.abs().max()) for g in torch.autograd.grad(J, leaves)))
     assert size[1] < 1e-3 * size[0]
@@ -590,7 +590,7 @@ def flat(lists):
 def test_order_of_the_batches():
     """All batches once an epoch, in an order of its own; without shuffling as they come."""
     problem = core_problem("squared_error")
-    rows = Rows(problem.design, torch.arange(48).double(), problem.sample_weight)
+    rows = TensorSamples(problem.design, torch.arange(48).double(), problem.sample_weight)
 
     def order(source, epoch, **options):
         ((*batches,),) = source.segments(epoch, **options)
@@ -626,7 +626,7 @@ def test_permutations():
 def test_cut_of_a_chunk():
     """The size is that for streams if it is "auto"; a chunk that is one batch keeps its order."""
     problem = core_problem("squared_error")
-    rows = Rows(problem.design, torch.arange(48).double(), problem.sample_weight)
+    rows = TensorSamples(problem.design, torch.arange(48).double(), problem.sample_weight)
     (only,) = cut(rows, "auto", 0, shuffle=True)
     assert only.target.tolist() == list(range(48))
     batches = cut(rows, 20, 0, shuffle=True)
@@ -712,8 +712,8 @@ def test_state_has_every_tensor_and_number(solver):
         }
 
     def everything():
-        return tensors_of(run.learner) | {
-            f"penalties.{n}": t for n, t in tensors_of(run.learner.penalties).items()
+        return tensors_of(run.trainer) | {
+            f"penalties.{n}": t for n, t in tensors_of(run.trainer.penalties).items()
         }
 
     before = everything()
@@ -722,12 +722,12 @@ def test_state_has_every_tensor_and_number(solver):
     saved = [t.data_ptr() for t in run.state()[0].values()]
     for name in changed:
         owner, attribute = (
-            (run.learner.penalties, name[10:]) if name.startswith("penalties.") else (run.learner, name)
+            (run.trainer.penalties, name[10:]) if name.startswith("penalties.") else (run.trainer, name)
         )
         assert getattr(owner, attribute).data_ptr() in saved, name
-    assert run.learner.theta.data_ptr() in saved
-    assert run.learner.intercept.data_ptr() in saved
-    assert len(run.learner.slots) == sum(name.startswith("slot_") for name in run.state()[0])
+    assert run.trainer.theta.data_ptr() in saved
+    assert run.trainer.intercept.data_ptr() in saved
+    assert len(run.trainer.slots) == sum(name.startswith("slot_") for name in run.state()[0])
 
 
 @ALL
@@ -738,7 +738,7 @@ def test_segments(solver):
     run = core_run(
         solver, with_source(problem), learning_rate_schedule="constant", l2_linear=1.0, l2_factors=1.0
     )
-    run.after_segment = lambda: told.append(run.learner.n_batches)
+    run.after_segment = lambda: told.append(run.trainer.n_batches)
     run.problem.source.on_rows = rows.append
     found = epochs(run, 1)
     assert told == [3, 5, 8]
@@ -767,9 +767,9 @@ def test_chunks_of_an_endless_stream(solver):
     source = ChunkSource(problem)
     run, whole = core_run(solver, problem, **options), core_run(solver, problem, **options)
     for chunk in source.chunks:
-        parameters = run.learner.parameters().clone()
+        parameters = run.trainer.parameters().clone()
         iterate = run.learn_chunk(chunk)
-        assert run.learner.pass_batches is None
+        assert run.trainer.pass_batches is None
         assert np.isfinite(iterate.objective)
         if len(chunk) == 1:
             loss = make_loss("log_loss", 1)
@@ -778,7 +778,7 @@ def test_chunks_of_an_endless_stream(solver):
             assert_allclose(iterate.objective, expected, rtol=1e-9)
     whole.learn_chunk([batch for chunk in source.chunks for batch in chunk])
     assert all(
-        torch.equal(a, b) for a, b in zip(run.learner.parameters(), whole.learner.parameters(), strict=True)
+        torch.equal(a, b) for a, b in zip(run.trainer.parameters(), whole.trainer.parameters(), strict=True)
     )
     # A state between two chunks is enough.
     straight, states = core_run(solver, problem, **options), []
@@ -791,7 +791,7 @@ def test_chunks_of_an_endless_stream(solver):
         states.append(({name: t.clone() for name, t in tensors.items()}, copy.deepcopy(numbers)))
         straight.learn_chunk(chunk)
     assert all(
-        torch.equal(a, b) for a, b in zip(other.learner.parameters(), whole.learner.parameters(), strict=True)
+        torch.equal(a, b) for a, b in zip(other.trainer.parameters(), whole.trainer.parameters(), strict=True)
     )
 
 
@@ -812,10 +812,10 @@ def test_mean_loss_of_a_batch():
     problem = core_problem("log_loss", "mixed", n_outputs=3)
     run = core_run("adagrad", problem, n_outputs=3)
     epochs(run, 2)
-    rows = Rows(problem.design, problem.target[0], problem.sample_weight)
+    rows = TensorSamples(problem.design, problem.target[0], problem.sample_weight)
     (batch,) = make_batches(rows, 100)
-    expected = objective(problem, run.learner.parameters(), 0.0, 0.0) / problem.sample_weight.sum()
-    assert_allclose(run.learner.mean_loss(batch), expected, rtol=1e-9)
+    expected = objective(problem, run.trainer.parameters(), 0.0, 0.0) / problem.sample_weight.sum()
+    assert_allclose(run.trainer.mean_loss(batch), expected, rtol=1e-9)
 
 
 def test_load_slots():
@@ -824,22 +824,22 @@ def test_load_slots():
     run = core_run("adagrad", problem)
     epochs(run, 3)
     other = core_run("adagrad", problem)
-    theta = other.learner.theta.clone()
-    other.learner.load_slots(run.state()[0])
-    assert torch.equal(other.learner.slots[0], run.learner.slots[0])
-    assert torch.equal(other.learner.intercept_slots[0], run.learner.intercept_slots[0])
-    assert torch.equal(other.learner.theta, theta)
+    theta = other.trainer.theta.clone()
+    other.trainer.load_slots(run.state()[0])
+    assert torch.equal(other.trainer.slots[0], run.trainer.slots[0])
+    assert torch.equal(other.trainer.intercept_slots[0], run.trainer.intercept_slots[0])
+    assert torch.equal(other.trainer.theta, theta)
     wider = core_run("adagrad", core_problem("squared_error", "values"))
-    wider.learner.load_slots(run.state()[0])
-    assert bool((wider.learner.slots[0] == 1).all())
-    wider.learner.load_slots({})
+    wider.trainer.load_slots(run.state()[0])
+    assert bool((wider.trainer.slots[0] == 1).all())
+    wider.trainer.load_slots({})
     # What belongs to the weights of another model stays there.
     run, other = (core_run("ftrl", problem) for _ in range(2))
     epochs(run, 3)
-    own = [slot.clone() for slot in other.learner.slots]
-    other.learner.load_slots(run.state()[0])
-    assert torch.equal(other.learner.slots[0], run.learner.slots[0])
-    assert all(torch.equal(a, b) for a, b in zip(other.learner.slots[1:], own[1:], strict=True))
+    own = [slot.clone() for slot in other.trainer.slots]
+    other.trainer.load_slots(run.state()[0])
+    assert torch.equal(other.trainer.slots[0], run.trainer.slots[0])
+    assert all(torch.equal(a, b) for a, b in zip(other.trainer.slots[1:], own[1:], strict=True))
 
 
 # -------------------------------------------------------------------------------------------- blow-ups
@@ -919,7 +919,7 @@ def test_a_blow_up_of_the_last_step_does_not_pass():
     run = core_run("sgd", problem, rule=Broken(1e4, [0]))
     with pytest.warns(UserWarning, match="blew up in epoch 1"):
         next(run)
-    J = objective(problem, run.learner.parameters(), 0.0, 0.0) / problem.sample_weight.sum()
+    J = objective(problem, run.trainer.parameters(), 0.0, 0.0) / problem.sample_weight.sum()
     assert float(J) < 5
 
 
@@ -973,9 +973,9 @@ def test_huge_steps_end_in_finite_parameters(solver, loss):
             return
     assert np.isfinite(objectives).all()
     assert all(bool(torch.isfinite(t).all()) for t in parameters)
-    rows = Rows(problem.design, problem.target[0], problem.sample_weight)
+    rows = TensorSamples(problem.design, problem.target[0], problem.sample_weight)
     (batch,) = make_batches(rows, 100)
-    assert float(run.learner.mean_loss(batch)) < 1e3
+    assert float(run.trainer.mean_loss(batch)) < 1e3
 
 
 def test_an_outlier_is_no_blow_up():
@@ -1011,13 +1011,13 @@ def test_steps_wait_for_nothing(solver, n_outputs, monkeypatch):
 
     run = core_run(solver, core_problem("log_loss", "mixed", n_outputs=n_outputs), n_outputs=n_outputs)
     updates = []
-    monkeypatch.setattr(run.learner.penalties, "update", lambda *args: updates.append(args))
-    rows = Rows(run.problem.design, run.problem.target[0], run.problem.sample_weight)
+    monkeypatch.setattr(run.trainer.penalties, "update", lambda *args: updates.append(args))
+    rows = TensorSamples(run.problem.design, run.problem.target[0], run.problem.sample_weight)
     batches = list(make_batches(rows, 4))
     with monkeypatch.context() as patch, Count():
         for name in ("item", "tolist", "numpy", "__bool__", "__float__", "__int__", "__index__"):
             patch.setattr(torch.Tensor, name, lambda *args, name=name: pytest.fail(name))
-        run.learner.learn((batch, 0.1) for batch in batches)
+        run.trainer.learn((batch, 0.1) for batch in batches)
     assert len(batches) == 12
     assert len(updates) == 5  # of penalties, whose schedule the stand-in does not move on
     assert ops["_embedding_bag"] + ops["_embedding_bag_forward_only"] == 5 * len(batches)

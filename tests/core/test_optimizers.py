@@ -29,7 +29,7 @@ def draw_table(rng, n_columns, n_outputs, n_factors):
 
 
 def draw_step(rng, n_columns, n_outputs, n_factors, **options):
-    """A step of a batch; the profile has the blocks that a learner makes."""
+    """A step of a batch; the profile has the blocks that a trainer makes."""
     size = 1 + n_factors
     width = n_outputs * size
     blocks = torch.eye(n_outputs, dtype=torch.float64).repeat_interleave(size, 1)
@@ -157,7 +157,7 @@ def test_rule_is_the_reference(name, n_outputs, n_factors):
         rule.update(theta, slots, step)
         reference.update(step)
         assert_allclose(theta, reference.theta, rtol=1e-10, atol=1e-12)
-        # What the learner tells is its own.
+        # What the trainer tells is its own.
         for a, b in zip(copies, [t for t in step if isinstance(t, torch.Tensor)], strict=True):
             assert torch.equal(a, b)
 

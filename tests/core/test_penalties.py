@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from skfm.core.solvers.minibatch.run.optimizers import SGD
 from skfm.core.solvers.minibatch.run.penalties import Penalties
-from skfm.core.solvers.minibatch.run.trainer import Learner
+from skfm.core.solvers.minibatch.run.trainer import Trainer
 
-from skfm.core.matrix.batches import Rows, make_batches
+from skfm.core.matrix.batches import TensorSamples, make_batches
 from skfm.core.matrix.design import DesignMatrix
 from skfm.core.matrix.parameters import FMParameters
 from skfm.core.observation.losses import make_loss
@@ -107,7 +107,7 @@ def make_learner(X, optimizer, l2_linear, l2_factors, dense_columns=(), n_output
         torch.tensor(rng.normal(size=(n_outputs, n_features, 2)) * 0.1),
     )
     fields = torch.zeros(n_features, dtype=torch.long)
-    return Learner(
+    return Trainer(
         start,
         make_loss("log_loss" if n_outputs > 1 else "squared_error", n_outputs),
         optimizer,
@@ -127,23 +127,23 @@ def test_a_pass_sees_a_given_penalty_once(dense_columns, n_outputs):
     X[17, 3:5] = 1
     design = DesignMatrix.from_array(X, dtype=torch.float64, dense_columns=np.array(dense_columns, dtype=int))
     target = torch.tensor(rng.integers(0, n_outputs, 40)).double()
-    batches = list(make_batches(Rows(design, target, torch.ones(40, dtype=torch.float64)), 6))
-    learner = make_learner(X, spy := Spy(), 3.0, 7.0, dense_columns, n_outputs)
-    learner.learn((batch, 0.01) for batch in batches)
-    assert learner.pass_batches is None
-    learner.end_pass()
-    assert learner.pass_batches == len(batches) == 7
+    batches = list(make_batches(TensorSamples(design, target, torch.ones(40, dtype=torch.float64)), 6))
+    trainer = make_learner(X, spy := Spy(), 3.0, 7.0, dense_columns, n_outputs)
+    trainer.learn((batch, 0.01) for batch in batches)
+    assert trainer.pass_batches is None
+    trainer.end_pass()
+    assert trainer.pass_batches == len(batches) == 7
     held = torch.zeros(7, dtype=torch.float64)
     for batch in batches:
         held[torch.cat([batch.columns, design.dense_columns])] += 1
-    assert torch.equal(learner.held, held)
+    assert torch.equal(trainer.held, held)
     expected = torch.tensor([3.0, 7.0, 7.0] * n_outputs, dtype=torch.float64).repeat(7, 1)
     expected[held == 0] = 0
     for order in (range(7), rng.permutation(7)):
         spy.seen.clear()
-        learner.learn((batches[i], 0.01) for i in order)
-        learner.end_pass()
-        assert torch.equal(learner.held, held)
+        trainer.learn((batches[i], 0.01) for i in order)
+        trainer.end_pass()
+        assert torch.equal(trainer.held, held)
         total = torch.zeros_like(expected)
         for i, (penalty, l2) in zip(order, spy.seen, strict=True):
             total[torch.cat([batches[i].columns, design.dense_columns])] += penalty
@@ -156,16 +156,16 @@ def test_columns_of_later_passes():
     X = np.zeros((8, 3))
     X[:, 0], X[4:, 1] = 1, 1
     design = DesignMatrix.from_array(X, dtype=torch.float64)
-    rows = Rows(design, torch.ones(8, dtype=torch.float64), torch.ones(8, dtype=torch.float64))
+    rows = TensorSamples(design, torch.ones(8, dtype=torch.float64), torch.ones(8, dtype=torch.float64))
     first, second = make_batches(rows, 4)
-    learner = make_learner(X, spy := Spy(), 3.0, 7.0)
-    learner.learn([(first, 0.1)])
-    learner.end_pass()
-    learner.learn([(second, 0.1), (second, 0.1)])
-    assert learner.held.tolist() == [1, 0, 0]
+    trainer = make_learner(X, spy := Spy(), 3.0, 7.0)
+    trainer.learn([(first, 0.1)])
+    trainer.end_pass()
+    trainer.learn([(second, 0.1), (second, 0.1)])
+    assert trainer.held.tolist() == [1, 0, 0]
     for penalty, *_ in spy.seen[1:]:
         assert penalty.tolist() == [[3.0, 7.0, 7.0]] * 2
-    assert learner.is_finite()
+    assert trainer.is_finite()
 
 
 def test_given_penalties_stay():

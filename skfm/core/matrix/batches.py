@@ -79,7 +79,7 @@ class Batch:
         return sum(t.numel() * t.itemsize for t in values if isinstance(t, Tensor))
 
 
-class Rows(NamedTuple):
+class TensorSamples(NamedTuple):
     """A design with its targets and weights, (n_samples,) each, the weights positive."""
 
     design: DesignMatrix
@@ -87,7 +87,7 @@ class Rows(NamedTuple):
     weight: Tensor
 
 
-def make_batches(rows: Rows, batch_size: int, order: Tensor | None = None) -> Iterator[Batch]:
+def make_batches(rows: TensorSamples, batch_size: int, order: Tensor | None = None) -> Iterator[Batch]:
     """Cut rows into batches.
 
     Parameters

@@ -13,7 +13,7 @@ from .parameters import FMParameters
 
 
 @dataclass(frozen=True)
-class Conditioning:
+class Standardization:
     """The map x' = (x - center) / scale of each column.
 
     Columns of 0/1 values are left alone, other columns get unit root mean square over their
@@ -30,7 +30,7 @@ class Conditioning:
     scale: Tensor
 
     @classmethod
-    def measure(cls, design: DesignMatrix, sample_weight: Tensor) -> Conditioning:
+    def measure(cls, design: DesignMatrix, sample_weight: Tensor) -> Standardization:
         """Measure the columns of a design, with weights that mean repeats."""
         n_features = design.shape[1]
         # MPS has no float64, so the sums are made on the CPU there.
@@ -145,6 +145,6 @@ class Conditioning:
         return {"center": self.center.numpy(force=True), "scale": self.scale.numpy(force=True)}
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Conditioning:
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Standardization:
         """Rebuild from `arrays`."""
         return cls(*(torch.from_numpy(np.array(arrays[k], np.float64)) for k in ("center", "scale")))

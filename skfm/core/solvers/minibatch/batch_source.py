@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...matrix.batches import Batch, BatchSource, Rows, make_batches
+from ...matrix.batches import Batch, BatchSource, TensorSamples, make_batches
 
 #: Up to so many rows are one batch, and so many epochs then.
 SMALL, SMALL_EPOCHS = 256, 100
@@ -45,7 +45,7 @@ def shuffled(n: int, *seed: int) -> Tensor:
     return torch.randperm(n, generator=torch.Generator().manual_seed(state >> 1))
 
 
-def cut(rows: Rows, batch_size: int | str, *seed: int, shuffle: bool) -> list[Batch]:
+def cut(rows: TensorSamples, batch_size: int | str, *seed: int, shuffle: bool) -> list[Batch]:
     """Return a chunk in batches, in an order of its own; "auto" is the size for streams."""
     size = auto_batch_size(None) if isinstance(batch_size, str) else batch_size
     n_samples = rows.design.shape[0]
@@ -70,7 +70,9 @@ class PlannedBatches(BatchSource):
 
     n_segments = 1
 
-    def __init__(self, rows: Rows, batch_size: int, seed: int, *, shuffle: bool, pin: bool = False) -> None:
+    def __init__(
+        self, rows: TensorSamples, batch_size: int, seed: int, *, shuffle: bool, pin: bool = False
+    ) -> None:
         batches = cut(rows, batch_size, seed, shuffle=shuffle)
         self._batches = [batch.pin() for batch in batches] if pin else batches
         self._seed, self._shuffle = seed, shuffle

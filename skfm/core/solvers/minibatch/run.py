@@ -10,14 +10,14 @@ from typing import Any
 
 from torch import Tensor
 
-from ...matrix.batches import Batch, BatchSource, Rows
+from ...matrix.batches import Batch, BatchSource, TensorSamples
 from ...matrix.parameters import FMParameters
 from ...observation.losses import LOSSES, Loss, make_loss
 from ..base import DivergenceError, Iterate, Problem, Settings, Solver
 from .batch_source import PlannedBatches, auto_batch_size, auto_epochs
 from .optimizers import Optimizer
 from .penalties import Penalties
-from .trainer import Learner
+from .trainer import Trainer
 
 #: A mean loss this far above that of the start is a blow-up.
 BLOW_UP = 3.0
@@ -64,7 +64,7 @@ class MinibatchRun(Iterator[Iterate]):
 
     Attributes
     ----------
-    learner : Learner
+    trainer : Trainer
     after_segment : callable or None
         Called when a segment is done and `state` has all that it takes to go on from there.
     """
@@ -74,7 +74,7 @@ class MinibatchRun(Iterator[Iterate]):
     ) -> None:
         self.problem, self.settings = problem, settings
         self._optimizer, self._start = optimizer, start
-        self.learner = self._new_learner()
+        self.trainer = self._new_trainer()
         rate = settings.learning_rate
         self.rate = optimizer.learning_rate if isinstance(rate, str) else float(rate)
         self.after_segment: Callable[[], None] | None = None
@@ -87,14 +87,14 @@ class MinibatchRun(Iterator[Iterate]):
         self._good: tuple[dict[str, Tensor], dict[str, Any]] | None = None
         self._rows_since_good = 0
 
-    def _new_learner(self) -> Learner:
-        """Return a learner that has learned nothing yet."""
+    def _new_trainer(self) -> Trainer:
+        """Return a trainer that has learned nothing yet."""
         problem, settings, start = self.problem, self.settings, self._start
         n_outputs, _, n_factors = start.factors.shape
         penalties = Penalties(
             settings.l2_linear, settings.l2_factors, problem.fields, n_outputs, n_factors, start.factors
         )
-        return Learner(
+        return Trainer(
             start,
             make_loss(problem.loss, n_outputs, settings.quantile),
             self._optimizer,
@@ -114,8 +114,8 @@ class MinibatchRun(Iterator[Iterate]):
         size = settings.batch_size
         if isinstance(size, str):
             size = auto_batch_size(problem.design.shape[0])
-        rows = Rows(problem.design, problem.target[0], problem.sample_weight)
-        on_device = problem.design.device == self.learner.theta.device
+        rows = TensorSamples(problem.design, problem.target[0], problem.sample_weight)
+        on_device = problem.design.device == self.trainer.theta.device
         return PlannedBatches(rows, size, settings.seed, shuffle=settings.shuffle, pin=not on_device)
 
     def __next__(self) -> Iterate:
@@ -125,14 +125,14 @@ class MinibatchRun(Iterator[Iterate]):
             self._segment += 1
             n_rows = sum(len(batch.target) for batch in batches)
             self._rows_since_good += n_rows
-            if self.problem.source is not None and self._rows_since_good >= len(self.learner.theta):
+            if self.problem.source is not None and self._rows_since_good >= len(self.trainer.theta):
                 # A copy of the model costs little beside so many rows, and all of them would be lost without.
                 self._good, self._rows_since_good = self._snapshot(), 0
             if self.source.on_rows is not None:
                 self.source.on_rows(n_rows)
             if self.after_segment is not None:
                 self.after_segment()
-        self.learner.end_pass(random_start=self.settings.start == "random")
+        self.trainer.end_pass(random_start=self.settings.start == "random")
         iterate = self.iterate()
         self._n_segments = self._segment
         if self._epoch + 1 != self.settings.max_iter:
@@ -148,29 +148,29 @@ class MinibatchRun(Iterator[Iterate]):
 
     def iterate(self) -> Iterate:
         """Return the state as it is, with the mean loss of the epoch so far."""
-        losses, weights = (a + b for a, b in zip(self._totals, self.learner.totals.tolist(), strict=True))
+        losses, weights = (a + b for a, b in zip(self._totals, self.trainer.totals.tolist(), strict=True))
         return Iterate(
-            self.learner.parameters(), self.settings.unit * losses / weights if weights else math.nan
+            self.trainer.parameters(), self.settings.unit * losses / weights if weights else math.nan
         )
 
     @property
     def has_learned(self) -> bool:
         """Whether any batch has been seen."""
-        return self.learner.n_batches > 0
+        return self.trainer.n_batches > 0
 
     def _learn(self, batches: list[Batch]) -> None:
         """Take the steps of a segment, with smaller ones if they blow up."""
         if self._base == math.inf and batches:
             # The factors to begin with can be far off by themselves where rows have many non-zeros.
-            self._base = max(self._constant_loss(batches[0]), float(self.learner.mean_loss(batches[0])))
+            self._base = max(self._constant_loss(batches[0]), float(self.trainer.mean_loss(batches[0])))
         while True:
-            self.learner.learn(self._with_rates(batches))
-            losses, weights = self.learner.totals.tolist()
+            self.trainer.learn(self._with_rates(batches))
+            losses, weights = self.trainer.totals.tolist()
             mean = losses / weights if weights else 0.0
-            if self._is_fit(mean, batches) and self.learner.is_finite() and self._holds(batches):
+            if self._is_fit(mean, batches) and self.trainer.is_finite() and self._holds(batches):
                 break
             self._retreat()
-        self.learner.totals.zero_()
+        self.trainer.totals.zero_()
         self._totals = [self._totals[0] + losses, self._totals[1] + weights]
 
     def _with_rates(self, batches: list[Batch]) -> Iterator[tuple[Batch, float]]:
@@ -197,11 +197,11 @@ class MinibatchRun(Iterator[Iterate]):
         if not batches:
             return True
         limit = _limit(max(self._base, self._constant_loss(batches[-1])))
-        return float(self.learner.mean_loss(batches[-1])) < limit
+        return float(self.trainer.mean_loss(batches[-1])) < limit
 
     def _constant_loss(self, batch: Batch) -> float:
         raw = self._start.intercept[:, None].expand(-1, len(batch.target)).to(batch.target.device)
-        losses = self.learner.loss.loss(batch.target[None], raw).sum(0)
+        losses = self.trainer.loss.loss(batch.target[None], raw).sum(0)
         return float(losses @ batch.weight / batch.weight.sum())
 
     def _retreat(self) -> None:
@@ -213,10 +213,10 @@ class MinibatchRun(Iterator[Iterate]):
                 "values, or set a smaller learning_rate"
             )
         if self._good is None:
-            fresh = self._new_learner()
+            fresh = self._new_trainer()
             self._good = fresh.tensors(), fresh.numbers()
-        self.learner.load(*self._good)
-        self.learner.totals.zero_()
+        self.trainer.load(*self._good)
+        self.trainer.totals.zero_()
         self.rate *= SHRINK
         warnings.warn(
             f"Training blew up in epoch {self._epoch + 1}. It goes on from the last good state with a learning "
@@ -225,8 +225,8 @@ class MinibatchRun(Iterator[Iterate]):
         )
 
     def _snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        learner = self.learner
-        return {name: t.clone() for name, t in learner.tensors().items()}, learner.numbers()
+        trainer = self.trainer
+        return {name: t.clone() for name, t in trainer.tensors().items()}, trainer.numbers()
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return tensors and numbers that `resume` goes on from."""
@@ -238,13 +238,13 @@ class MinibatchRun(Iterator[Iterate]):
             "totals": self._totals,
             "n_segments": self._n_segments,
         }
-        return self.learner.tensors(), {**self.learner.numbers(), "run": run}
+        return self.trainer.tensors(), {**self.trainer.numbers(), "run": run}
 
     def resume(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
         """Go on from where another run of the same problem was."""
         run = numbers["run"]
-        self.learner.load(tensors, numbers)
-        self.learner.penalties.restore_given()
+        self.trainer.load(tensors, numbers)
+        self.trainer.penalties.restore_given()
         self._epoch, self._segment, self._totals = run["epoch"], run["segment"], list(run["totals"])
         self._n_segments = run["n_segments"]
         self._retries, self._base = run["retries"], run["base"]

@@ -21,7 +21,7 @@ from .penalties import Penalties
 MOVES = 0.5
 
 
-class Learner:
+class Trainer:
     """A factorization machine that learns batch by batch.
 
     Parameters
@@ -206,7 +206,7 @@ class Learner:
         }
 
     def load_slots(self, tensors: dict[str, Tensor]) -> None:
-        """Take over what another learner knows of step sizes, where it has the same shape."""
+        """Take over what another trainer knows of step sizes, where it has the same shape."""
         for name, slots in (("slot", self.slots), ("intercept_slot", self.intercept_slots)):
             for i, slot in enumerate(slots[: self.optimizer.n_portable]):
                 other = tensors.get(f"{name}_{i}")
@@ -228,7 +228,7 @@ class Learner:
                 self.visits.zero_()
 
     def load(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
-        """Go on from `tensors` and `numbers` of another learner of the same shape, which are copied."""
+        """Go on from `tensors` and `numbers` of another trainer of the same shape, which are copied."""
         for name, tensor in self.tensors().items():
             tensor.copy_(tensors[name])
         self.n_batches, self.pass_batches = numbers["n_batches"], numbers["pass_batches"]
