@@ -107,7 +107,7 @@ def main():
         same = max(abs(a / b - 1) for a, b in zip(sums, own_sums, strict=True))
         print(
             f"{version:7s} {seconds:6.3f} CPU s, {seconds / own_seconds:5.1f} times the layer's; peak {peak:6.0f} MiB, "
-            f"of which the layer takes {own_peak / max(peak, 0.1):4.2f}; outputs and gradients within {same:.0e}",
+            f"the layer takes {own_peak / max(peak, 0.1):4.2f} of it; outputs and gradients within {same:.0e}",
             flush=True,
         )
 

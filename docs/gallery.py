@@ -22,7 +22,8 @@ FIRST = (
     "uncertainty",
 )
 
-#: Files or folders of which an example needs any, in the folder that SKFM_DATA names or in that of scikit-learn.
+#: Files or folders that contain the data of an example, in the folder given by SKFM_DATA or in that of scikit-learn. One
+#: of them is sufficient.
 MOVIELENS = ("ml-100k.zip", "ml-100k", "movielens/ml-100k.zip", "movielens/ml-100k")
 NEEDS = {
     "movielens": MOVIELENS,
