@@ -86,8 +86,8 @@ if os.environ.get("SKFM_DOCS_ONLINE"):
 html_theme = "pydata_sphinx_theme"
 html_title = f"skfm {version}"
 html_theme_options = {
-    # All seven pages of the first level fit next to each other.
-    "header_links_before_dropdown": 7,
+    # All seven pages of the first level do not fit next to each other on a narrow screen.
+    "header_links_before_dropdown": 5,
     "navbar_align": "left",
     "navigation_with_keys": False,
     # All pages except the examples, which have long lines of code and few headings, and the start page.
