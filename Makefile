@@ -1,17 +1,17 @@
-# Every target builds the virtual environment that it needs, so all of them work in a fresh clone.
+# Every target creates the virtual environment that it needs, so all of them work in a fresh clone.
 #
 #   make demo          train and compare factorization machines on real data
-#   make test          the test suite             make test ARGS="-k probit -x"
-#   make test-oldest   the same on the oldest scikit-learn that skfm supports
-#   make doctest       the examples in the docstrings, the README and the user guide
-#   make lint types imports                       style, type and import checks
-#   make docs          the documentation, into docs/_build/html        make docs GALLERY=0 does not run the examples
-#   make examples      every example as a script, with its time; those whose data are not there are skipped
-#   make bench         the benchmarks             make bench BENCH=benchmarks/one.py ARGS="--quick"
-#   make clean         remove all that was built, the environments included
+#   make test          run the test suite         make test ARGS="-k probit -x"
+#   make test-oldest   run the test suite with the oldest supported scikit-learn
+#   make doctest       run the examples in the docstrings, the README and the documentation
+#   make lint types imports                       check style, types and import rules
+#   make docs          build the documentation in docs/_build/html     make docs GALLERY=0 does not run the examples
+#   make examples      run every example as a script and print its time; examples whose data are missing are skipped
+#   make bench         run the benchmarks         make bench BENCH=benchmarks/one.py ARGS="--quick"
+#   make clean         remove everything that was built, including the environments
 #
-# Another interpreter or place:  make test PYTHON=python3.12 VENV=.venv312
-# Options for pip (an index with CPU builds of torch, for example):  PIP_FLAGS="--index-url ..."
+# To use another interpreter or environment:  make test PYTHON=python3.12 VENV=.venv312
+# To pass options to pip (an index with CPU builds of torch, for example):  PIP_FLAGS="--index-url ..."
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -20,31 +20,32 @@ VENV_BENCH ?= .venv-bench
 CONSTRAINTS ?= constraints.txt
 PIP_FLAGS ?=
 ARGS ?=
-# Processes that share the tests; `make test WORKERS=0 ARGS=--pdb` runs them in one.
+# Number of test processes; `make test WORKERS=0 ARGS=--pdb` runs the tests in the main process.
 WORKERS ?= 2
 EXAMPLES ?= $(sort $(wildcard examples/*.py))
-# 0 builds the documentation without running the examples.
+# With GALLERY=0, the documentation is built without running the examples.
 GALLERY ?= 1
 BENCH ?= $(sort $(wildcard benchmarks/[a-z]*.py))
 
-# The modules that define the public classes and functions, whose docstrings have to be complete.
+# The modules that define public classes and functions, whose docstrings have to be complete.
 PUBLIC_MODULES = $(wildcard $(addprefix skfm/,_base.py _regressor.py _classifier.py fitted/mixin.py fitted/posterior.py \
 	datasets/_factorization.py datasets/_movielens.py datasets/_tables.py inspection/_explain.py inspection/_strength.py inspection/_*display.py \
 	io/_model_file.py io/_libfm.py io/_libffm.py io/_libsvm.py nn/_layer.py nn/_lazy.py onnx/_export.py \
 	streaming/_chunks.py streaming/_svmlight.py streaming/_arrow.py streaming/_parquet.py streaming/_read_ahead.py))
 
-# Long runs of the core, which knows nothing of scikit-learn.
+# Long runs of the core, which does not depend on scikit-learn.
 OLDEST_IGNORES = $(addprefix --ignore tests/core/test_mcmc_,calibration.py reference.py)
 
 BIN = $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) -c $(CONSTRAINTS)
 
-# One thread: the tests are many small fits, which threads only slow down, and results repeat exactly.
+# The tests run in one thread, because they consist of small fits that several threads would slow down, and because
+# results are then reproducible.
 TEST_ENV = OMP_NUM_THREADS=1 SCIPY_ARRAY_API=1 MPLBACKEND=Agg
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-# Two targets must not install into one environment at the same time.
+# Two targets must not install into the same environment at the same time.
 .NOTPARALLEL:
 .PHONY: help demo test test-oldest doctest lint lint-style lint-format lint-spelling lint-docstrings
 .PHONY: format types imports docs examples bench clean
@@ -52,7 +53,7 @@ TEST_ENV = OMP_NUM_THREADS=1 SCIPY_ARRAY_API=1 MPLBACKEND=Agg
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
 
-# A stamp for each extra of pyproject.toml: made when it is installed, stale when the versions change.
+# A stamp file for each extra of pyproject.toml, created when the extra is installed and outdated when the versions change.
 $(VENV)/.installed-%: pyproject.toml $(CONSTRAINTS)
 	@echo "Installing skfm[$*] into $(VENV), which can take a few minutes the first time"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -73,7 +74,7 @@ doctest: $(VENV)/.installed-test
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --doctest-modules --doctest-glob='*.rst' --doctest-glob='*.md' \
 	    skfm README.md docs/index.rst docs/getting_started.rst docs/user_guide $(ARGS)
 
-# Targets of their own, so that `make -k lint` shows what each of them finds.
+# The checks are separate targets, so that `make -k lint` shows the results of all of them.
 lint: lint-style lint-format lint-spelling lint-docstrings
 
 lint-style: $(VENV)/.installed-lint
@@ -105,7 +106,7 @@ docs: $(VENV)/.installed-docs
 examples: $(VENV)/.installed-examples
 	@$(BIN)/python docs/run_examples.py $(EXAMPLES)
 
-# Other libraries are installed for the benchmarks alone, away from the environment of the tests.
+# The benchmarks have an environment of their own, into which the other libraries are installed.
 bench:
 	@$(MAKE) --no-print-directory bench-run VENV=$(VENV_BENCH)
 

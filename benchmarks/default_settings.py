@@ -1,9 +1,9 @@
-"""What the default run of the minibatch engine loses against a search over its settings.
+"""The loss of the default settings of the minibatch engine, compared with a search over its settings.
 
     python benchmarks/default_settings.py [--rows 100000 1000000]
 
-Planted click logs (see planted.py). The search picks, on the test rows themselves, the best of twelve points:
-four penalties of the factors by three learning rates, all else default.
+The data are simulated click logs (see planted.py). The search selects, on the test rows themselves, the best of twelve
+combinations of four penalties of the factors and three learning rates. All other settings have their defaults.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from skfm import FMClassifier
 
 
 def main():
-    """Print the grid and the default for every number of rows."""
+    """Print the losses of the grid and of the default for every number of rows."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

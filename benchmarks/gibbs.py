@@ -1,9 +1,10 @@
-"""Test RMSE of Gibbs sampling on the official splits of MovieLens-100K, and what else is known helps.
+"""Test RMSE of Gibbs sampling on the official splits of MovieLens-100K, and the effect of side information.
 
     python benchmarks/gibbs.py [--data-home FOLDER] [--factors 8] [--sweeps 100 512]
 
-User and item only, one field each, encoded from the full catalog; predictions are clipped to [1, 5]. Then u1 with
-age, gender, occupation and the first digit of the zip code of the user, and year and genres of the film.
+The first table uses only user and item, one field each, encoded from the full catalog. The second table uses split u1
+with age, gender, occupation and the first digit of the zip code of the user, and year and genres of the film.
+Predictions are clipped to [1, 5].
 """
 
 import argparse
@@ -23,7 +24,7 @@ SPLITS = ("u1", "u2", "u3", "u4", "u5")
 
 
 def with_side_information(ratings):
-    """Return users, items and what is known of both, encoded."""
+    """Return the encoded users and items with their side information."""
     import pandas as pd
     from sklearn.compose import make_column_transformer
     from sklearn.feature_extraction.text import CountVectorizer
@@ -75,7 +76,7 @@ def main():
             errors, seconds = zip(*found, strict=True)
             each = " ".join(f"{error:.4f}" for error in errors)
             print(
-                f"{loss:14s} {n} sweeps: mean {np.mean(errors):.5f}  ({each})  {np.mean(seconds):.1f} CPU s a fit",
+                f"{loss:14s} {n} sweeps: mean {np.mean(errors):.5f}  ({each})  {np.mean(seconds):.1f} CPU s per fit",
                 flush=True,
             )
     X_more = with_side_information(ratings)

@@ -1,10 +1,11 @@
-"""Gibbs sampling beside myfm: CPU seconds a sweep, and RMSE after as many sweeps.
+"""Gibbs sampling compared with myfm: CPU seconds per sweep, and RMSE after the same number of sweeps.
 
     python benchmarks/gibbs_speed.py [--data-home FOLDER] [--factors 10 32] [--sweeps 100]
 
-One thread each, in one process. MovieLens-1M, 90/10 at random (``RandomState(42)``), user and item, K = 32: RMSE and
-seconds of whole fits. A million planted ratings of two fields, and MovieLens-100K with side information: seconds of
-a sweep, from fits of two lengths.
+Both libraries use one thread and run in the same process. The RMSE and the seconds of complete fits are measured on
+MovieLens-1M with user and item, split 90/10 at random (``RandomState(42)``), for K = 32. The seconds per sweep are
+computed from fits of two lengths, on a million simulated ratings with two fields and on MovieLens-100K with side
+information.
 """
 
 import argparse
@@ -37,7 +38,7 @@ def fit(X, y, n_factors, n_sweeps):
 
 
 def a_sweep(call, few=5, many=25, repeat=3):
-    """Return CPU seconds of a sweep, the median of a few differences of two fits."""
+    """Return the CPU seconds per sweep, as the median over several pairs of fits of different lengths."""
     found = []
     for _ in range(repeat):
         short, long = (cpu(lambda n=n: call(n))[1] for n in (few, many))
@@ -46,12 +47,12 @@ def a_sweep(call, few=5, many=25, repeat=3):
 
 
 def compare_sweeps(name, X, y, sizes, n_factors):
-    """Print seconds of a sweep of either and their ratio."""
+    """Print the seconds per sweep of both libraries and their ratio."""
     peer = a_sweep(lambda n: fit_peer(X, y, sizes, n_factors, n), repeat=1)
-    # Twenty sweeps apart, both without the second start of a longer burn-in.
+    # The fits differ by twenty sweeps. Neither makes the second start, which requires a longer burn-in.
     own = a_sweep(lambda n: fit(X, y, n_factors, n))
     print(
-        f"{name}, K={n_factors}: a sweep takes {own:.4f} CPU s, myfm {peer:.4f}, ratio {own / peer:.2f}",
+        f"{name}, K={n_factors}: {own:.4f} CPU s per sweep, myfm {peer:.4f}, ratio {own / peer:.2f}",
         flush=True,
     )
 
@@ -70,7 +71,7 @@ def main():
         1_000_000, (6040, 3700), n_factors=8, noise=1.0, skew=0.7, dtype=np.float32, random_state=0
     )
     for n_factors in args.factors:
-        compare_sweeps("1e6 planted ratings", X, y, [6040, 3700], n_factors)
+        compare_sweeps("1e6 simulated ratings", X, y, [6040, 3700], n_factors)
     local = {"data_home": args.data_home, "download_if_missing": False}
     try:
         ratings = fetch_movielens("100k", as_frame=True, **local)

@@ -1,9 +1,9 @@
-"""Whether intervals hold what they promise, and probabilities come true, on planted data.
+"""Coverage of intervals and calibration of probabilities, on simulated data.
 
     python benchmarks/intervals.py [--seeds 20]
 
-Coverage of 90 % predictive intervals of held-out targets of a regression, for every seed; expected calibration
-error of the probabilities of 1e5 held-out rows, in twenty bins of as many rows.
+The script prints the coverage of 90 % predictive intervals of held-out regression targets over all seeds, and the
+expected calibration error of the probabilities of 1e5 held-out rows, in twenty bins with equal numbers of rows.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from skfm.datasets import make_factorization
 
 
 def coverage(solver, seed):
-    """Return the share of 10,000 held-out targets that are in their interval."""
+    """Return the share of 10,000 held-out targets within their intervals."""
     X, y = make_factorization(20_000, (200, 100, 20), n_factors=4, noise=1.0, random_state=seed)
     model = FMRegressor(n_factors=8, solver=solver, random_state=seed).fit(X[:10_000], y[:10_000])
     low, high = model.predict(X[10_000:], quantiles=[0.05, 0.95]).T
@@ -27,13 +27,13 @@ def coverage(solver, seed):
 
 
 def calibration_error(p, y, n_bins=20):
-    """Return the mean distance between what is predicted and what happens, over bins of as many rows."""
+    """Return the mean distance between predicted and observed frequencies, over bins with equal numbers of rows."""
     bins = np.array_split(np.argsort(p), n_bins)
     return np.sum([len(b) * abs(p[b].mean() - y[b].mean()) for b in bins]) / len(p)
 
 
 def main():
-    """Print both."""
+    """Print the coverage and the calibration errors."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,12 +1,13 @@
-"""Forward and backward of the layer beside autograd of the usual formulas: CPU seconds and peak memory.
+"""Forward and backward pass of the layer, compared with autograd of common formulas: CPU seconds and peak memory.
 
     python benchmarks/layer.py [--rows 65536] [--entries 39] [--features 1000000] [--factors 16] [--skewed]
 
-Sparse gradients, float32, one thread, a linear term; medians of seven, each version in a process of its own. Memory is
-the peak resident size above what the process had with data and parameters. The usual formulas are
+All versions have a linear term and use sparse gradients, float32 and one thread. The results are medians of seven runs,
+with each version in a process of its own. Memory is the peak resident size in addition to that of the process with data
+and parameters. The common formulas are
 
-* bags: an EmbeddingBag gives the sums, another one the sums of the squared table, whose gradient is dense;
-* gather: a row of factors for each entry, whose gradient is sparse and names a column as often as it occurs.
+* bags: one EmbeddingBag computes the sums, and another one the sums of the squared table, whose gradient is dense;
+* gather: a row of factors is fetched for each entry. The sparse gradient contains a column as often as it occurs.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from skfm.nn import FactorizationMachine
 
 
 def bags(layer, indices, offsets, values):
-    """Sums and squares as two bags."""
+    """Compute sums and sums of squares with two bags."""
     factors, linear = layer.factors.weight, layer.linear.weight
     options = {"mode": "sum", "per_sample_weights": values}
     sums = embedding_bag(indices, factors, offsets, sparse=True, **options)
@@ -39,7 +40,7 @@ def bags(layer, indices, offsets, values):
 
 
 def gather(layer, indices, offsets, values):
-    """A row for each entry; all rows have the same length."""
+    """Fetch a row of factors for each entry. All rows have the same number of entries."""
     length = len(indices) // len(offsets)
     x = values.view(-1, length, 1)
     rows = embedding(indices.view(-1, length), layer.factors.weight, sparse=True) * x
@@ -55,7 +56,7 @@ def measure(version, args):
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
     layer = FactorizationMachine(args.features, args.factors, linear=True)
-    # One of the columns of each field, which are scattered as if they were hashed.
+    # Each row has one column of each field. The columns of a field are scattered as if they were hashed.
     size = args.features // args.entries
     draws = torch.rand(args.rows, args.entries, generator=generator)
     if args.skewed:
@@ -73,7 +74,7 @@ def measure(version, args):
         start = time.process_time()
         output = forward(layer, indices, offsets, values)
         output.square().sum().backward()
-        if repeat:  # the first one warms up
+        if repeat:  # the first run is a warm-up
             seconds.append(time.process_time() - start)
         if not repeat:
             peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
@@ -106,7 +107,7 @@ def main():
         same = max(abs(a / b - 1) for a, b in zip(sums, own_sums, strict=True))
         print(
             f"{version:7s} {seconds:6.3f} CPU s, {seconds / own_seconds:5.1f} times the layer's; peak {peak:6.0f} MiB, "
-            f"of which the layer takes {own_peak / max(peak, 0.1):4.2f}; outputs and gradients within {same:.0e}",
+            f"the layer takes {own_peak / max(peak, 0.1):4.2f} of it; outputs and gradients within {same:.0e}",
             flush=True,
         )
 

@@ -1,9 +1,9 @@
-"""Peak memory of a fit above the data: 1e6 rows, 2e5 columns, 2e7 non-zeros, float32, 8 factors.
+"""Peak memory of a fit in addition to the data: 1e6 rows, 2e5 columns, 2e7 non-zeros, float32, 8 factors.
 
     python benchmarks/memory.py [--rows 1000000]
 
-Each fit runs in a process of its own; its peak resident size, less what the process had with the data
-loaded, must not depend on the number of sweeps.
+Each fit runs in a process of its own. The difference between its peak resident size and the size with the data loaded
+must not depend on the number of sweeps.
 """
 
 import argparse
@@ -21,7 +21,7 @@ torch.set_num_threads(1)
 rows, sweeps, values = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 rng = np.random.default_rng(0)
 n_fields, size = 20, 10_000
-# Small integers at first, so that making the data takes no more memory than the data.
+# The columns are generated as small integers, so that generating the data takes no more memory than the data.
 indices = np.empty((rows, n_fields), np.int32)
 for field in range(n_fields):
     indices[:, field] = rng.integers(0, size, rows, dtype=np.int32)
@@ -54,7 +54,7 @@ def main():
         command = [sys.executable, "-c", CHILD, str(args.rows), str(sweeps), values]
         start = time.perf_counter()
         subprocess.run(command, check=True, env=environment)
-        print(f"    {time.perf_counter() - start:.0f} s in all", flush=True)
+        print(f"    {time.perf_counter() - start:.0f} s in total", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Test RMSE on the five official splits of MovieLens-100K, user and item only, by sweeps.
+"""Test RMSE on the five official splits of MovieLens-100K by the number of sweeps, with user and item only.
 
     python benchmarks/movielens_100k.py [--data-home FOLDER] [--factors 16]
 
-Predictions are clipped to [1, 5]; the mean of u1..u5.
+Predictions are clipped to [1, 5], and the errors are averaged over u1 to u5.
 """
 
 import argparse
@@ -21,7 +21,7 @@ SPLITS = ("u1", "u2", "u3", "u4", "u5")
 
 
 def mean_rmse(ratings, **parameters):
-    """Return the mean RMSE over the splits and the sweeps that the fits took."""
+    """Return the mean RMSE over the splits and the numbers of sweeps."""
     errors, sweeps = [], []
     for split in SPLITS:
         train, test = ratings.splits[split]
@@ -49,7 +49,7 @@ def main():
         print(f"Skipped: {error}")
         return
     error, sweeps = mean_rmse(ratings, n_factors=args.factors)
-    print(f"n_factors={args.factors}, all default: {error:.4f} after {sweeps} sweeps")
+    print(f"n_factors={args.factors}, default settings: {error:.4f} after {sweeps} sweeps")
     for kind in ("full", "diag"):
         for n in (5, 10, 20, 50):
             error, _ = mean_rmse(ratings, n_factors=args.factors, covariance_type=kind, max_iter=n, tol=0)

@@ -1,4 +1,4 @@
-"""Planted data of the size and shape of click logs, for the benchmarks."""
+"""Simulated data with the size and structure of click logs, for the benchmarks."""
 
 import numpy as np
 from scipy import sparse
@@ -7,9 +7,9 @@ from scipy import sparse
 def clicks(rows, columns, *, fields=20, rank=4, noise=0.0, seed=42):
     """Return X (CSR, float32), y (0 or 1) and the log loss of the true probabilities.
 
-    Categories of every field follow Zipf's law with exponent 1.1; sizes of the fields span three orders of
-    magnitude. The raw prediction is a factorization machine: linear weights that add up to standard deviation 1,
-    interactions of 0.8. ``noise`` is the standard deviation of what no column tells.
+    The categories of every field follow Zipf's law with exponent 1.1, and the sizes of the fields span three orders of
+    magnitude. The raw prediction is that of a factorization machine: the linear term has a standard deviation of 1, and
+    the interactions have one of 0.8. ``noise`` is the standard deviation of the part that no column explains.
     """
     rng = np.random.RandomState(seed)
     share = np.geomspace(1, 2000, fields)

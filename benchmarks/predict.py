@@ -1,8 +1,9 @@
-"""Non-zeros a second of predictions, by the number of rows, and whether a row's result depends on the others.
+"""Throughput of predictions by the number of rows, and whether the result for a row depends on other rows.
 
     python benchmarks/predict.py [--factors 16]
 
-Planted click logs, float32, one thread; medians of nine calls of `decision_function`.
+The data are simulated click logs in float32. The results are medians of nine calls of `decision_function` with one
+thread.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from skfm import FMClassifier
 
 
 def main():
-    """Print a line a number of rows."""
+    """Print one line per number of rows."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -38,7 +39,7 @@ def main():
             scores = model.decision_function(part)
             seconds.append(time.process_time() - start)
         rate = part.nnz / statistics.median(seconds)
-        print(f"{n:9,} rows  {rate:.2g} non-zeros a second, bits as in one call: ", end="")
+        print(f"{n:9,} rows  {rate:.2g} non-zeros per second, bit-identical to a single call: ", end="")
         print(bool(np.array_equal(scores, whole[:n])), flush=True)
 
 

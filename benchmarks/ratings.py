@@ -1,9 +1,10 @@
-"""Time for variational Bayes to reach what Gibbs sampling has after 100 sweeps, and seconds a sweep.
+"""Time for variational Bayes to reach the error of 100 Gibbs sweeps, and seconds per sweep.
 
     python benchmarks/ratings.py [--data-home FOLDER] [--factors 10 32] [--sweeps 100]
 
-Ratings by user and item, one-hot, 90/10 at random: MovieLens-1M if it is there, else planted data of its
-size. The peer is myfm's Gibbs sampler, in the same process, one thread each, CPU seconds of whole fits.
+The data are ratings with one-hot encoded users and items, split 90/10 at random: MovieLens-1M if it is available, and
+simulated data of the same size otherwise. The peer is myfm's Gibbs sampler in the same process. Both use one thread,
+and times are CPU seconds of complete fits.
 """
 
 import argparse
@@ -24,14 +25,14 @@ from skfm.datasets import fetch_movielens, make_factorization
 
 
 def load(data_home):
-    """Return the name of the data and training and test parts."""
+    """Return the name of the data, and training and test sets."""
     try:
         ratings = fetch_movielens("1m", data_home=data_home, download_if_missing=False)
     except OSError:
         X, y = make_factorization(
             1_000_000, (6040, 3700), n_factors=8, noise=1.0, skew=0.7, dtype=np.float32, random_state=0
         )
-        name = "planted ratings"
+        name = "simulated ratings"
     else:
         X = OneHotEncoder(dtype=np.float32).fit_transform(np.asarray(ratings.data))
         y, name = ratings.target.astype(np.float32), "MovieLens-1M"
@@ -44,7 +45,7 @@ def rmse(y, prediction, bounds):
 
 
 def cpu(call, repeat=1):
-    """Return the result of a call and its CPU seconds, the median of a few."""
+    """Return the result of a call and the median of its CPU seconds over several repetitions."""
     seconds = []
     for _ in range(repeat):
         start = time.process_time()
@@ -54,7 +55,7 @@ def cpu(call, repeat=1):
 
 
 def sweeps_to_reach(goal, X, y, X_test, y_test, bounds, **parameters):
-    """Return the fewest sweeps whose model is as good as the goal, None if there are none."""
+    """Return the smallest number of sweeps that reaches the goal, or None if there is none."""
     for n in range(5, 41):
         model = FMRegressor(max_iter=n, tol=0, **parameters).fit(X, y)
         if rmse(y_test, model.predict(X_test), bounds) <= goal:
@@ -88,10 +89,13 @@ def main():
         default = {"n_factors": n_factors, "random_state": 0}
         model, seconds = cpu(lambda: FMRegressor(**default).fit(X, y))
         error = rmse(y_test, model.predict(X_test), bounds)
-        print(f"  vb, all default, {model.n_iter_:2d} sweeps  RMSE {error:.4f}  {seconds:7.2f} s")
+        print(f"  vb, default settings, {model.n_iter_:2d} sweeps  RMSE {error:.4f}  {seconds:7.2f} s")
         model, seconds = cpu(lambda: FMRegressor(solver="mcmc", **default).fit(X, y))
         error = rmse(y_test, model.predict(X_test), bounds)
-        print(f"  mcmc, all default, {model.n_iter_} sweeps  RMSE {error:.4f}  {seconds:7.2f} s", flush=True)
+        print(
+            f"  mcmc, default settings, {model.n_iter_} sweeps  RMSE {error:.4f}  {seconds:7.2f} s",
+            flush=True,
+        )
         n = sweeps_to_reach(goal, X, y, X_test, y_test, bounds, **default)
         if n is None:
             print("  vb does not reach the RMSE of myfm")
@@ -100,7 +104,7 @@ def main():
             error = rmse(y_test, model.predict(X_test), bounds)
             ratio = seconds / peer_seconds
             print(f"  vb, {n:2d} sweeps to reach it   RMSE {error:.4f}  {seconds:7.2f} s   ratio {ratio:.3f}")
-        print(f"  a sweep: myfm {peer_seconds / args.sweeps:.3f} s", end="")
+        print(f"  per sweep: myfm {peer_seconds / args.sweeps:.3f} s", end="")
         kinds = {
             "vb full": {"covariance_type": "full"},
             "vb diag": {"covariance_type": "diag"},

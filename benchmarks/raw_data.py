@@ -1,8 +1,8 @@
-"""Five-fold scores on data that scikit-learn ships, raw, with the default settings of every model.
+"""Five-fold scores on raw data that are included in scikit-learn, with the default settings of every model.
 
     python benchmarks/raw_data.py
 
-myfm is a regressor without scikit-learn's interface, so it is in the first row only.
+myfm does not have scikit-learn's interface and is only used for regression, so it appears only with the first data set.
 """
 
 import os
@@ -26,14 +26,14 @@ from skfm import FMClassifier, FMRegressor
 
 
 def label(model):
-    """Return the package and the class."""
+    """Return the package and the class of a model."""
     return f"{type(model).__module__.split('.')[0]} {type(model).__name__}"
 
 
 def main():
-    """Print a line a data set and model."""
+    """Print one line per data set and model."""
     torch.set_num_threads(1)
-    warnings.simplefilter("ignore")  # the peers' own
+    warnings.simplefilter("ignore")  # the other libraries raise some
     X, y = load_diabetes(return_X_y=True, scaled=False)
     models = (
         FMRegressor(random_state=0),

@@ -2,8 +2,8 @@
 
     python benchmarks/real_data.py --folder FOLDER
 
-The folder holds `libsvm/` (a9a, a9a.t, w8a, phishing, as .xz), `bike-sharing/hour.csv.xz` and `ml-100k.zip`; what
-is missing is left out. Sets without a test part of their own are split 80/20 at random.
+The folder has to contain `libsvm/` (a9a, a9a.t, w8a and phishing as .xz), `bike-sharing/hour.csv.xz` and `ml-100k.zip`.
+Data sets without a test set are split 80/20 at random.
 """
 
 import argparse
@@ -32,14 +32,14 @@ from skfm import FMClassifier, FMRegressor
 
 
 def svmlight(path, n_features=None):
-    """Return X and y of a compressed file, y as 0 and 1."""
+    """Return X and y of a compressed file, with y as 0 and 1."""
     with lzma.open(path) as file:
         X, y = load_svmlight_file(file, n_features=n_features, dtype=np.float32)
     return X, (y > y.min()).astype(int)
 
 
 def classification_sets(folder):
-    """Yield name, training and test parts."""
+    """Yield the name, the training set and the test set of each data set."""
     X, y = svmlight(folder / "libsvm/a9a.xz", 123)
     X_test, y_test = svmlight(folder / "libsvm/a9a.t.xz", 123)
     yield "a9a", X, X_test, y, y_test
@@ -49,7 +49,7 @@ def classification_sets(folder):
 
 
 def bikes(folder):
-    """Return hourly rentals by season, hour, weekday, weather and the like, one-hot, with the weather as numbers."""
+    """Return hourly rentals with one-hot encoded categories (such as season, hour and weekday) and numeric weather."""
     table = pd.read_csv(folder / "bike-sharing/hour.csv.xz")
     categories = ["season", "yr", "mnth", "hr", "holiday", "weekday", "workingday", "weathersit"]
     X = OneHotEncoder(sparse_output=False, dtype=np.float32).fit_transform(table[categories])
@@ -58,7 +58,7 @@ def bikes(folder):
 
 
 def ratings(folder):
-    """Return the first official split of MovieLens-100K, user and item one-hot."""
+    """Return the first official split of MovieLens-100K, with one-hot encoded users and items."""
     with zipfile.ZipFile(folder / "ml-100k.zip") as archive:
         train, test = (np.loadtxt(archive.open(f"ml-100k/u1.{part}")) for part in ("base", "test"))
     encoder = OneHotEncoder(handle_unknown="ignore", dtype=np.float32).fit(train[:, :2])
@@ -66,7 +66,7 @@ def ratings(folder):
 
 
 def report(data, model, X, X_test, y, y_test, scores):
-    """Fit and print a line."""
+    """Fit a model and print its scores."""
     needs_dense = type(model).__name__.startswith("Hist")
     if needs_dense and not isinstance(X, np.ndarray):
         X, X_test = X.toarray(), X_test.toarray()
@@ -80,14 +80,14 @@ def report(data, model, X, X_test, y, y_test, scores):
 
 
 def main():
-    """Print a line a data set and model."""
+    """Print one line per data set and model."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--folder", type=Path, required=True)
     folder = parser.parse_args().folder
     torch.set_num_threads(1)
-    warnings.simplefilter("ignore")  # the peers' own
+    warnings.simplefilter("ignore")  # the other libraries raise some
     proba = {
         "log loss": lambda y, m, X: log_loss(y, m.predict_proba(X)[:, 1].astype(float)),
         "AUC": lambda y, m, X: roc_auc_score(y, m.predict_proba(X)[:, 1]),

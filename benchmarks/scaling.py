@@ -1,9 +1,10 @@
-"""How the time of a fit grows with the number of rows, and shrinks with a second thread.
+"""The time of a fit by the number of rows and the number of threads.
 
     python benchmarks/scaling.py [--rows 100000 1000000 10000000] [--threads 1 2]
 
-One epoch of `solver="adagrad"` on planted click logs (see planted.py): 100,000 columns, batches of 6144 rows. Each
-number of threads has a process of its own; medians of fits after a first one.
+The script fits one epoch of `solver="adagrad"` to simulated click logs (see planted.py) with 100,000 columns and
+batches of 6144 rows. Each number of threads is measured in a process of its own. The results are medians over the fits
+after the first one.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import time
 
 
 def measure(n_rows, n_factors, repeats):
-    """Fit in this process and print wall seconds of a fit of one epoch, of a further epoch, and CPU seconds."""
+    """Fit in this process, and print wall seconds of one epoch and of an additional epoch, and CPU seconds."""
     import torch
     from planted import clicks
 
@@ -36,7 +37,7 @@ def measure(n_rows, n_factors, repeats):
 
 
 def main():
-    """Print a line for each number of rows and threads."""
+    """Print one line per number of rows and threads."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -58,7 +59,7 @@ def main():
             one, further, cpu, nnz = (float(number) for number in out.split()[-4:])
             print(
                 f"{n_rows:>10,} rows, {threads} threads: one epoch {one:6.3f} s wall, a further one {further:6.3f} s "
-                f"({1e9 * further / nnz:5.1f} ns a non-zero); {1e9 * cpu / nnz:5.1f} CPU ns of the first fit",
+                f"({1e9 * further / nnz:5.1f} ns per non-zero); {1e9 * cpu / nnz:5.1f} CPU ns per non-zero of the fit",
                 flush=True,
             )
 

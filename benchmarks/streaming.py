@@ -1,9 +1,9 @@
-"""Peak memory and speed of training from a svmlight file that is read in chunks.
+"""Peak memory and time of training from a svmlight file that is read in chunks.
 
     python benchmarks/streaming.py [--gigabytes 4] [--columns 1000000] [--epochs 1] [--folder FOLDER]
 
-The file holds planted click logs, twenty ones a row; one block of them is written again and again. The
-fit runs in a process of its own, whose peak resident memory counts, imports included.
+The file contains simulated click logs with twenty ones per row; the same block of rows is written repeatedly. The fit
+runs in a process of its own, whose peak resident memory is reported, including imports.
 """
 
 import argparse
@@ -23,7 +23,7 @@ BLOCK = 250_000
 
 
 def write(path, gigabytes, columns):
-    """Write a file of about the given size; return its number of rows."""
+    """Write a file of about the given size, and return its number of rows."""
     X, y, _ = clicks(BLOCK, columns)
     places = X.indices.reshape(BLOCK, -1)
     lines = (f"{int(label)} " + " ".join(f"{j}:1" for j in row) for label, row in zip(y, places, strict=True))
@@ -36,7 +36,7 @@ def write(path, gigabytes, columns):
 
 
 def train(path, columns, epochs):
-    """Fit in this process and print what it took."""
+    """Fit in this process, and print the memory and the time."""
     import torch
 
     from skfm import FMClassifier
@@ -53,7 +53,7 @@ def train(path, columns, epochs):
 
 
 def main():
-    """Write the file, and fit to it in processes of their own."""
+    """Write the file, and fit models to it in separate processes."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

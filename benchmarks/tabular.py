@@ -1,12 +1,12 @@
-"""Held-out scores on DataFrames as they are, with the default settings of every model.
+"""Held-out scores on DataFrames without preparation, with the default settings of every model.
 
     python benchmarks/tabular.py --folder FOLDER
 
-The folder holds `adult/adult.data.xz` and `adult.test.xz`, `bike-sharing/hour.csv.xz` and
-`ames-housing/AmesHousing.txt.xz`. Factorization machines get the DataFrame, linear models the usual encoding of it:
-categories one-hot, numbers scaled. Census income has a test part; of the others five folds are taken, the same for all
-models. Houses are scored twice: without the five of more than 4000 square feet, which the author of the data advises
-to remove, by price, and all of them by the logarithm of the price.
+The folder has to contain `adult/adult.data.xz` and `adult.test.xz`, `bike-sharing/hour.csv.xz` and
+`ames-housing/AmesHousing.txt.xz`. Factorization machines are fitted to the DataFrame, and linear models to its usual
+encoding with one-hot encoded categories and scaled numbers. Census income has a test set; for the other data sets, all
+models use the same five folds. House prices are scored twice: the price itself without the five houses of more than
+4000 square feet, which the author of the data advises to remove, and the logarithm of the price for all houses.
 """
 
 import argparse
@@ -52,13 +52,13 @@ def encoded(model):
 
 
 def with_types(frame):
-    """Return a DataFrame whose strings are categories, as gradient boosting wants them."""
+    """Return a DataFrame whose columns of strings have the type "category", which gradient boosting requires."""
     strings = frame.select_dtypes(exclude="number").columns
     return frame.assign(**{name: frame[name].astype("category") for name in strings})
 
 
 def income(folder):
-    """Return training and test part of the census income data."""
+    """Return the training set and the test set of the census income data."""
     parts = []
     for name, skipped in (("adult.data.xz", 0), ("adult.test.xz", 1)):
         path = folder / "adult" / name
@@ -68,7 +68,7 @@ def income(folder):
 
 
 def bikes(folder):
-    """Return hours with their weather, and the rentals."""
+    """Return the hours with their weather, and the numbers of rentals."""
     table = pd.read_csv(folder / "bike-sharing/hour.csv.xz")
     categories = ["season", "yr", "mnth", "hr", "holiday", "weekday", "workingday", "weathersit"]
     frame = table[[*categories, "temp", "atemp", "hum", "windspeed"]]
@@ -76,20 +76,20 @@ def bikes(folder):
 
 
 def houses(folder):
-    """Return houses and prices; missing numbers are medians."""
+    """Return houses and prices, with missing numbers replaced by medians."""
     frame = pd.read_csv(folder / "ames-housing/AmesHousing.txt.xz", sep="\t").drop(columns=["Order", "PID"])
     price = frame.pop("SalePrice")
     return frame.fillna(frame.median(numeric_only=True)), price
 
 
 def report(name, model, scores, seconds):
-    """Print a line."""
+    """Print the scores of a model."""
     text = "  ".join(f"{score} {value:.4f}" for score, value in scores.items())
     print(f"{name:22} {model:34} {text}   {seconds:5.1f} CPU s", flush=True)
 
 
 def classification(folder):
-    """Census income."""
+    """Print the scores on census income."""
     frame, y, frame_test, y_test = income(folder)
     typed = with_types(pd.concat([frame, frame_test]))
     polars = tuple(pl.from_pandas(part) for part in (frame, frame_test))
@@ -137,14 +137,14 @@ def regression(name, X, y):
 
 
 def main():
-    """Print a line a data set and model."""
+    """Print one line per data set and model."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--folder", type=Path, required=True)
     folder = parser.parse_args().folder
     classification(folder)
-    regression("bike rentals an hour", *bikes(folder))
+    regression("bike rentals per hour", *bikes(folder))
     frame, price = houses(folder)
     usual = frame["Gr Liv Area"] <= 4000
     regression("house prices", frame[usual], price[usual])

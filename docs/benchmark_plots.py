@@ -1,6 +1,6 @@
-"""Plots of the tables in benchmarks.md, which the build draws before it reads the pages.
+"""Plots of the tables in benchmarks.md, drawn at the start of the build.
 
-The figures are read from the page itself, so that a plot always shows its table.
+The figures are read from the page itself, so a plot always agrees with its table.
 """
 
 import re
@@ -13,7 +13,7 @@ OURS, OTHERS = "tab:orange", "tab:gray"
 
 
 def table(heading):
-    """Return the rows of the first table under a heading, each a list of cells, without the header."""
+    """Return the rows of the first table under a heading as lists of cells, without the header."""
     section = re.search(rf"^## {re.escape(heading)}$(.*?)(?=^## |\Z)", PAGE.read_text(), re.M | re.S)
     lines = [line for line in section[1].splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
@@ -25,8 +25,8 @@ def numbers(cell):
 
 
 def ratings():
-    """Seconds until the error of a hundred Gibbs sweeps."""
-    rows = table("MovieLens-1M: time to an error")
+    """Plot the seconds until the error of a hundred Gibbs sweeps is reached."""
+    rows = table("MovieLens-1M: time to reach an error")
     figure, axes = plt.subplots(figsize=(6, 2.4), layout="constrained")
     for place, (n_factors, rmse, theirs, ours, *_) in enumerate(rows):
         for offset, name, cell, color in ((-0.2, "myFM", theirs, OTHERS), (0.2, "skfm, vb", ours, OURS)):
@@ -43,8 +43,8 @@ def ratings():
 
 
 def clicks():
-    """Log loss by time, of one to three epochs."""
-    rows = table("Click logs: an epoch, and the time to a log loss")
+    """Plot the log loss against time, for one to three epochs."""
+    rows = table("Click logs: time per epoch, and time to reach a log loss")
     figure, panels = plt.subplots(
         2, len(rows) // 2, figsize=(6.4, 5), layout="constrained", sharex=True, sharey="row"
     )
@@ -56,7 +56,7 @@ def clicks():
         axes.plot(seconds, loss, "s", color=OTHERS, label="modern-fm, best of nine")
         axes.set_title(f"{columns} columns, {n_factors} factors", fontsize="medium")
         axes.margins(0.12)
-    # Only now, since a limit that is set stays as it is, for all panels.
+    # The limits are set last because setting them disables automatic scaling in all panels.
     panels.flat[0].set_xlim(left=0)
     figure.supxlabel("CPU seconds of the fit", fontsize="medium")
     figure.supylabel("log loss", fontsize="medium")
@@ -65,8 +65,8 @@ def clicks():
 
 
 def public_data():
-    """Loss of each model over that of the linear model."""
-    rows = table("Public data, nothing tuned")
+    """Plot the loss of each model divided by that of the linear model."""
+    rows = table("Public data with default settings")
     names = ("skfm, vb", "skfm, adagrad", "linear model", "HistGradientBoosting", "modern-fm")
     styles = {
         "skfm, vb": ("o", OURS),

@@ -1,18 +1,23 @@
 """Sphinx configuration: `make docs` builds the documentation, without network access.
 
-`make docs GALLERY=0` does not run the examples, for a quick look at the text.
+`make docs GALLERY=0` does not run the examples, which is faster if only the text has changed.
 """
 
 import os
 import sys
 from pathlib import Path
 
-# Modules beside this file, and one thread for the examples. Both have to be set before skfm is imported.
+# The modules next to this file have to be importable, and the examples run in one thread. Both have to be set before
+# skfm is imported.
 sys.path.insert(0, str(Path(__file__).parent))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import benchmark_plots
 import gallery
+
+# The gallery resolves all names that the examples import, also if it does not run them. HalvingRandomSearchCV can only
+# be imported after this.
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 
 import skfm
 
@@ -44,7 +49,7 @@ myst_heading_anchors = 3
 autosummary_generate = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
-# The class template lists the methods, so that it can leave some out.
+# The class template lists the methods itself, because it leaves some of them out.
 numpydoc_show_class_members = False
 
 RUN_GALLERY = os.environ.get("GALLERY", "1") != "0"
@@ -54,7 +59,7 @@ sphinx_gallery_conf = {
     "filename_pattern": gallery.runnable(),
     "within_subsection_order": "gallery.Order",
     "plot_gallery": RUN_GALLERY,
-    # Which examples use a class or function, shown on its page.
+    # The page of a class or function shows the examples that use it.
     "backreferences_dir": "generated/backreferences",
     "doc_module": ("skfm",),
     "inspect_global_variables": False,
@@ -63,11 +68,11 @@ sphinx_gallery_conf = {
     "show_signature": False,
     "write_computation_times": False,
 }
-# Pages show plots of the gallery, which are not there if it does not run.
+# Some pages show plots of the gallery, which do not exist if it does not run.
 suppress_warnings = [] if RUN_GALLERY else ["image.not_readable"]
 
-# Links to the documentation of other projects need their indexes from the network. They are left out by
-# default, so that a build without network gives no warning.
+# Links to the documentation of other projects need an index from the network. They are disabled by default, so that a
+# build without network gives no warning.
 if os.environ.get("SKFM_DOCS_ONLINE"):
     extensions.append("sphinx.ext.intersphinx")
     intersphinx_mapping = {
@@ -81,17 +86,18 @@ if os.environ.get("SKFM_DOCS_ONLINE"):
 html_theme = "pydata_sphinx_theme"
 html_title = f"skfm {version}"
 html_theme_options = {
-    # All six pages of the first level fit beside each other.
-    "header_links_before_dropdown": 6,
+    # All seven pages of the first level do not fit next to each other on a narrow screen.
+    "header_links_before_dropdown": 5,
     "navbar_align": "left",
     "navigation_with_keys": False,
-    # All but the examples, which have long lines of code and few headings, and the start page.
+    # All pages except the examples, which have long lines of code and few headings, and the start page.
     "secondary_sidebar_items": {
         page: ["page-toc"]
         for page in (
             "api",
             "benchmarks",
             "changelog",
+            "development/*",
             "generated/*",
             "getting_started",
             "glossary",
@@ -103,7 +109,7 @@ html_theme_options = {
 html_show_sourcelink = False
 html_sidebars = {"benchmarks": [], "changelog": [], "getting_started": []}
 
-# Small plots of the guide, drawn by code that is not shown.
+# The user guide contains small plots, whose code is not shown.
 plot_include_source = False
 plot_html_show_source_link = False
 plot_html_show_formats = False
@@ -112,7 +118,7 @@ plot_formats = [("png", 120)]
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
-# Labels that docstrings inherited from scikit-learn refer to. They are pages of its documentation.
+# Labels to which docstrings inherited from scikit-learn refer. They are pages of its documentation.
 SKLEARN_LABELS = {"accuracy_score", "metadata_routing", "r2_score"}
 
 
@@ -126,6 +132,6 @@ def _draw(app):
 
 
 def setup(app):
-    """Connect the handlers above, the first after that of intersphinx, which finds the page where it is on."""
+    """Connect the handlers above. `_as_text` runs after intersphinx, which links to the page if it is enabled."""
     app.connect("builder-inited", _draw)
     app.connect("missing-reference", _as_text, priority=900)

@@ -1,6 +1,6 @@
-"""The gallery: in which order it shows the examples, and which of them can run here.
+"""The order of the examples in the gallery, and the selection of those that can run.
 
-Most examples need nothing. Some need data that have to be there already, since a build does not download.
+Most examples need no data files. The others need data that have to exist already, because a build does not download.
 """
 
 import os
@@ -11,7 +11,7 @@ from sklearn.datasets import get_data_home
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
-#: The first examples, from the simplest on. Others follow in alphabetical order.
+#: The first examples, starting with the simplest. The others follow in alphabetical order.
 FIRST = (
     "quickstart",
     "census_income",
@@ -22,7 +22,8 @@ FIRST = (
     "uncertainty",
 )
 
-#: What an example needs in the folder that SKFM_DATA names, or in scikit-learn's: any of these files or folders.
+#: Files or folders that contain the data of an example, in the folder given by SKFM_DATA or in that of scikit-learn. One
+#: of them is sufficient.
 MOVIELENS = ("ml-100k.zip", "ml-100k", "movielens/ml-100k.zip", "movielens/ml-100k")
 NEEDS = {
     "movielens": MOVIELENS,
@@ -39,13 +40,13 @@ class Order:
         self.folder = folder
 
     def __call__(self, filename):
-        """Return the place of an example."""
+        """Return the sort key of an example."""
         name = Path(filename).stem
         return (FIRST.index(name) if name in FIRST else len(FIRST), name)
 
 
 def missing_data(example):
-    """Return what an example needs and does not find, or None if it can run."""
+    """Return the name of the data that an example needs and that are missing, or None if it can run."""
     wanted = NEEDS.get(Path(example).stem, ())
     if not wanted:
         return None
@@ -54,6 +55,6 @@ def missing_data(example):
 
 
 def runnable():
-    """Return a regular expression of the paths of the examples that can run. The others are shown without results."""
+    """Return a regular expression that matches the examples that can run. The others are shown without results."""
     names = [re.escape(path.stem) for path in EXAMPLES.glob("*.py") if missing_data(path) is None]
     return rf"[/\\]({'|'.join(sorted(names))})\.py$"

@@ -1,9 +1,9 @@
-"""Run examples as plain scripts, one process each, and print the time that each takes.
+"""Run examples as plain scripts, each in a process of its own, and print the time of each.
 
     python docs/run_examples.py examples/quickstart.py [more scripts]
 
-The plots that a script makes are saved as build/NAME.png, build/NAME-2.png and so on. An example whose data are not
-there is skipped: see docs/gallery.py.
+The plots of a script are saved as build/NAME.png, build/NAME-2.png and so on. An example whose data are missing is
+skipped: see docs/gallery.py.
 """
 
 import os
@@ -16,7 +16,7 @@ from pathlib import Path
 from gallery import missing_data
 
 PLOTS = Path("build")
-# Small fits, which threads only slow down on a machine with other work.
+# The fits are small, and several threads would slow them down on a busy machine.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"} | dict(os.environ)
 
 

@@ -1,18 +1,18 @@
 """
-Counts: bicycle rentals by the hour
-===================================
+Counts: hourly bicycle rentals
+==============================
 
-How many bicycles will be rented in an hour, given the hour, the day and the weather? Counts of an interaction: the
-rush hour is one of working days.
+This example predicts how many bicycles are rented in an hour, given the hour, the day and the weather. These counts
+depend on an interaction: the rush hour only exists on working days.
 
-.. note:: Needs the bicycle rentals, which :func:`skfm.datasets.fetch_bike_sharing` downloads.
+.. note:: This example needs the bicycle rentals, which :func:`skfm.datasets.fetch_bike_sharing` downloads.
 """
 
 # %%
 # The data
 # --------
 #
-# Two years of hours; every fifth week is held out. Eight categories and four numbers.
+# The data cover two years of hourly rentals, with eight categories and four numbers. Every fifth week is held out.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -38,8 +38,8 @@ X.head(3).T
 # Models of counts
 # ----------------
 #
-# The Poisson loss is that of the minibatch solvers: raw predictions are logarithms of rates, so effects and
-# interactions multiply.
+# The minibatch solvers support the Poisson loss. The raw predictions are logarithms of rates, so effects and
+# interactions are multiplicative.
 
 encoder = make_column_transformer(
     (StandardScaler(), make_column_selector(dtype_include="number")), remainder=OneHotEncoder()
@@ -59,20 +59,21 @@ for name, model in models.items():
 pd.DataFrame(rows).T.round(1)
 
 # %%
-# What interacts?
-# ---------------
+# Which columns interact?
+# -----------------------
 #
-# :func:`skfm.inspection.interaction_strength` ranks the pairs of columns. Strengths are those of logarithms: 0.3 is a
-# factor of 1.35, up or down.
+# :func:`skfm.inspection.interaction_strength` ranks the pairs of columns. Strengths are on the scale of the logarithm:
+# 0.3 corresponds to multiplication or division by 1.35.
 
 model = models["FMRegressor"]
 interaction_strength(model, X, top=5).round(2)
 
 # %%
-# Two kinds of days
-# -----------------
+# Working days and free days
+# --------------------------
 #
-# The linear model has one curve for all days, times a constant. The factorization machine has found two.
+# The linear model has the same curve for all days, up to a constant factor. The factorization machine has learned two
+# different curves.
 
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.5), sharey=True, layout="constrained")
 for ax, name in zip(axes, ("PoissonRegressor", "FMRegressor"), strict=True):
@@ -87,6 +88,6 @@ for ax, name in zip(axes, ("PoissonRegressor", "FMRegressor"), strict=True):
             label=f"{label}, predicted",
         )
     ax.set(title=name, xlabel="hour")
-axes[0].set_ylabel("rentals an hour, held-out weeks")
+axes[0].set_ylabel("rentals per hour, held-out weeks")
 axes[0].legend(fontsize=8)
 plt.show()

@@ -2,16 +2,17 @@
 Census income from a DataFrame
 ==============================
 
-Who earns more than 50,000 dollars a year? Six numbers and eight categories, taken from the DataFrame as they are.
+This example predicts who earns more than 50,000 dollars per year. The six numbers and eight categories are taken from
+the DataFrame without preparation.
 
-.. note:: Needs the census income data, which :func:`skfm.datasets.fetch_adult` downloads.
+.. note:: This example needs the census income data, which :func:`skfm.datasets.fetch_adult` downloads.
 """
 
 # %%
 # The data
 # --------
 #
-# Categories have the type "category", and some values are missing.
+# The columns of categories have the type "category", and some values are missing.
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -31,10 +32,11 @@ X, y = adult.data, adult.target
 X.head(3).T
 
 # %%
-# One line
-# --------
+# Models
+# ------
 #
-# A linear model needs its categories encoded and its numbers scaled. A factorization machine does both inside.
+# A linear model requires that categories be encoded and numbers be scaled. A factorization machine does both
+# internally.
 
 numbers = make_column_selector(dtype_include="number")
 one_hot = OneHotEncoder(handle_unknown="ignore")
@@ -45,13 +47,13 @@ models = {
 }
 
 # %%
-# Numbers that act in steps
-# -------------------------
+# Numbers with nonlinear effects
+# ------------------------------
 #
-# An FM is linear in each number. Capital gains are not like that: most people have none, and what counts is where the
-# others lie. Fifty bins for each number of more values, found by k-means and taken as categories, let the model bend
-# where it wants to; learned priors keep so many bins in check. With ``set_output`` the DataFrame goes through the
-# pipeline as one.
+# An FM is linear in each number, which is not appropriate for capital gains: most people have none, and the effect of
+# the other values is nonlinear. Each number with more than fifty values is therefore divided into fifty bins by
+# k-means, and the bins are used as categories. The learned priors prevent overfitting in spite of the large number of
+# bins. ``set_output`` keeps the data a DataFrame throughout the pipeline.
 
 many = [name for name in X.select_dtypes("number") if X[name].nunique() > 50]
 bins = make_column_transformer(
@@ -67,8 +69,9 @@ models["HistGradientBoosting"] = HistGradientBoostingClassifier(random_state=0)
 # Held-out scores
 # ---------------
 #
-# On the official test part, with the default settings of every model. The factorization machine is a little ahead of
-# logistic regression on the raw columns, and with bins it has made good nearly all that trees are better by.
+# The scores are computed on the official test set, with the default settings of every model. On the raw columns, the
+# factorization machine is slightly better than logistic regression. With bins, it reaches nearly the scores of the
+# trees.
 
 rows, probabilities = {}, {}
 for name, model in models.items():
@@ -81,7 +84,7 @@ for name, model in models.items():
 pd.DataFrame(rows).T.round(4)
 
 # %%
-# Its probabilities are averages over the posterior, and can be taken at their word.
+# The probabilities of the factorization machine are averages over the posterior, and they are well calibrated.
 
 _, ax = plt.subplots(figsize=(5, 5), layout="constrained")
 for name, p in probabilities.items():

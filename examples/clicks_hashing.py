@@ -2,18 +2,18 @@
 Click-through rates from hashed log records
 ===========================================
 
-Records of a click log are dictionaries of categories. They are hashed into :math:`2^{16}` columns, without a list of
-categories, and one solver learns how likely a click is.
+The records of a click log are dictionaries of categories. They are hashed into :math:`2^{16}` columns, which requires
+no list of categories, and a minibatch solver learns the probability of a click.
 
-The clicks are planted: every record has a true probability, so the best log loss there can be is known.
+The clicks are simulated with known probabilities, so the best possible log loss is known.
 """
 
 # %%
-# A log
-# -----
+# The click log
+# -------------
 #
-# Every category has an effect of its own, and a vector; how well the vectors of a record agree counts for more. A few
-# categories of each column are frequent, and most are rare.
+# Every category has a main effect and a vector. The inner products of the vectors of a record have a larger influence
+# than the main effects. In each column, a few categories are frequent and most are rare.
 
 import time
 
@@ -48,8 +48,8 @@ print(f"{n_records} records, {clicks.mean():.1%} of them clicked. The first:\n{r
 # Hashing
 # -------
 #
-# ``alternate_sign=False`` leaves all entries at one. Signs would only flip what is learned for a column, and turn
-# ones into numbers.
+# With ``alternate_sign=False``, all entries are one. Alternating signs would only change the sign of the parameters of
+# a column, and the columns would no longer be recognized as binary.
 
 X = FeatureHasher(2**16, alternate_sign=False, dtype=np.float32).transform(records)
 X_train, X_test = X[:n_train], X[n_train:]
@@ -59,8 +59,8 @@ y_train, y_test = clicks[:n_train], clicks[n_train:]
 # Linear models and factorization machines
 # ----------------------------------------
 #
-# Logistic regression has a penalty to choose. Those of the factorization machines are learned. With no factors
-# (K=0) they are linear too.
+# Logistic regression has a penalty that has to be chosen. Factorization machines learn their penalties. Without factors
+# (K=0), they are linear models too.
 
 models = {"mean rate": DummyClassifier()}
 for C in (0.1, 1):
@@ -84,16 +84,16 @@ lines["the true probabilities"] = {"log loss": log_loss(y_test, best), "AUC": ro
 print(pd.DataFrame(lines).T.round(4).to_string(na_rep=""))
 
 # %%
-# A linear model cannot say that an advertisement suits one site and not another. The interactions take most of the
-# way to the true probabilities, in the time of a linear fit.
+# A linear model cannot represent that an advertisement suits one site and not another. The interactions close most of
+# the gap to the true probabilities, in the time of a linear fit.
 
 # %%
-# Are the probabilities right?
-# ----------------------------
+# Calibration of the probabilities
+# --------------------------------
 #
-# Sorted by their prediction and cut into tenths, the test records should be clicked as often as predicted. Both
-# models do that. The factorization machine tells more of the records apart: its first and last tenths lie
-# farther out.
+# The test records are sorted by their predictions and divided into tenths. In each tenth, the share of clicks should
+# agree with the mean prediction, which is the case for both models. The predictions of the factorization machine
+# discriminate better between records: its first and last tenths are more extreme.
 
 figure, axes = plt.subplots(figsize=(5, 4), layout="constrained")
 axes.axline((0, 0), slope=1, color="tab:gray", linewidth=0.8)

@@ -1,16 +1,17 @@
 """
-Which solver?
-=============
+Comparison of the solvers
+=========================
 
-All seven solvers on three data sets that scikit-learn ships: how good, and how long. Everything else is default.
+This example compares the scores and the times of all seven solvers on three data sets that are included in
+scikit-learn. All other parameters have their default values.
 """
 
 # %%
-# Three kinds of data
-# -------------------
+# The data sets
+# -------------
 #
-# Digits are 64 counts of ink and ten classes, breast cancer is 30 measurements and two classes, and diabetes is ten
-# measurements and a number.
+# "Digits" has 64 pixel intensities and ten classes, "breast cancer" has 30 measurements and two classes, and "diabetes"
+# has ten measurements and a numeric target.
 
 import time
 
@@ -29,8 +30,8 @@ problems = {
 solvers = ["vb", "als", "mcmc", "adagrad", "adam", "sgd", "ftrl"]
 
 # %%
-# Fit them all
-# ------------
+# Fits and scores
+# ---------------
 
 rows = []
 for problem, (model, (X, y)) in problems.items():
@@ -49,10 +50,10 @@ found.pivot(index="solver", columns="data", values="score").loc[solvers].round(3
 # Time and score
 # --------------
 #
-# On tables as small as these, the solvers are within a few percent of each other, and time is what tells them apart:
-# the minibatch solvers and "als" take a fraction of the time, "vb" and "mcmc" come with standard deviations and
-# averaged probabilities, and none of them needs a search. For data with large categories see :doc:`the table of the
-# user guide </user_guide/choosing>`.
+# On small tables like these, the scores of the solvers are within a few percent of each other, and the main difference
+# is the time: the minibatch solvers and "als" take a fraction of the time, whereas "vb" and "mcmc" provide standard
+# deviations and averaged probabilities. None of them needs a search. For high-cardinality categories see :doc:`the
+# table of the user guide </user_guide/choosing>`.
 
 fig, axes = plt.subplots(1, len(problems), figsize=(11, 3.4), layout="constrained")
 for ax, problem in zip(axes, problems, strict=True):

@@ -2,10 +2,10 @@
 Counts with exposure: insurance claims
 ======================================
 
-Insurance policies run for a part of a year, and have claims in that time. What is modeled is the rate, claims
-divided by years, with the years as sample weights: that is the likelihood of the counts.
+Insurance policies are in force for a part of a year, during which claims occur. The models predict the rate, which is
+the number of claims divided by the years, with the years as sample weights. This gives the likelihood of the counts.
 
-The claims are planted, with rates that depend on pairs of categories, so the best deviance there can be is known.
+The claims are simulated with rates that depend on pairs of categories, so the best possible deviance is known.
 """
 
 # %%
@@ -40,13 +40,14 @@ claims = rng.poisson(rate * years)
 
 policies = pd.DataFrame(columns)
 train, test = slice(None, n_train), slice(n_train, None)
-print(f"{n_policies} policies, {claims.sum() / years.sum():.2f} claims a year:\n\n{policies.head(3)}\n")
+print(f"{n_policies} policies, {claims.sum() / years.sum():.2f} claims per year:\n\n{policies.head(3)}\n")
 
 # %%
 # Models
 # ------
 #
-# The last but one is a factorization machine for squared errors, to show what the wrong loss does.
+# The model before the last one is a factorization machine with the squared error, to show the effect of an
+# inappropriate loss.
 
 models = {
     "mean rate": DummyRegressor(),
@@ -65,11 +66,11 @@ for name, model in models.items():
 predicted["the true rates"] = rate[test]
 
 # %%
-# How much they explain
-# ---------------------
+# Explained deviance
+# ------------------
 #
-# :math:`D^2` is the share of the deviance of the mean rate that a model explains, on the test policies. Predictions
-# of zero and below have no deviance, so they are raised to 0.001.
+# :math:`D^2` is the fraction of the deviance of the mean rate that a model explains, computed on the test policies. The
+# deviance is undefined for predictions of zero and below, so these are replaced by 0.001.
 
 lines = {}
 for name, prediction in predicted.items():
@@ -80,12 +81,12 @@ for name, prediction in predicted.items():
         "below zero": (prediction <= 0).mean(),
         "fit seconds": seconds.get(name, np.nan),
     }
-# Adding zero makes a rounded -0.00 positive.
+# Adding zero turns a rounded -0.00 into 0.00.
 print((pd.DataFrame(lines).T.round(2) + 0.0).to_string(na_rep=""))
 
 # %%
-# The interactions explain twice as much as a linear model of the logarithm. With squared errors a quarter of the
-# rates are below zero, which no count has.
+# The model with interactions explains twice as much of the deviance as a linear model of the logarithm. With the
+# squared error, a quarter of the predicted rates are negative, which is impossible for counts.
 
 # %%
 # Predicted and observed rates
@@ -103,6 +104,6 @@ for name, color in {"PoissonRegressor": "tab:gray", "FMRegressor, K=4": "tab:ora
         label=name,
     )
 axes.set_xlabel("mean prediction of a tenth of the test policies")
-axes.set_ylabel("their claims a year")
+axes.set_ylabel("claims per year in the tenth")
 axes.legend()
 plt.show()

@@ -2,15 +2,16 @@
 Explaining a prediction
 =======================
 
-A factorization machine is a sum of effects of columns and pairs of columns, so each prediction can be taken apart
-exactly. Here for the progression of diabetes from ten measurements, which scikit-learn ships.
+A factorization machine is a sum of effects of columns and of pairs of columns, so each prediction can be decomposed
+exactly. This example explains predictions of the progression of diabetes from ten measurements, a data set that is
+included in scikit-learn.
 """
 
 # %%
 # The model
 # ---------
 #
-# Raw measurements, raw targets, default settings.
+# The model is fitted to raw measurements and raw targets with default settings.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -31,8 +32,9 @@ print(f"R²: {model.score(X_test, y_test):.3f}")
 # One patient
 # -----------
 #
-# The terms of the highest prediction among the test patients. They sum to the prediction, to rounding. Measurements
-# count from their means, so the intercept is a patient of average measurements.
+# The table shows the terms of the highest prediction among the test patients. They sum to the prediction, up to
+# rounding. Effects are relative to the means of the measurements, so the intercept is the prediction for a patient with
+# average measurements.
 
 explanation = explain(model, X_test)
 patient = int(explanation.raw.argmax())
@@ -54,7 +56,7 @@ plt.show()
 # All patients
 # ------------
 #
-# Which pairs matter, over all patients? The table ranks them, and the map shows all.
+# The table ranks the pairs of measurements by their strength over all patients, and the heat map shows all of them.
 
 interaction_strength(model, X_train, top=5).round(2)
 
@@ -64,8 +66,8 @@ InteractionDisplay.from_estimator(model, X_train)
 plt.show()
 
 # %%
-# Interactions are small beside the main effects here, which is why a linear model does nearly as well on these data.
-# Permutation importances, of scikit-learn, agree on what counts most.
+# In these data, interactions are small compared with the main effects, which is why a linear model is nearly as good.
+# scikit-learn's permutation importances agree on the most important measurements.
 
 importance = permutation_importance(model, X_test, y_test, n_repeats=20, random_state=0).importances_mean
 effects = explanation.main.std(axis=0)

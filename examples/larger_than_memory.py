@@ -2,18 +2,20 @@
 A file larger than memory
 =========================
 
-The same model is fitted from a text file, chunk by chunk, and from a matrix in memory. The memory that the chunks
-take does not grow with the file.
+This example fits the same model from a text file, chunk by chunk, and from a matrix in memory. The memory for the
+chunks does not grow with the size of the file.
 
-The files here are small, to be quick: of 10 and 30 MB. The user guide has :doc:`more on streams
-</user_guide/streaming>`, and the benchmarks a file of 4 GB. Needs Linux or macOS, for the measurement of memory.
+The files of this example have 10 and 30 MB, so that it runs quickly. The user guide describes :doc:`streams
+</user_guide/streaming>` in more detail, and the benchmarks use a file of 4 GB. The example needs Linux or macOS to
+measure memory.
 """
 
 # %%
-# Files of planted clicks
-# -----------------------
+# Files of simulated clicks
+# -------------------------
 #
-# In the svmlight format: a click, and one category of each of twelve fields.
+# The files have the svmlight format. Each line contains whether there was a click, and one category of each of twelve
+# fields.
 
 import json
 import subprocess
@@ -45,7 +47,7 @@ def rows():
 
 
 def write(path, megabytes):
-    """Append rows until the file has the size."""
+    """Write rows until the file has the given size."""
     with path.open("wb") as file:
         while file.tell() < megabytes << 20:
             dump_svmlight_file(*rows(), file, zero_based=True)
@@ -58,12 +60,12 @@ for megabytes in sizes:
 write(Path(folder.name) / "test.svm", 3)
 
 # %%
-# The program
-# -----------
+# The training program
+# --------------------
 #
-# A process never gives back the largest memory that it has had, so each fit is a process of its own: this program,
-# with a stream of chunks or with a matrix. The stream keeps a checkpoint; run again after a crash, it would go on
-# from there.
+# The peak memory of a process never decreases, so each fit runs in a process of its own. The following program fits a
+# model from a stream of chunks or from a matrix. The stream has a checkpoint, from which the program would resume if
+# it were run again after a crash.
 
 program = Path(folder.name) / "train.py"
 program.write_text("""
@@ -80,7 +82,7 @@ options = {"n_features": 24_000, "zero_based": True, "dtype": np.float32}
 
 def peak():
     status = Path("/proc/self/status")
-    if status.exists():  # Linux, where the other way also counts the process that started this one
+    if status.exists():  # on Linux, where getrusage includes the peak of the parent process
         return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
@@ -99,7 +101,7 @@ print(json.dumps({"peak memory, MB": memory, "fit seconds": seconds, "log loss":
 
 
 def run(how, megabytes):
-    """Return what the program prints."""
+    """Run the program and return its results."""
     files = [str(Path(folder.name) / f"{name}.svm") for name in (megabytes, "test")]
     command = [sys.executable, str(program), how, *files]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
@@ -109,7 +111,7 @@ def run(how, megabytes):
 # Memory and loss
 # ---------------
 #
-# Peak memory above that of the imports.
+# The table shows the peak memory in addition to that of the imports.
 
 table = pd.DataFrame({(how, size): run(how, size) for how in ("chunks", "matrix") for size in sizes}).T
 table.index.names = ["fitted from", "MB of the file"]
@@ -117,8 +119,8 @@ print(table.round({"peak memory, MB": 0, "fit seconds": 1, "log loss": 4}))
 folder.cleanup()
 
 # %%
-# The losses are the same. Parsing the text once an epoch takes most of the time of the chunks; the matrix needs
-# it once.
+# The losses are the same. The stream parses the text in every epoch, which takes most of its time; for the matrix, the
+# text is parsed only once.
 
 figure, axes = plt.subplots(figsize=(5, 3.4), layout="constrained")
 for how, color in (("matrix", "tab:gray"), ("chunks", "tab:orange")):

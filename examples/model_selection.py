@@ -1,17 +1,17 @@
 """
-Searching, stacking, calibrating
-================================
+Searching, stacking and calibration
+===================================
 
-scikit-learn's tools around a factorization machine: grid and halving searches, out-of-fold predictions, stacks,
-calibration, target encoding, and Optuna with pruning. A data set that scikit-learn ships, as a DataFrame with a
-category.
+This example combines a factorization machine with tools of scikit-learn: grid and halving searches, out-of-fold
+predictions, stacking, calibration and target encoding. It also uses Optuna with pruning. The data set is included in
+scikit-learn and is used as a DataFrame with a category.
 """
 
 # %%
 # The data
 # --------
 #
-# The progression of diabetes from nine numbers and a category.
+# The target is the progression of diabetes, and the features are nine numbers and a category.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -45,7 +45,8 @@ scores = {}
 # Searches
 # --------
 #
-# With ``solver="vb"`` the number of factors is all there is to search for. Minibatch solvers have a learning rate too.
+# With ``solver="vb"``, the number of factors is the only parameter that needs a search. Minibatch solvers also have a
+# learning rate.
 
 grid = GridSearchCV(FMRegressor(random_state=0), {"n_factors": [0, 2, 8]}, cv=folds).fit(X, y)
 scores["grid search, vb"] = grid.best_score_
@@ -65,8 +66,8 @@ print("grid:", grid.best_params_)
 print("halving:", {name: round(float(value), 2) for name, value in halving.best_params_.items()})
 
 # %%
-# Out-of-fold predictions and a stack
-# -----------------------------------
+# Out-of-fold predictions and stacking
+# ------------------------------------
 
 predicted = cross_val_predict(FMRegressor(random_state=0), X, y, cv=folds)
 scores["vb, out of fold"] = r2_score(y, predicted)
@@ -83,8 +84,8 @@ scores["stack with trees, out of fold"] = r2_score(y, cross_val_predict(stack, X
 # Target encoding
 # ---------------
 #
-# A :class:`~sklearn.preprocessing.TargetEncoder` in front turns categories into numbers, and the model takes them for
-# such.
+# A :class:`~sklearn.preprocessing.TargetEncoder` in front of the model converts categories to numbers, which the model
+# uses as numeric columns.
 
 encoder = make_column_transformer((TargetEncoder(target_type="continuous"), ["sex"]), remainder="passthrough")
 encoded = make_pipeline(encoder, FMRegressor(random_state=0))
@@ -94,8 +95,8 @@ scores["target encoding, out of fold"] = r2_score(y, cross_val_predict(encoded, 
 # Calibration
 # -----------
 #
-# Margin losses have no probabilities. :class:`~sklearn.calibration.CalibratedClassifierCV` gives them some; those of
-# the log loss need none.
+# Margin losses do not give probabilities. :class:`~sklearn.calibration.CalibratedClassifierCV` adds them. The
+# probabilities of the log loss need no calibration.
 
 high = y > y.median()
 X_train, X_test, high_train, high_test = train_test_split(X, high, random_state=0)
@@ -108,8 +109,8 @@ for name, model in {"squared hinge, calibrated": margin, "log loss": FMClassifie
 # Optuna, with pruning
 # --------------------
 #
-# Trials report their score after each epoch, and hopeless ones are cut short: ``partial_fit`` makes an epoch at a
-# time. With scikit-learn 1.9 and newer a callback can do the same inside ``fit``.
+# Each call of ``partial_fit`` makes one epoch, after which a trial reports its score. Trials without prospects are
+# pruned. With scikit-learn 1.9 and newer, a callback can do the same during ``fit``.
 
 X_part, X_held, y_part, y_held = train_test_split(X, y, random_state=0)
 
@@ -143,8 +144,8 @@ print(
 )
 
 # %%
-# Side by side
-# ------------
+# Comparison
+# ----------
 
 _, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
 pd.Series(scores).plot.barh(ax=ax, color="C0")

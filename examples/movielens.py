@@ -2,11 +2,11 @@
 Film ratings from user and film alone
 =====================================
 
-The data set that factorization machines are best known for: a hundred thousand ratings of films, MovieLens-100K, on
-its official split u1. Nothing is used but who rated what.
+MovieLens-100K, a hundred thousand ratings of films, is the best-known data set for factorization machines. This example
+uses its official split u1. The only features are the user and the film of each rating.
 
-This example needs the data. :func:`~skfm.datasets.fetch_movielens` takes them from the folder that the environment
-variable ``SKFM_DATA`` names, or downloads them.
+This example needs the data. :func:`~skfm.datasets.fetch_movielens` reads them from the folder given by the environment
+variable ``SKFM_DATA``, or downloads them.
 """
 
 # %%
@@ -39,8 +39,8 @@ print(
 # Models
 # ------
 #
-# The penalties of Ridge (4) and of alternating least squares ("als", 14) are those that a search over the training
-# ratings chose. The other factorization machines learn theirs.
+# The penalties of Ridge (4) and of alternating least squares ("als", 14) were selected by a search on the training
+# ratings. The other factorization machines learn their penalties.
 
 
 def one_hot(model):
@@ -69,11 +69,11 @@ table = pd.DataFrame(lines).T
 print(table.round({"test RMSE": 4, "fit seconds": 1}))
 
 # %%
-# Means with intervals
-# --------------------
+# Means and intervals
+# -------------------
 #
-# Five test ratings, from the user with the fewest training ratings to the one with most: mean, and an interval of 90
-# %. Those of the ordered probit model are whole stars.
+# The table shows the means and 90 % intervals of five test ratings, ordered from the user with the fewest training
+# ratings to the user with the most. The intervals of the ordered probit model are whole stars.
 
 n_ratings = np.bincount(X[train, 0])[X[test, 0]]
 rows = test[np.argsort(n_ratings, kind="stable")[np.linspace(0, len(test) - 1, 5).astype(int)]]
@@ -84,16 +84,16 @@ for name in ("FM, vb", "FM, mcmc", "FM, ordered probit"):
 print(pd.DataFrame(cells).to_string(index=False))
 
 # %%
-# How many sweeps
-# ---------------
+# Number of sweeps
+# ----------------
 #
-# Test RMSE after each sweep: the test ratings are shown to ``fit``, which only watches them. Ten sweeps
-# are enough, and more do hardly any harm. Nor do more factors.
+# The plot shows the test RMSE after each sweep. The test ratings are passed to ``fit`` as validation data, but do not
+# influence it. Ten sweeps are sufficient, and more sweeps or more factors are hardly worse.
 
 encoder = OneHotEncoder(handle_unknown="ignore").fit(X[train])
 curves = {}
 for n_factors in (4, 8, 16):
-    # Stopping is left to max_iter, so that the curve has its full length.
+    # Only max_iter stops the fit, so that the curve has its full length.
     model = FMRegressor(n_factors, max_iter=30, tol=0, n_iter_no_change=30, random_state=0)
     model.fit(encoder.transform(X[train]), y[train], X_val=encoder.transform(X[test]), y_val=y[test])
     curves[n_factors] = np.sqrt(2 * np.array(model.history_["validation_loss"]))  # of half the squared error

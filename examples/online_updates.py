@@ -1,17 +1,17 @@
 """
-Tastes that drift: learning day by day
-======================================
+Online learning with drifting preferences
+=========================================
 
-Every day users rate films, and their tastes move a little. One model goes on learning with ``partial_fit``, another
-was fitted once. Each first predicts the ratings of a day and only then may learn from them, so every error is one on
-new data.
+In this simulation, users rate films every day, and their preferences change slightly from day to day. One model
+continues learning with ``partial_fit``, and another is fitted only once. Each model predicts the ratings of a day
+before it learns from them, so all errors are measured on new data.
 """
 
 # %%
-# Sixty days of planted ratings
-# -----------------------------
+# Sixty days of simulated ratings
+# -------------------------------
 #
-# The columns of users and films are known from the start, as ``partial_fit`` needs them.
+# The columns of users and films are known from the start, which ``partial_fit`` requires.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -35,14 +35,15 @@ for _ in range(n_days):
     users, films = rng.integers(0, n_users, n_ratings), rng.integers(0, n_films, n_ratings)
     X.append(encoder.fit_transform(np.column_stack([users, films])))
     y.append((tastes[users] * styles[films]).sum(axis=1) + noise * rng.standard_normal(n_ratings))
-    # Keeps the variance of the tastes at one.
+    # This keeps the variance of the tastes at one.
     tastes = (1 - drift) ** 0.5 * tastes + drift**0.5 * rng.standard_normal(tastes.shape)
 
 # %%
 # Ten days of history
 # -------------------
 #
-# All models begin with these. With ``warm_start=True``, ``partial_fit`` goes on with the step sizes of ``fit``.
+# All models start from these ratings. With ``warm_start=True``, ``partial_fit`` continues with the step sizes of
+# ``fit``.
 
 
 def fit(model, first, stop):
@@ -61,7 +62,7 @@ daily = {solver: fit(minibatch(solver), 0, n_history) for solver in ("adagrad", 
 # Predict, then learn
 # -------------------
 #
-# "refitted daily" is a new fit by variational Bayes, every day, to the last ten days.
+# The model "refitted daily" is fitted again every day to the last ten days by variational Bayes.
 
 names = ("mean rating", "fitted once", "adagrad, daily", "sgd, daily", "refitted daily")
 errors = {name: [] for name in names}
@@ -80,8 +81,9 @@ print("RMSE, mean of ten days:\n")
 print(table.groupby(periods).mean().rename(lambda day: f"{day + 1}-{day + 10}").T.round(3))
 
 # %%
-# A model that was fitted once is worse than the mean after a month. Updates keep up with the drift: plain gradient
-# steps ("sgd") as well as a new fit a day, since their step size stays what it was, while that of "adagrad" shrinks.
+# After a month, the model that was fitted once is worse than the mean rating. Models with daily updates follow the
+# drift. Plain gradient steps ("sgd") are as good as a new fit every day, because their step size is constant, whereas
+# that of "adagrad" decreases.
 
 figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
 for name in names:

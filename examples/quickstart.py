@@ -1,20 +1,21 @@
 """
-Beside a linear model and gradient boosting
-===========================================
+Comparison with linear models and gradient boosting
+===================================================
 
-How does a factorization machine do on small tables of numbers, where linear models and gradient boosting are strong?
-Two real data sets that scikit-learn ships, all models tuned by a grid search over the same five folds.
+This example evaluates factorization machines on small tables of numbers, where linear models and gradient boosting are
+strong. It uses two real data sets that are included in scikit-learn. All models are tuned by a grid search over the
+same five folds.
 
-Such tables are not what factorization machines are made for, which is :ref:`categories of many values
-<why-categories>`. They keep up all the same, on raw data and with next to nothing to search for.
+Factorization machines are made for :ref:`categories with many values <why-categories>` rather than for such tables.
+They are nevertheless competitive, on raw data and with hardly any parameters to search.
 """
 
 # %%
 # Two data sets
 # -------------
 #
-# The progression of diabetes from ten measurements in their raw units is a regression problem. Whether a tumor is
-# benign, from thirty measurements of cell nuclei, is a classification problem.
+# The first problem is a regression: the progression of diabetes is predicted from ten measurements in their raw units.
+# The second problem is a classification: thirty measurements of cell nuclei indicate whether a tumor is benign.
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -36,9 +37,9 @@ diabetes.data.head(3).T
 # Models and grids
 # ----------------
 #
-# Bins let a linear model or a factorization machine bend, so for the diabetes data the grid also tries four bins a
-# measurement. Trees find their own. A factorization machine learns its penalties, so only the number of factors is
-# left to search for.
+# Binning makes a linear model or a factorization machine nonlinear in a measurement, so for the diabetes data the grid
+# also includes four bins per measurement. Trees find their own bins. A factorization machine learns its penalties, so
+# only the number of factors has to be searched.
 
 numeric = diabetes.data.columns.drop("sex")
 scaled = make_column_transformer((OneHotEncoder(), ["sex"]), (StandardScaler(), numeric))
@@ -66,15 +67,15 @@ classifiers = {
 }
 
 # %%
-# Five folds, the same for all
-# ----------------------------
+# Cross-validation
+# ----------------
 #
-# The score is the mean over the folds, of the best point of the grid. The spread is the standard deviation of the
-# folds.
+# The score is the mean over five folds for the best point of the grid, and the spread is the standard deviation over
+# the folds. All models use the same folds.
 
 
 def searched(models, X, y, folds):
-    """Return a table of the best point of each grid, and the scores of the folds by model."""
+    """Return a table with the best point of each grid, and the scores of all folds by model."""
     lines, scores = {}, {}
     for name, (model, grid) in models.items():
         search = GridSearchCV(model, grid, cv=folds, refit=False).fit(X, y)
@@ -101,8 +102,8 @@ table, accuracy = searched(
 print(f"Breast cancer, 569 patients: accuracy\n\n{table.round(3)}")
 
 # %%
-# The folds differ more than the models do. The factorization machine is not behind on either, with raw columns on the
-# second.
+# The differences between folds are larger than those between models. The factorization machine is not worse than the
+# other models on either data set, and on the second one it uses the raw columns.
 
 figure, panels = plt.subplots(1, 2, figsize=(11, 2.8), layout="constrained")
 for axes, title, scores in zip(

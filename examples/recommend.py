@@ -2,17 +2,18 @@
 Recommending films to a user
 ============================
 
-Which films that somebody has not seen will that user like best? And which films are alike? From a DataFrame of
-ratings with the genres of the films.
+This example predicts which films a user will like best among those not yet rated, and finds similar films. The data are
+a DataFrame of ratings with the genres of the films.
 
-.. note:: Needs MovieLens-100K, which :func:`skfm.datasets.fetch_movielens` downloads.
+.. note:: This example needs MovieLens-100K, which :func:`skfm.datasets.fetch_movielens` downloads.
 """
 
 # %%
 # The data
 # --------
 #
-# Identifiers are numbers that are names, so they get the type "category". A film has several genres in one string.
+# Identifiers are numbers that stand for categories, so they are converted to the type "category". The genres of a film
+# are stored in a single string.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -41,8 +42,8 @@ X.head(3)
 # The model
 # ---------
 #
-# ``multi_value_features`` says where one value of a row ends and the next begins. The first of the official splits
-# tells how good predictions are.
+# ``multi_value_features`` gives the delimiter between the values of a row. The first of the official splits is used to
+# measure the error of the predictions.
 
 train, test = movielens.splits["u1"]
 model = FMRegressor(n_factors=16, multi_value_features={"genres": "|"}, random_state=0)
@@ -52,11 +53,12 @@ error = root_mean_squared_error(
 print(f"RMSE {error:.4f}; of the mean rating {y.iloc[test].std():.4f}")
 
 # %%
-# What to recommend
-# -----------------
+# Recommendations
+# ---------------
 #
-# For the user with the most ratings among those with few: what they liked, and what the model would recommend, of all
-# films that at least fifty users have rated. A standard deviation says how sure it is.
+# The first table shows the favorite films of a user with fewer than forty ratings. The second table shows the
+# recommendations of the model among all films with at least fifty ratings. The standard deviations quantify the
+# uncertainty.
 
 model.fit(X, y)
 user = int(X["user"].value_counts().loc[lambda n: n < 40].index[0])
@@ -74,11 +76,11 @@ best = candidates.assign(stars=mean, std=std).sort_values("stars", ascending=Fal
 best[["film", "genres", "stars", "std"]].head(8).round(2)
 
 # %%
-# Films that are alike
-# --------------------
+# Similar films
+# -------------
 #
-# ``embedding`` has the factors of the films. Neighbors among them, by the angle between them, are liked by the same
-# users, beyond what their genres say.
+# ``embedding`` returns the factors of the films. Films whose factors have a small angle between them are liked by the
+# same users, in addition to the effect of their genres.
 
 vectors = model.embedding("film").loc[X["film"].value_counts().loc[lambda n: n >= 100].index]
 neighbors = NearestNeighbors(n_neighbors=5, metric="cosine").fit(vectors)
@@ -87,7 +89,7 @@ _, nearest = neighbors.kneighbors(vectors.loc[asked])
 pd.DataFrame(vectors.index.to_numpy()[nearest[:, 1:]].T, columns=asked)
 
 # %%
-# The plane in which they differ most, with the most popular films by name.
+# The plot shows the plane of largest variation, with the names of the most popular films.
 
 popular = X["film"].value_counts().index[:12]
 display = EmbeddingDisplay.from_estimator(model, "film", labeled=list(popular))

@@ -1,17 +1,18 @@
 """
-How sure is a prediction?
-=========================
+Uncertainty of predictions
+==========================
 
-Intervals by variational Bayes and by Gibbs sampling, checked on held-out data. An interval of 90 % should hold nine
-in ten of the held-out targets, and should be wide where little is known.
+This example evaluates intervals from variational Bayes and Gibbs sampling on held-out data. Intervals of 90 % should
+contain nine in ten of the held-out targets, and should be wide where little is known.
 """
 
 # %%
-# Ratings, by users who rated a lot or hardly at all
-# --------------------------------------------------
+# Ratings by users with many and few ratings
+# ------------------------------------------
 #
-# The ratings are planted with two hidden tastes and noise. Users without training ratings have columns all the same,
-# of zeros. Behind an encoder they have them if it is told of all users: ``OneHotEncoder(categories=[users, films])``.
+# The ratings are simulated from two latent factors and noise. Users without training ratings have columns too, which
+# contain only zeros. With an encoder, pass all users to it to obtain such columns:
+# ``OneHotEncoder(categories=[users, films])``.
 
 import time
 
@@ -37,7 +38,7 @@ print(f"{(n_ratings == 0).sum()} users have no training ratings, and one has {n_
 # Two solvers
 # -----------
 #
-# More sweeps than the default of "mcmc" make the ends of intervals less random.
+# For "mcmc", the number of sweeps is larger than the default, which reduces the sampling error of the quantiles.
 
 models = {
     "vb": FMRegressor(n_factors=4, random_state=0),
@@ -46,7 +47,7 @@ models = {
 
 
 def inside(y, intervals):
-    """Tell which targets are within their intervals."""
+    """Return which targets are within their intervals."""
     return (intervals[:, 0] < y) & (y < intervals[:, 1])
 
 
@@ -68,8 +69,8 @@ print(pd.DataFrame(lines).T.round(3))
 # Wide where little is known
 # --------------------------
 #
-# Coverage and mean width of the intervals, by the number of training ratings of the user. Users without ratings get
-# the mean of the users, and an interval that says that nothing is known.
+# The table shows the coverage and the mean width of the intervals by the number of training ratings of the user. The
+# predictions for users without ratings are those for an average user, with wide intervals.
 
 groups = pd.cut(
     n_ratings[user], [-1, 0, 3, 10, 30, np.inf], labels=["0", "1 to 3", "4 to 10", "11 to 30", "more"]
@@ -86,7 +87,7 @@ print(by_group.round(2).to_string())
 # Real measurements
 # -----------------
 #
-# The progression of diabetes, each patient predicted by a model that was fitted to four fifths of the others.
+# The progression of diabetes is predicted by cross-validation, with each model fitted to four fifths of the patients.
 
 measurements, progression = load_diabetes(return_X_y=True, scaled=False)
 folds = KFold(5, shuffle=True, random_state=0)
@@ -105,7 +106,8 @@ for name, model in models.items():
 print(pd.DataFrame(lines).T.round(3))
 
 # %%
-# Left, the intervals of these patients by "mcmc". Right, how wide the intervals of users are.
+# The left plot shows the intervals of "mcmc" for these patients. The right plot shows the width of the intervals of the
+# users.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
 order = np.argsort(ends.mean(axis=1))
@@ -123,7 +125,7 @@ users = np.unique(user)
 for name, marker, color in (("vb", "x", "tab:blue"), ("mcmc", ".", "tab:orange")):
     width = pd.Series(np.ptp(intervals[name], axis=1)).groupby(user).mean()
     right.plot(n_ratings[users], width, marker, color=color, markersize=5, alpha=0.6, label=name)
-# Linear up to one, so that zero has a place on this axis.
+# The axis is linear up to one, so that it includes zero.
 right.set_xscale("symlog", linthresh=1)
 right.set_xlim(left=-0.2)
 right.set_xticks([0, 1, 10, 100], ["0", "1", "10", "100"])
