@@ -72,7 +72,7 @@ test-oldest:
 
 doctest: $(VENV)/.installed-test
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --doctest-modules --doctest-glob='*.rst' --doctest-glob='*.md' \
-	    skfm README.md docs/index.rst docs/getting_started.rst docs/user_guide $(ARGS)
+	    skfm README.md docs/index.rst docs/getting_started.rst docs/user_guide docs/development $(ARGS)
 
 # The checks are separate targets, so that `make -k lint` shows the results of all of them.
 lint: lint-style lint-format lint-spelling lint-docstrings
