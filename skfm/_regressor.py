@@ -58,14 +58,16 @@ class FMRegressor(RegressorMixin, BaseFM):
         - "ftrl" follows the regularized leader on the linear term [4]_, which `l1_linear` makes sparse, and
           is "adagrad" on the factors.
 
-    loss : {"squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma", "ordered_probit"}, \
-            default="squared_error"
+    loss : {"squared_error", "absolute_error", "huber", "log_cosh", "quantile", "poisson", "gamma", \
+            "ordered_probit"}, default="squared_error"
         All but the first and the last need a minibatch solver. With ``e = y - yhat``:
 
         - "squared_error": ``e ** 2 / 2``; predicts the mean.
         - "absolute_error": ``abs(e)``; predicts the median, which outliers hardly move.
         - "huber": ``e ** 2 / 2`` up to ``abs(e) = d``, ``d * (abs(e) - d / 2)`` beyond, where d is 1.35 robust
           standard deviations of y (1.4826 times the median distance from the median).
+        - "log_cosh": ``s ** 2 * log(cosh(e / s))``, where s is one robust standard deviation of y: about
+          ``e ** 2 / 2`` for small errors and ``s * abs(e)`` for large ones, as "huber", but smooth.
         - "quantile": ``max(quantile * e, (quantile - 1) * e)``; predicts the quantile `quantile`.
         - "poisson": ``yhat - y * log(yhat)``, for counts and other targets from 0 on; predicts the mean.
         - "gamma": ``y / yhat + log(yhat)``, for positive targets whose spread grows with their mean;
