@@ -32,7 +32,7 @@ class Target(ABC):
 
     #: Whether y may be of any type, or has to be numbers.
     are_labels: ClassVar[bool] = False
-    #: Whether y has few values, of which both parts of a split get the same shares.
+    #: Whether y has few values, so that a split is stratified by them.
     is_discrete: ClassVar[bool] = False
     #: Whether there must be training samples of every value.
     needs_every_value: ClassVar[bool] = False
@@ -57,7 +57,7 @@ class Target(ABC):
         """Measure the encoded target."""
 
     def check_split(self, rows: Samples, training: Samples) -> None:
-        """Say so if all samples of a value were set aside that the model needs some of."""
+        """Raise an error if no training sample is left of a value that the model needs samples of."""
         missing = np.setdiff1d(rows.y, training.y) if self.needs_every_value else rows.y[:0]
         if len(missing):
             raise ValueError(
@@ -67,7 +67,7 @@ class Target(ABC):
             )
 
     def _check_same(self, values: np.ndarray, attribute: str, noun: str) -> None:
-        """Say so if a warm start finds other values than the fit before."""
+        """Raise an error if a warm start finds other values than the previous fit."""
         before = getattr(self.estimator, attribute, values)
         if self.estimator._continues() and not np.array_equal(values, before):
             raise ValueError(
@@ -121,7 +121,7 @@ class NumericTarget(Target):
 
 
 class OrdinalTarget(Target):
-    """Numbers of which only the order counts."""
+    """Numbers whose order counts, but not their distances."""
 
     is_discrete = True
     needs_every_value = True
@@ -229,7 +229,7 @@ class ClassTarget(Target):
             # Two classes are one output, more of them one each against the rest.
             outputs = np.arange(n_classes) if n_classes > 2 else np.array([1])
             totals = np.bincount(rows.y, weights=weight, minlength=n_classes)
-            # Half a sample of either kind, lest a class of no samples starts at minus infinity.
+            # Half a sample of either kind is added, so that a class without samples does not start at minus infinity.
             start = model.link(torch.from_numpy((totals[outputs] + 0.5) / (totals.sum() + 1)))
         return TargetTransform(0.0, 1.0, start.numpy(), outputs=outputs, class_weight=class_weight)
 

@@ -62,7 +62,7 @@ class ObservationModel:
         The value of the public parameter `loss`.
     tasks : tuple of {"regression", "classification"}
     target : {"numbers", "labels", "levels"}
-        What y holds: numbers, labels of classes, or values of which only the order counts.
+        What y holds: numbers, labels of classes, or values in order, whose distances have no meaning.
     inverse_link : InverseLink
     range : Range
         Which y the model takes: of labels and levels, their numbers.

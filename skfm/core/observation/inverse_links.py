@@ -90,7 +90,7 @@ class Identity(InverseLink):
 
 
 class Score(Identity):
-    """The raw prediction is a score of which only the order and the sign have a meaning."""
+    """The raw prediction is a score: only its order and its sign have a meaning."""
 
     kind = "none"
 

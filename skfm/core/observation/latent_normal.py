@@ -1,4 +1,4 @@
-"""Latent normal variables of which only an interval is observed, for the Gibbs sampler."""
+"""Latent normal variables that are known to lie in an interval, for the Gibbs sampler."""
 
 from __future__ import annotations
 
