@@ -8,19 +8,22 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from ._base import BaseFM, all_or_nothing, learns_online
-from .data.targets import ClassTarget, OrderedClassTarget
+from .core.observation.registry import find_model, losses_for
+from .data.targets import CLASSIFICATION_TARGETS, ClassTarget, OrderedClassTarget, default_loss, target_kind
 from .fitted.draw_predictions import draw_probabilities, draw_scores
 from .fitted.predictors import class_probabilities
 from .fitted.state import fitted_model, predict_raw, predict_variance
 
 
 def _has_probabilities(estimator: FMClassifier) -> bool:
-    """Tell whether the loss has probabilities; the hinge losses have none."""
+    """Return whether the loss has probabilities; the hinge losses have none."""
     loss = estimator._model["loss"] if hasattr(estimator, "_model") else estimator.loss
-    if loss in ("hinge", "squared_hinge"):
+    # The loss is checked in fit only, so it may be anything here.
+    model = find_model(loss)
+    if model is not None and not model.has_probabilities:
         raise AttributeError(
             f"predict_proba is not available with loss={loss!r}, which does not model probabilities. "
-            "Use loss='log_loss', or sklearn.calibration.CalibratedClassifierCV."
+            f"Use loss={default_loss(estimator)!r}, or sklearn.calibration.CalibratedClassifierCV."
         )
     return True
 
@@ -317,7 +320,8 @@ class FMClassifier(ClassifierMixin, BaseFM):
 
     _parameter_constraints: dict = {
         **BaseFM._parameter_constraints,
-        "loss": [StrOptions({"log_loss", "probit", "ordered_probit", "hinge", "squared_hinge"})],
+        # Keys, so that the names have an order.
+        "loss": [StrOptions(dict.fromkeys(losses_for("classification")).keys())],
         "class_weight": [StrOptions({"balanced"}), dict, None],
     }
     classes_: np.ndarray
@@ -563,10 +567,10 @@ class FMClassifier(ClassifierMixin, BaseFM):
 
     @property
     def _target(self) -> ClassTarget:
-        return OrderedClassTarget(self) if self.loss == "ordered_probit" else ClassTarget(self)
+        return target_kind(self.loss, CLASSIFICATION_TARGETS)(self)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         # Classes that are not in order can be out of its reach.
-        tags.classifier_tags.poor_score = self.loss == "ordered_probit"
+        tags.classifier_tags.poor_score = isinstance(self._target, OrderedClassTarget)
         return tags

@@ -10,19 +10,9 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from ._base import BaseFM, all_or_nothing, learns_online
-from .core.observation.losses import LOSSES
-from .data.targets import NumericTarget, OrdinalTarget, Target
+from .core.observation.registry import find_model, losses_for
+from .data.targets import REGRESSION_TARGETS, Target, target_kind
 from .fitted.predictors import check_quantiles, predict_mean, predictive
-
-REGRESSION_LOSSES = (
-    "squared_error",
-    "absolute_error",
-    "huber",
-    "quantile",
-    "poisson",
-    "gamma",
-    "ordered_probit",
-)
 
 
 class FMRegressor(RegressorMixin, BaseFM):
@@ -68,14 +58,16 @@ class FMRegressor(RegressorMixin, BaseFM):
         - "ftrl" follows the regularized leader on the linear term [4]_, which `l1_linear` makes sparse, and
           is "adagrad" on the factors.
 
-    loss : {"squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma", "ordered_probit"}, \
-            default="squared_error"
+    loss : {"squared_error", "absolute_error", "huber", "log_cosh", "quantile", "poisson", "gamma", \
+            "ordered_probit"}, default="squared_error"
         All but the first and the last need a minibatch solver. With ``e = y - yhat``:
 
         - "squared_error": ``e ** 2 / 2``; predicts the mean.
         - "absolute_error": ``abs(e)``; predicts the median, which outliers hardly move.
         - "huber": ``e ** 2 / 2`` up to ``abs(e) = d``, ``d * (abs(e) - d / 2)`` beyond, where d is 1.35 robust
           standard deviations of y (1.4826 times the median distance from the median).
+        - "log_cosh": ``s ** 2 * log(cosh(e / s))``, where s is one robust standard deviation of y: about
+          ``e ** 2 / 2`` for small errors and ``s * abs(e)`` for large ones, as "huber", but smooth.
         - "quantile": ``max(quantile * e, (quantile - 1) * e)``; predicts the quantile `quantile`.
         - "poisson": ``yhat - y * log(yhat)``, for counts and other targets from 0 on; predicts the mean.
         - "gamma": ``y / yhat + log(yhat)``, for positive targets whose spread grows with their mean;
@@ -318,7 +310,8 @@ class FMRegressor(RegressorMixin, BaseFM):
 
     _parameter_constraints: dict = {
         **BaseFM._parameter_constraints,
-        "loss": [StrOptions(set(REGRESSION_LOSSES))],
+        # Keys, so that the names have an order.
+        "loss": [StrOptions(dict.fromkeys(losses_for("regression")).keys())],
         "quantile": [Interval(Real, 0, 1, closed="neither")],
     }
     levels_: np.ndarray
@@ -506,11 +499,11 @@ class FMRegressor(RegressorMixin, BaseFM):
 
     @property
     def _target(self) -> Target:
-        return OrdinalTarget(self) if self.loss == "ordered_probit" else NumericTarget(self)
+        return target_kind(self.loss, REGRESSION_TARGETS)(self)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         # The loss is checked in fit only, so it may be anything here.
-        loss = LOSSES.get(self.loss) if isinstance(self.loss, str) else None
-        tags.target_tags.positive_only = loss is not None and loss.positive_only
+        model = find_model(self.loss)
+        tags.target_tags.positive_only = model is not None and model.positive_only
         return tags

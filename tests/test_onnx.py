@@ -1,9 +1,12 @@
 """Models in ONNX predict what the estimators predict."""
 
+import dataclasses
+
 import numpy as np
 import onnxruntime
 import pandas as pd
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_diabetes
@@ -11,6 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from skfm import FMClassifier, FMRegressor
+from skfm.core.observation.inverse_links import InverseLink
+from skfm.core.observation.registry import MODELS
 from skfm.onnx import register_converters, to_onnx
 
 SOLVERS = {
@@ -104,6 +109,33 @@ def test_margins(loss, classes):
     expected = model.decision_function(X.astype(np.float64))
     assert_allclose(scores if scores.shape[1] > 2 else scores[:, 1], expected, atol=1e-5)
     assert_array_equal(label, model.predict(X.astype(np.float64)))
+
+
+class Cauchit(InverseLink):
+    """An inverse link that nothing but its own file knows of."""
+
+    kind = "cauchit"
+    is_probability = True
+
+    def __call__(self, raw, cut_points=None):
+        return 0.5 + torch.atan(raw) / torch.pi
+
+
+@pytest.mark.parametrize("solver", ["vb", "mcmc", "adagrad"])
+@pytest.mark.parametrize("classes", ["two", "three"])
+def test_an_inverse_link_without_operators(solver, classes, monkeypatch):
+    """An error that names the loss, where the graph would be that of another one."""
+    X, loss = numbers(), "log_loss"
+    model = FMClassifier(2, loss=loss, random_state=0, **SOLVERS[solver]).fit(X, targets(X, classes))
+    link, known = Cauchit(), MODELS[loss]
+    for part in (known.loss, known.joint_loss, type(known.quadratic), known.latent):
+        monkeypatch.setattr(part, "inverse_link", link)
+    monkeypatch.setitem(MODELS, loss, dataclasses.replace(known, inverse_link=link))
+    with pytest.raises(NotImplementedError, match="loss='log_loss' has the inverse link 'cauchit'"):
+        to_onnx(model, X[:1])
+    link.variance_factor = 1.0
+    with pytest.raises(NotImplementedError, match="for whose predictions"):
+        to_onnx(model, X[:1])
 
 
 @pytest.mark.parametrize("estimator", [FMRegressor, FMClassifier])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
@@ -10,13 +11,14 @@ import torch
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
-from ..core.observation.losses import Loss, make_loss
+from ..core.observation.parts import MinibatchLoss
+from ..core.observation.registry import MODELS, find_model, loss_parameters
 from ..core.solvers import Solver
 from .scaling import as_tensor
 from .target_transform import TargetTransform
 from .validation import Samples
 
-#: Of the target of a regressor with loss="ordered_probit".
+#: Distinct values of the target of a regressor, where only their order counts.
 MOST_LEVELS = 1000
 
 
@@ -30,7 +32,7 @@ class Target(ABC):
 
     #: Whether y may be of any type, or has to be numbers.
     are_labels: ClassVar[bool] = False
-    #: Whether y has few values, of which both parts of a split get the same shares.
+    #: Whether y has few values, so that a split is stratified by them.
     is_discrete: ClassVar[bool] = False
     #: Whether there must be training samples of every value.
     needs_every_value: ClassVar[bool] = False
@@ -55,7 +57,7 @@ class Target(ABC):
         """Measure the encoded target."""
 
     def check_split(self, rows: Samples, training: Samples) -> None:
-        """Say so if all samples of a value were set aside that the model needs some of."""
+        """Raise an error if no training sample is left of a value that the model needs samples of."""
         missing = np.setdiff1d(rows.y, training.y) if self.needs_every_value else rows.y[:0]
         if len(missing):
             raise ValueError(
@@ -65,7 +67,7 @@ class Target(ABC):
             )
 
     def _check_same(self, values: np.ndarray, attribute: str, noun: str) -> None:
-        """Say so if a warm start finds other values than the fit before."""
+        """Raise an error if a warm start finds other values than the previous fit."""
         before = getattr(self.estimator, attribute, values)
         if self.estimator._continues() and not np.array_equal(values, before):
             raise ValueError(
@@ -77,26 +79,23 @@ class Target(ABC):
 class NumericTarget(Target):
     """The target of a regression."""
 
-    @property
-    def _loss(self) -> Loss:
-        return make_loss(self.estimator.loss, 1, self.estimator.quantile)
-
     def learn(self, y: np.ndarray) -> None:
         # Those of a fit before with another loss.
         self.estimator.__dict__.pop("levels_", None)
 
     def encode(self, y: np.ndarray, name: str = "y") -> np.ndarray:
         try:
-            y, loss = y.astype(np.float64, copy=False), self._loss
+            y, range_ = y.astype(np.float64, copy=False), MODELS[self.estimator.loss].range
         except ValueError as error:
             raise ValueError(
                 f"{error}. A regression takes numbers: if y holds classes, use FMClassifier."
             ) from error
-        inside = loss.in_range(as_tensor(y, torch.float64)).numpy()
+        inside = range_.contains(as_tensor(y, torch.float64)).numpy()
         if not inside.all():
             raise ValueError(
-                f"loss={self.estimator.loss!r} takes targets that are {loss.range}, but {name} holds {y[~inside][0]}. "
-                "Some value(s) of y are out of the valid range of the loss: correct them, or choose another loss."
+                f"loss={self.estimator.loss!r} takes targets that are {range_.words}, but {name} holds "
+                f"{y[~inside][0]}. Some value(s) of y are out of the valid range of the loss: correct them, or choose "
+                "another loss."
             )
         return y
 
@@ -104,7 +103,8 @@ class NumericTarget(Target):
         return y
 
     def measure(self, rows: Samples, solver: Solver) -> TargetTransform:
-        loss = self._loss
+        model = MODELS[self.estimator.loss]
+        loss = model.make_loss(**parameters_of(self.estimator))
         y, weight = (as_tensor(part, torch.float64) for part in (rows.y, rows.sample_weight))
         shift, scale = loss.location_and_scale(y, weight, center=self.estimator.fit_intercept)
         start = loss.constant((y - shift) / scale, weight, 1)
@@ -117,11 +117,11 @@ class NumericTarget(Target):
                 f"The target is too large: losses are squares of y, which spreads over {float(scale):.3g}. Divide y by "
                 "a constant."
             ) from None
-        return TargetTransform(shift, scale, start.numpy(), identity_link=loss.identity_link, unit=unit)
+        return TargetTransform(shift, scale, start.numpy(), identity_link=model.identity_link, unit=unit)
 
 
 class OrdinalTarget(Target):
-    """Numbers of which only the order counts."""
+    """Numbers whose order counts, but not their distances."""
 
     is_discrete = True
     needs_every_value = True
@@ -129,11 +129,13 @@ class OrdinalTarget(Target):
     def learn(self, y: np.ndarray) -> None:
         levels = np.unique(y.astype(np.float64, copy=False))
         if len(y) == 1:
-            raise ValueError("loss='ordered_probit' needs samples of at least two levels, got 1 sample.")
+            raise ValueError(
+                f"loss={self.estimator.loss!r} needs samples of at least two levels, got 1 sample."
+            )
         if not 2 <= len(levels) <= MOST_LEVELS:
             raise ValueError(
-                f"loss='ordered_probit' takes targets of 2 to {MOST_LEVELS} distinct values, but y holds "
-                f"{len(levels)}. Round y, or use loss='squared_error'."
+                f"loss={self.estimator.loss!r} takes targets of 2 to {MOST_LEVELS} distinct values, but y holds "
+                f"{len(levels)}. Round y, or use loss={default_loss(self.estimator)!r}."
             )
         self._check_same(levels, "levels_", "levels")
         self.estimator.levels_ = levels
@@ -220,14 +222,14 @@ class ClassTarget(Target):
         n_outputs = n_classes if n_classes > 2 else 1
         weight = class_weight[rows.y] * rows.sample_weight
         model = solver.model(self.estimator.loss, n_outputs)
-        if isinstance(model, Loss):
+        if isinstance(model, MinibatchLoss):
             y, outputs = torch.from_numpy(rows.y.astype(np.float64)), None
             start = model.constant(y, torch.from_numpy(weight.astype(np.float64)), n_outputs)
         else:
             # Two classes are one output, more of them one each against the rest.
             outputs = np.arange(n_classes) if n_classes > 2 else np.array([1])
             totals = np.bincount(rows.y, weights=weight, minlength=n_classes)
-            # Half a sample of either kind, lest a class of no samples starts at minus infinity.
+            # Half a sample of either kind is added, so that a class without samples does not start at minus infinity.
             start = model.link(torch.from_numpy((totals[outputs] + 0.5) / (totals.sum() + 1)))
         return TargetTransform(0.0, 1.0, start.numpy(), outputs=outputs, class_weight=class_weight)
 
@@ -261,3 +263,24 @@ class OrderedClassTarget(ClassTarget):
     def measure(self, rows: Samples, solver: Solver) -> TargetTransform:
         # The cut-points stand where an intercept would.
         return TargetTransform(0.0, 1.0, np.zeros(1), class_weight=self.class_weight(rows))
+
+
+#: The kinds of targets of either task, by what the model of the loss declares; the first also for unknown losses.
+REGRESSION_TARGETS: dict[str, type[Target]] = {"numbers": NumericTarget, "levels": OrdinalTarget}
+CLASSIFICATION_TARGETS: dict[str, type[ClassTarget]] = {"labels": ClassTarget, "levels": OrderedClassTarget}
+
+
+def target_kind(loss: Any, kinds: dict[str, Any]) -> Any:
+    """Return the class of the target of a loss, which may still be anything: it is checked in fit only."""
+    model = find_model(loss)
+    return kinds.get("" if model is None else model.target, next(iter(kinds.values())))
+
+
+def default_loss(estimator: Any) -> str:
+    """Return the default of the parameter `loss`."""
+    return inspect.signature(type(estimator)).parameters["loss"].default
+
+
+def parameters_of(estimator: Any) -> dict[str, float]:
+    """Return the parameters of an estimator that only some losses read."""
+    return {name: getattr(estimator, name, default) for name, default in loss_parameters().items()}

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ..core.matrix.parameters import FMParameters, raw_prediction
-from ..core.observation.augmentation import AUGMENTATIONS, Augmentation
+from ..core.observation.base import ObservationModel
+from ..core.observation.registry import MODELS
 from ..data.scaling import as_tensor, user_design
 from .draws import drawn_factors, draws_of
 from .state import dtype_of, prediction_place
@@ -77,8 +78,8 @@ def draw_scores(estimator: Any, X: Any) -> Tensor:
     return model.score(*mean_log_probabilities(estimator, X))
 
 
-def _model(estimator: Any) -> type[Augmentation]:
-    return AUGMENTATIONS[estimator._model["loss"]]
+def _model(estimator: Any) -> ObservationModel:
+    return MODELS[estimator._model["loss"]]
 
 
 def _cut_points(estimator: Any) -> Tensor | None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..core.bayes.variance import prediction_variance
 from ..core.matrix.design import DesignMatrix
 from ..core.matrix.parameters import FMParameters, Posterior
+from ..core.observation.registry import MODELS
 from ..data.scaling import Scaling, as_tensor
 from ..nn import FactorizationMachine
 from ..nn._entries import Entries
@@ -188,7 +189,8 @@ def to_module(estimator: Any, output: str, *, sparse_grad: bool) -> ExportedFM:
     sparse_grad : bool
         Whether gradients of the machines are sparse tensors.
     """
-    if output != "raw" and estimator._draws is not None and estimator._model["loss"] != "squared_error":
+    link = MODELS[estimator._model["loss"]].inverse_link
+    if output != "raw" and estimator._draws is not None and link.kind != "identity":
         raise ValueError(
             f"output={output!r} of a model fitted by solver='mcmc' with loss={estimator._model['loss']!r} is an "
             "average over its draws, which one module cannot hold. Use output='raw', or fit with solver='vb'."

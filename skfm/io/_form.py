@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import is_classifier
 
+from ..core.observation.registry import MODELS
 from ..core.solvers import SOLVERS
 from ..training.partial_fit import lasting
 from ._checks import check_count, check_keys
@@ -67,7 +68,7 @@ def _sizes(estimator: Any, state: dict[str, Any]) -> Sizes:
 
 def _check_wholeness(estimator: Any, state: dict[str, Any], sizes: Sizes) -> None:
     """Check what depends on several attributes."""
-    solver, is_ordered = SOLVERS[sizes.solver], sizes.loss == "ordered_probit"
+    solver, is_ordered = SOLVERS[sizes.solver], MODELS[sizes.loss].target == "levels"
     has_classes = is_classifier(estimator)
     expected = {
         "classes_": has_classes,

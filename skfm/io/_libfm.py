@@ -14,24 +14,19 @@ from .._classifier import FMClassifier
 from .._files import open_file, write_text
 from .._regressor import FMRegressor
 from ..core.matrix.parameters import FMParameters
+from ..core.observation.base import FINITE
+from ..core.observation.registry import MODELS, losses_for
+from ..core.solvers import SOLVERS
 from ..fitted.state import fitted_parameters
 from ..streaming._checks import check_float_type
 from ..training.from_parameters import fitted_with
 from ._libfm_text import Reader, Sections, lines_of
 
-#: The losses with which each kind of model can be read, and written under ``loss`` of the same link.
-LOSSES = {"regression": ("squared_error",), "classification": ("log_loss", "probit")}
-#: Losses whose predictions are the raw ones, or go with their sign.
-WRITABLE = {
-    "squared_error",
-    "absolute_error",
-    "huber",
-    "quantile",
-    "log_loss",
-    "probit",
-    "hinge",
-    "squared_hinge",
-}
+#: The solver of the estimators that are read, and the inverse links of libFM for each of its tasks.
+SOLVER = "als"
+LINKS = {"regression": ("identity",), "classification": ("sigmoid", "normal_cdf")}
+#: Inverse links whose predictions are the raw ones, or classes that follow from their sign.
+WRITABLE = ("identity", "sigmoid", "normal_cdf", "none")
 
 
 class LibFMParameters(NamedTuple):
@@ -123,14 +118,16 @@ def read_libfm_model(
     array([ 1.5, -0.5,  6.5])
     >>> folder.cleanup()
     """
-    if task is not None and task not in LOSSES:
+    if task is not None and task not in LINKS:
         raise ValueError(f"task must be 'regression', 'classification' or None, got {task!r}.")
     found = check_float_type(dtype)
     labels = np.asarray(classes)
     if task == "classification" and (labels.shape != (2,) or not labels[0] < labels[1]):
         raise ValueError(f"classes must be two labels in ascending order, got {classes!r}.")
-    if task is not None and loss is not None and loss not in LOSSES[task]:
-        raise ValueError(f"loss must be {' or '.join(map(repr, LOSSES[task]))} for a {task}, got {loss!r}.")
+    if task is not None and loss is not None and loss not in _readable(task):
+        raise ValueError(
+            f"loss must be {' or '.join(map(repr, _readable(task)))} for a {task}, got {loss!r}."
+        )
     try:
         with open_file(path) as file:
             sections = Reader().read(file)
@@ -144,8 +141,8 @@ def read_libfm_model(
     kinds: dict[str, Any] = {"regression": FMRegressor, "classification": FMClassifier}
     estimator = kinds[task](
         parameters.factors.shape[1],
-        solver="als",
-        loss=loss or LOSSES[task][0],
+        solver=SOLVER,
+        **({} if loss is None else {"loss": loss}),
         fit_intercept=sections.intercept is not None,
         fit_linear=sections.coef is not None,
     )
@@ -222,7 +219,7 @@ def write_libfm_model(estimator: FMRegressor | FMClassifier, path: str | os.Path
             "with skfm.io.save_model, or write a model of each class against the rest."
         )
     loss = fitted._model["loss"]
-    if loss not in WRITABLE:
+    if MODELS[loss].inverse_link.kind not in WRITABLE:
         raise ValueError(
             f"The model was fitted with loss={loss!r}, whose predictions do not follow from the raw ones as in libFM. "
             "Save it with skfm.io.save_model."
@@ -234,6 +231,18 @@ def write_libfm_model(estimator: FMRegressor | FMClassifier, path: str | os.Path
         factors,
     )
     write_text(path, lines_of(sections))
+
+
+def _readable(task: str) -> list[str]:
+    """Return the losses with which a model of a task can be read: those that predict as libFM does."""
+    return [
+        name
+        for name in losses_for(task)
+        if name in SOLVERS[SOLVER].losses
+        and MODELS[name].inverse_link.kind in LINKS[task]
+        # libFM takes any number for the target of a regression.
+        and (task != "regression" or MODELS[name].range is FINITE)
+    ]
 
 
 def _parameters(sections: Sections, dtype: np.dtype) -> LibFMParameters:

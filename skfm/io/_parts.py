@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.preprocessing import OneHotEncoder
 
 from ..core.matrix.parameters import Posterior
-from ..core.observation.augmentation import AUGMENTATIONS
+from ..core.observation.registry import MODELS
 from ..data.categories import LIST_WEIGHTS
 from ..data.columns import CATEGORY, LIST, NUMERIC
 from ..data.frames import FrameEncoder
@@ -197,7 +197,8 @@ def _draws(name: str, value: Any, sizes: Sizes) -> None:
     if value is None:
         return
     check_keys(name, value, set(UserDraws._fields))
-    if sizes.loss not in AUGMENTATIONS:
+    model = MODELS[sizes.loss]
+    if model.latent is None:
         raise ValueError(f"{name} does not go with loss={sizes.loss!r}")
     check_count(f"{name}/n_sweeps", value["n_sweeps"])
     n_chains, n_draws = (
@@ -206,12 +207,11 @@ def _draws(name: str, value: Any, sizes: Sizes) -> None:
     )
     if n_draws == 0 or n_draws % n_chains or sizes.n_factors % n_draws:
         raise ValueError(f"{n_draws} draws of {sizes.n_factors} factors do not make {n_chains} chains")
-    has_noise = AUGMENTATIONS[sizes.loss].has_noise
-    n_cuts = max(0, sizes.n_values - 1) if sizes.loss == "ordered_probit" else None
+    n_cuts = max(0, sizes.n_values - 1) if model.has_cut_points else None
     shapes: dict[str, tuple[int, ...] | None] = {
         "intercept": (n_draws, sizes.n_outputs),
         "coef": (n_draws, sizes.n_outputs, sizes.n_columns),
-        "noise_std": (n_draws,) if has_noise else None,
+        "noise_std": (n_draws,) if model.has_noise else None,
         "cut_points": None if n_cuts is None else (n_draws, n_cuts),
         "log_likelihood": (n_draws,),
     }

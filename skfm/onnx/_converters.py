@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from skl2onnx.algebra.onnx_ops import (
 from skl2onnx.common.data_types import guess_proto_type
 
 from ..core.matrix.parameters import FMParameters
+from ..core.observation.inverse_links import InverseLink
+from ..core.observation.registry import MODELS
 from ..fitted.draws import drawn_factors, draws_of
 from ..fitted.state import fitted_model, fitted_parameters
 from ._graph import Graph
@@ -32,19 +35,27 @@ from ._graph import Graph
 #: The least sum of probabilities that is divided by.
 TINY = float(np.finfo(np.float32).tiny)
 
+#: The operators of each kind of inverse link, elementwise or over the outputs of a sample.
+OPERATORS: dict[str, Callable[[Graph, Any], Any]] = {
+    "identity": lambda graph, raw: raw,
+    "none": lambda graph, raw: raw,
+    "exp": lambda graph, raw: graph.exp(raw),
+    "sigmoid": lambda graph, raw: graph.op(OnnxSigmoid, raw),
+    "normal_cdf": lambda graph, raw: graph.normal_cdf(raw),
+    "softmax": lambda graph, raw: graph.op(OnnxSoftmax, raw, axis=1),
+}
+
 
 def convert_regressor(scope: Any, operator: Any, container: Any) -> None:
     """Add the nodes of a fitted `FMRegressor`."""
     graph = Graph(operator, container)
     estimator = graph.estimator
-    kept = draws_of(estimator)
-    if kept is not None and kept.cut_points is not None:
+    model = MODELS[estimator._model["loss"]]
+    if model.has_cut_points:
         levels = estimator.levels_[:, None]
         found = graph.op(OnnxMatMul, _level_probabilities(graph), graph.array(levels))
     else:
-        found = graph.raw(fitted_parameters(estimator))
-        if not getattr(fitted_model(estimator), "identity_link", True):
-            found = graph.exp(found)
+        found = _predicted(graph, graph.raw(fitted_parameters(estimator)), model.inverse_link)
     graph.op(OnnxIdentity, found, output_names=operator.outputs[:1]).add_to(scope, container)
 
 
@@ -69,17 +80,19 @@ def _scores(graph: Graph) -> Any:
     """Return the probability of each class, or where there is none its raw prediction, (n_samples, n_classes)."""
     estimator = graph.estimator
     if estimator._draws is not None:
-        return _level_probabilities(graph) if estimator._draws["cut_points"] is not None else _averaged(graph)
-    parameters = fitted_parameters(estimator)
-    raw, loss = graph.raw(parameters), estimator._model["loss"]
+        has_cut_points = MODELS[estimator._model["loss"]].has_cut_points
+        return _level_probabilities(graph) if has_cut_points else _averaged(graph)
+    parameters, link = fitted_parameters(estimator), fitted_model(estimator).inverse_link
+    raw = graph.raw(parameters)
     single = len(parameters.intercept) == 1
-    if loss in ("hinge", "squared_hinge"):
+    if not link.is_probability:
+        raw = _predicted(graph, raw, link)
         return _both(graph, raw, graph.op(OnnxSub, graph.array([0.0]), raw)) if single else raw
-    if getattr(fitted_model(estimator), "joint_outputs", False):
-        return graph.op(OnnxSoftmax, raw, axis=1)
     if estimator._posterior is not None:
-        raw = _shrunk(graph, parameters, raw)
-    p = _probability(graph, raw, loss)
+        raw = _shrunk(graph, parameters, raw, link)
+    p = _predicted(graph, raw, link)
+    if link.joint_outputs:
+        return p
     if single:
         return _both(graph, p, graph.op(OnnxSub, graph.array([1.0]), p))
     # Each class against the rest, normalized.
@@ -88,7 +101,7 @@ def _scores(graph: Graph) -> Any:
     return graph.op(OnnxDiv, p, total)
 
 
-def _shrunk(graph: Graph, parameters: FMParameters, raw: Any) -> Any:
+def _shrunk(graph: Graph, parameters: FMParameters, raw: Any, link: InverseLink) -> Any:
     """Return raw predictions nearer to zero, by what is not known of them."""
     estimator = graph.estimator
     covariances = np.asarray(estimator.covariances_)
@@ -97,14 +110,27 @@ def _shrunk(graph: Graph, parameters: FMParameters, raw: Any) -> Any:
     variance = parts[0]
     for part in parts[1:]:
         variance = graph.op(OnnxAdd, variance, part)
+    if link.variance_factor is None:
+        raise _inexpressible(graph, link, "averages over a posterior")
     # One variance for all classes of a sample.
-    share = (np.pi / 8 if estimator._model["loss"] == "log_loss" else 1.0) / len(parts)
+    share = link.variance_factor / len(parts)
     widened = graph.op(OnnxAdd, graph.op(OnnxMul, variance, graph.array([share])), graph.array([1.0]))
     return graph.op(OnnxDiv, raw, graph.op(OnnxSqrt, widened))
 
 
-def _probability(graph: Graph, raw: Any, loss: str) -> Any:
-    return graph.op(OnnxSigmoid, raw) if loss == "log_loss" else graph.normal_cdf(raw)
+def _predicted(graph: Graph, raw: Any, link: InverseLink) -> Any:
+    """Return the predictions that belong to raw predictions."""
+    if link.kind not in OPERATORS:
+        raise _inexpressible(graph, link, "predictions")
+    return OPERATORS[link.kind](graph, raw)
+
+
+def _inexpressible(graph: Graph, link: InverseLink, what: str) -> NotImplementedError:
+    """Return the error for a model that no graph is known for."""
+    return NotImplementedError(
+        f"loss={graph.estimator._model['loss']!r} has the inverse link {link.kind!r}, for whose {what} skfm.onnx "
+        "has no operators. Export the raw predictions, for example with to_module(output='raw') and torch.onnx."
+    )
 
 
 def _both(graph: Graph, positive: Any, negative: Any) -> Any:
@@ -125,7 +151,7 @@ def _draws(graph: Graph) -> tuple[Any, int, int]:
 def _averaged(graph: Graph) -> Any:
     """Return the probabilities of the classes, averaged over the draws."""
     raw, n_draws, n_outputs = _draws(graph)
-    p = _probability(graph, raw, graph.estimator._model["loss"])
+    p = _predicted(graph, raw, MODELS[graph.estimator._model["loss"]].inverse_link)
     average = np.tile(np.eye(n_outputs) / n_draws, (n_draws, 1))
     p = graph.op(OnnxMatMul, p, graph.array(average))
     if n_outputs == 1:

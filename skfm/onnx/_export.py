@@ -75,7 +75,8 @@ def to_onnx(estimator: Any, X: Any = None, **options: Any) -> Any:
     ImportError
         If skl2onnx is not installed.
     NotImplementedError
-        If the factorization machine was fitted to a DataFrame and has encoded it itself.
+        If the factorization machine was fitted to a DataFrame and has encoded it itself, or if its loss has
+        predictions for which there are no operators.
 
     Examples
     --------

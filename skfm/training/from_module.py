@@ -8,13 +8,12 @@ import numpy as np
 import torch
 
 from ..core.matrix.parameters import FMParameters
+from ..core.observation.registry import MODELS
 from ..fitted.modules import ExportedFM
 from ..nn import FactorizationMachine
+from ..nn._layer import ACTIVATIONS
 from .from_parameters import fitted_with
 from .problem import supported_solver
-
-#: The activation of a layer that goes without saying, by loss of the estimator.
-ACTIVATIONS = {"log_loss": "sigmoid", "poisson": "exp", "gamma": "exp"}
 
 
 def adopt(estimator: Any, module: Any, classes: np.ndarray | None) -> Any:
@@ -31,8 +30,9 @@ def adopt(estimator: Any, module: Any, classes: np.ndarray | None) -> Any:
     """
     estimator._validate_params()
     supported_solver(estimator)
-    if estimator.loss == "ordered_probit":
-        raise ValueError("loss='ordered_probit' has cut-points between its levels, which no layer has.")
+    model = MODELS[estimator.loss]
+    if model.has_cut_points:
+        raise ValueError(f"loss={estimator.loss!r} has cut-points between its levels, which no layer has.")
     layers = _layers(module)
     n_layers = 1 if classes is None or len(classes) == 2 else len(classes)
     if len(layers) != n_layers:
@@ -40,8 +40,11 @@ def adopt(estimator: Any, module: Any, classes: np.ndarray | None) -> Any:
             f"This {type(estimator).__name__} has {n_layers} raw prediction(s), so it takes so many layers, but module "
             f"has {len(layers)}. More than two classes have one each."
         )
+    # Kinds of inverse links and activations have the same names.
+    kind = model.inverse_link.kind
+    activation = kind if kind in ACTIVATIONS else None
     for layer in layers:
-        if layer.activation not in (None, ACTIVATIONS.get(estimator.loss)):
+        if layer.activation not in (None, activation):
             raise ValueError(
                 f"The layer has activation={layer.activation!r}, which is not the inverse link of "
                 f"loss={estimator.loss!r}. Take a layer without activation, or choose another loss."

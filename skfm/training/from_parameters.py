@@ -14,7 +14,8 @@ from ..core.matrix.design import DesignMatrix
 from ..core.matrix.device import resolve_device
 from ..core.matrix.parameters import FMParameters
 from ..core.matrix.standardize import Standardization
-from ..core.observation.losses import Loss
+from ..core.observation.parts import MinibatchLoss
+from ..core.observation.registry import MODELS
 from ..core.solvers.base import Iterate, Problem
 from ..data.fields import Fields, given_fields
 from ..data.scaling import Scaling
@@ -97,11 +98,11 @@ def _coding(estimator: Any, solver: Any, n_outputs: int, classes: np.ndarray | N
     model = solver.model(estimator.loss, n_outputs, getattr(estimator, "quantile", 0.5))
     start = np.zeros(n_outputs)
     if classes is None:
-        return TargetTransform(0.0, 1.0, start, identity_link=getattr(model, "identity_link", True))
+        return TargetTransform(0.0, 1.0, start, identity_link=MODELS[estimator.loss].identity_link)
     weight = np.ones(len(classes))
     if isinstance(estimator.class_weight, dict):
         weight = np.array([estimator.class_weight.get(label, 1.0) for label in classes.tolist()])
     outputs = None
-    if not isinstance(model, Loss):
+    if not isinstance(model, MinibatchLoss):
         outputs = np.arange(n_outputs) if n_outputs > 1 else np.array([1])
     return TargetTransform(0.0, 1.0, start, outputs=outputs, class_weight=weight)

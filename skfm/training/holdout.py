@@ -22,7 +22,7 @@ class Validation:
     target : Tensor of shape (n_outputs, n_samples)
     sample_weight : Tensor of shape (n_samples,)
     likelihood : object
-        A value of ``LIKELIHOODS``.
+        The part of the observation model that has the losses.
     unit : float
         What a loss of one is in the user's units.
     """

@@ -14,7 +14,7 @@ from ..core.matrix.batches import TensorSamples
 from ..core.matrix.design import DesignMatrix
 from ..core.matrix.device import compute_dtype, fits
 from ..core.matrix.parameters import FMParameters
-from ..core.observation.augmentation import AUGMENTATIONS
+from ..core.observation.registry import MODELS, loss_parameters
 from ..core.solvers import SOLVERS
 from ..core.solvers.base import Problem, Settings, Solver
 from ..data.fields import fields_of
@@ -127,11 +127,13 @@ def supported_solver(estimator: Any) -> Solver:
                 f"{option}={value!r} does not go with solver={name!r}, which has no use for a value of yours. "
                 f"Leave {option}={default!r}, or use a solver that takes it: {takers}."
             )
-    if getattr(estimator, "quantile", 0.5) != 0.5 and loss != "quantile":
-        raise ValueError(
-            f"quantile={estimator.quantile!r} does not go with loss={loss!r}. Leave quantile=0.5, or use "
-            "loss='quantile'."
-        )
+    for name, default in loss_parameters().items():
+        value = getattr(estimator, name, default)
+        if value != default and name not in MODELS[loss].parameters:
+            takers = " or ".join(f"loss={key!r}" for key, model in MODELS.items() if name in model.parameters)
+            raise ValueError(
+                f"{name}={value!r} does not go with loss={loss!r}. Leave {name}={default!r}, or use {takers}."
+            )
     return solver
 
 
@@ -169,7 +171,7 @@ def describe_validation(rows: Samples, task: Task) -> Validation:
         design=task.units.design(rows.X, dtype, device),
         target=as_tensor(task.coding.target(rows.y), dtype, device),
         sample_weight=as_tensor(task.coding.weight(rows.y, rows.sample_weight), dtype, device),
-        likelihood=AUGMENTATIONS[task.problem.loss] if task.solver.samples else task.model,
+        likelihood=MODELS[task.problem.loss].latent if task.solver.samples else task.model,
         unit=task.coding.unit,
     )
 
@@ -227,7 +229,7 @@ def _init_scale(estimator: Any, task: Task) -> float:
     """Return the standard deviation of the factors to start from."""
     if not isinstance(estimator.init_scale, str):
         return float(estimator.init_scale)
-    if not task.solver.starts_wide or task.problem.loss == "squared_error" or not estimator.n_factors:
+    if not task.solver.starts_wide or task.model.is_gaussian or not estimator.n_factors:
         return SMALL_START
     # The bounds of a classifier pull small factors to zero where a category has few rows. Measured on planted data of
     # two fields: with ten rows a category, a start of this size finds interactions that a smaller one misses.

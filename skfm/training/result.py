@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ..core.bayes.draws import Draws
 from ..core.matrix.parameters import FMParameters
-from ..core.observation.augmentation import AUGMENTATIONS
+from ..core.observation.registry import MODELS
 from ..core.solvers.base import Iterate
 from ..data.scaling import finite
 from ..fitted.draws import UserDraws
@@ -83,7 +83,7 @@ def fold_draws(task: Task, draws: Draws) -> tuple[FMParameters, UserDraws]:
     intercept, coef, factors = (t.unflatten(0, (n_draws, n_outputs)) for t in user)
     factors = factors.permute(1, 2, 0, 3).flatten(2) / n_draws**0.5
     noise = None
-    if AUGMENTATIONS[task.problem.loss].has_noise:
+    if MODELS[task.problem.loss].has_noise:
         precision = sample.noise_precision.to("cpu", torch.float64).flatten()
         # Its square need not fit into the type of the other numbers.
         noise = (task.coding.scale / precision.sqrt()).numpy()

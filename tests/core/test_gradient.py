@@ -11,7 +11,7 @@ from skfm.core.solvers.minibatch.run.gradient import backward, factor_mask, forw
 
 from skfm.core.matrix.batches import TensorSamples, make_batches
 from skfm.core.matrix.design import DesignMatrix
-from skfm.core.observation.losses import make_loss
+from skfm.core.observation.registry import make_loss
 
 CONTAINERS = ["ones", "values", "dense", "mixed", "flags and dense"]
 CLASSES = ["log_loss", "hinge", "squared_hinge"]
@@ -141,7 +141,7 @@ def test_gradient_of_a_loss_is_autograd(name, container, n_outputs):
     target = draw_target(name, n_outputs, rng)
     batch, columns = make_batch(X, dense_columns, target, weight)
     theta, intercept = make_theta(rng, len(columns), n_outputs, 2)
-    loss = make_loss(name, n_outputs, 0.3)
+    loss = make_loss(name, n_outputs, quantile=0.3)
 
     raw, sums, _ = forward(batch, theta, intercept, factor_mask(n_outputs, 2, theta))
     slope, curve = loss.derivatives(target[None], raw.T)

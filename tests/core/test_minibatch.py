@@ -31,7 +31,7 @@ from skfm import FMClassifier, FMRegressor
 from skfm.core.matrix.batches import TensorSamples, make_batches
 from skfm.core.matrix.design import DesignMatrix
 from skfm.core.matrix.parameters import FMParameters, raw_prediction
-from skfm.core.observation.losses import make_loss
+from skfm.core.observation.registry import make_loss
 from skfm.core.solvers import SOLVERS
 from skfm.core.solvers.base import DivergenceError, Problem, Settings
 from skfm.core.solvers.minibatch.run import batch_source as sources

@@ -15,7 +15,7 @@ from skfm.core.solvers.minibatch.run.trainer import Trainer
 from skfm.core.matrix.batches import TensorSamples, make_batches
 from skfm.core.matrix.design import DesignMatrix
 from skfm.core.matrix.parameters import FMParameters
-from skfm.core.observation.losses import make_loss
+from skfm.core.observation.registry import make_loss
 from skfm.core.solvers.minibatch.run import penalties as module
 
 FIELDS = torch.tensor([0, 0, 0, 1, 0, 1, 1, 2, 1, 0, 1])

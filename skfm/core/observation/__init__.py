@@ -1,1 +1,1 @@
-"""Observation models: how the target depends on the raw prediction."""
+"""Observation models: how the target depends on the raw prediction. Each is one file, and `registry` finds them."""

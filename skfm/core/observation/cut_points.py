@@ -18,11 +18,12 @@ from torch import Tensor
 
 from ..bayes.sampling import LOG_ROOT_2PI, log_interval, normal, uniform
 
-#: Up to so many cut-points are proposed together, by a t distribution of so many degrees of freedom.
+#: The largest number of cut-points that are proposed together, and the degrees of freedom of the t distribution that
+#: proposes them.
 MOST_JOINT, DEGREES = 16, 5
-#: Powers of ten that the steps of single cut-points are shorter than their room.
+#: Steps of single cut-points are shorter than the distance of their neighbors by up to this power of ten.
 SCALES = 3.0
-#: Steps of Newton's method, and the gain of log density from which the mode counts as found.
+#: The largest number of Newton steps, and the expected gain of log density below which the mode counts as found.
 NEWTON_STEPS, ENOUGH = 50, 1e-9
 
 
@@ -41,9 +42,9 @@ def bounds(cut_points: Tensor, levels: Tensor, raw: Tensor) -> tuple[Tensor, Ten
 class CutPoints:
     """The cut-points of some chains, drawn with the latent variables summed out.
 
-    Given the latent variables a cut-point has no more room than between its two nearest neighbors among them,
-    which is next to none for many rows. Without them the density of all cut-points is close to normal, and its
-    mode and curvature make a proposal that is nearly always accepted [1]_.
+    Given the latent variables, a cut-point can move only between its two nearest neighbors among them, which is
+    hardly at all with many rows. With them summed out, the density of all cut-points is close to normal, and its
+    mode and curvature give a proposal that is nearly always accepted [1]_.
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ from ..bayes.draws import Draws, Sample
 from ..bayes.sampled_priors import Hyperpriors, SampledPriors
 from ..bayes.sampling import normal, normal_given
 from ..matrix.parameters import FMParameters, all_finite
-from ..observation.augmentation import AUGMENTATIONS
+from ..observation.registry import MODELS, losses_with
 from .base import Iterate, Problem, Settings
 from .block.run import BlockRun, BlockSolver, cholesky
 
@@ -46,16 +46,13 @@ class MCMC(BlockSolver):
     """Gibbs sampling on the block engine."""
 
     name = "mcmc"
-    losses = frozenset(AUGMENTATIONS)
+    losses = losses_with("latent")
     options = frozenset({"covariance_type", "burn_in", "n_draws", "n_chains"})
     objective_name = "log_likelihood"
     objective_rises = True
     converges = False
     has_posterior = True
     samples = True
-
-    def model(self, loss: str, n_outputs: int, quantile: float = 0.5) -> Any:
-        return AUGMENTATIONS[loss].likelihood
 
     def default_max_iter(self, n_samples: int | None) -> int:
         return 200
@@ -94,8 +91,9 @@ class MCMCRun(BlockRun):
         settings: Settings,
         hyper: Hyperpriors | None = None,
     ) -> None:
-        augmentation = AUGMENTATIONS[problem.loss]
-        self.hyper = hyper = hyper or Hyperpriors(augmentation.linear_variance)
+        latent = MODELS[problem.loss].latent
+        assert latent is not None  # for the type checker
+        self.hyper = hyper = hyper or Hyperpriors(latent.linear_variance)
         n_factors, full = start.factors.shape[2], settings.covariance_type != "diag"
         self.draws = plan_draws(problem, n_factors, settings)
         device = problem.design.device
@@ -106,12 +104,12 @@ class MCMCRun(BlockRun):
         problem = dataclasses.replace(
             problem,
             target=problem.target.repeat(n_chains, 1),
-            fit_intercept=problem.fit_intercept and augmentation.has_intercept,
+            fit_intercept=problem.fit_intercept and latent.has_intercept,
         )
-        if not augmentation.has_intercept:
+        if not latent.has_intercept:
             start = start._replace(intercept=torch.zeros_like(start.intercept))
         super().__init__(problem, self._start(start, n_chains, len(problem.target)), None)
-        self.rows = augmentation(problem.target, problem.sample_weight, self.generator)
+        self.rows = latent(problem.target, problem.sample_weight, self.generator)
         self.intercept_precision = hyper.intercept_precision
         size = self.state.theta.shape[2] - self.first
         scatter, growth, degrees = hyper.scatter(size, full=full, has_linear=problem.fit_linear)

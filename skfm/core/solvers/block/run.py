@@ -14,7 +14,8 @@ from ...matrix.device import wide_dtype
 from ...matrix.parameters import FMParameters
 from ...matrix.relations import find_relations
 from ...matrix.tiles import color_classes, find_pairs
-from ...observation.likelihoods import LIKELIHOODS, Likelihood
+from ...observation.parts import QuadraticBound
+from ...observation.registry import MODELS, losses_with
 from ..base import Iterate, Problem, Solver
 from .engine import BlockState, Engine
 from .pairs import PairEngine
@@ -38,10 +39,10 @@ def make_engine(problem: Problem, state: BlockState) -> Engine:
 class BlockSolver(Solver):
     """A solver on the block engine."""
 
-    losses = frozenset(LIKELIHOODS)
+    losses = losses_with("quadratic")
 
-    def model(self, loss: str, n_outputs: int, quantile: float = 0.5) -> Likelihood:
-        return LIKELIHOODS[loss]
+    def model(self, loss: str, n_outputs: int, quantile: float = 0.5) -> QuadraticBound | None:
+        return MODELS[loss].quadratic
 
 
 class BlockRun(ABC):
@@ -79,9 +80,11 @@ class BlockRun(ABC):
         self.variance: Tensor | None = None
 
     @property
-    def likelihood(self) -> Likelihood:
+    def likelihood(self) -> QuadraticBound:
         """The observation model."""
-        return LIKELIHOODS[self.problem.loss]
+        quadratic = MODELS[self.problem.loss].quadratic
+        assert quadratic is not None  # for the type checker
+        return quadratic
 
     @abstractmethod
     def update(self, block: Any, A: Tensor, b: Tensor) -> tuple[Tensor, Tensor | None]:

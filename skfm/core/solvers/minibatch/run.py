@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ...matrix.batches import Batch, BatchSource, TensorSamples
 from ...matrix.parameters import FMParameters
-from ...observation.losses import LOSSES, Loss, make_loss
+from ...observation.parts import MinibatchLoss
+from ...observation.registry import losses_with, make_loss
 from ..base import DivergenceError, Iterate, Problem, Settings, Solver
 from .batch_source import PlannedBatches, auto_batch_size, auto_epochs
 from .optimizers import Optimizer
@@ -30,7 +31,7 @@ SHRINK, RETRIES = 0.25, 6
 class MinibatchSolver(Solver):
     """A solver on the minibatch engine; what tells them apart is the update rule."""
 
-    losses = frozenset(LOSSES)
+    losses = losses_with("loss")
     objective_name = "training_loss"
     objective_rises = False
     converges = False
@@ -49,8 +50,8 @@ class MinibatchSolver(Solver):
             "checkpoint",
         }
 
-    def model(self, loss: str, n_outputs: int, quantile: float = 0.5) -> Loss:
-        return make_loss(loss, n_outputs, quantile)
+    def model(self, loss: str, n_outputs: int, quantile: float = 0.5) -> MinibatchLoss:
+        return make_loss(loss, n_outputs, quantile=quantile)
 
     def default_max_iter(self, n_samples: int | None) -> int:
         return auto_epochs(n_samples)
@@ -96,7 +97,7 @@ class MinibatchRun(Iterator[Iterate]):
         )
         return Trainer(
             start,
-            make_loss(problem.loss, n_outputs, settings.quantile),
+            make_loss(problem.loss, n_outputs, quantile=settings.quantile),
             self._optimizer,
             penalties,
             problem.design.dense_columns.to(start.factors.device),

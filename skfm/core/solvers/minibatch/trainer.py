@@ -11,7 +11,7 @@ from torch import Tensor
 from ...matrix.batches import Batch
 from ...matrix.parameters import FMParameters, all_finite
 from ...matrix.row_ops import put_rows, take_rows
-from ...observation.losses import Loss
+from ...observation.parts import MinibatchLoss
 from .gradient import backward, factor_mask, forward
 from .optimizers import Optimizer, Step
 from .penalties import Penalties
@@ -28,7 +28,7 @@ class Trainer:
     ----------
     start : FMParameters
         In the units of the solver, on the device of the batches.
-    loss : Loss
+    loss : MinibatchLoss
     optimizer : Optimizer
     penalties : Penalties
     dense_columns : LongTensor of shape (n_dense,)
@@ -40,7 +40,7 @@ class Trainer:
     def __init__(
         self,
         start: FMParameters,
-        loss: Loss,
+        loss: MinibatchLoss,
         optimizer: Optimizer,
         penalties: Penalties,
         dense_columns: Tensor,

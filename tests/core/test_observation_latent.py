@@ -1,4 +1,4 @@
-"""Observation models of the Gibbs sampler: likelihoods against scipy, latent variables against their moments."""
+"""Latent variables of the observation models: likelihoods against scipy, latent variables against their moments."""
 
 import math
 
@@ -9,9 +9,12 @@ from numpy.testing import assert_allclose
 from scipy import stats
 from scipy.special import expit, log_expit, log_ndtr, ndtr
 
-from skfm.core.observation.augmentation import AUGMENTATIONS, MOST_COPIES, OrderedProbitRows, ProbitRows
+from skfm.core.observation.latent_normal import MOST_COPIES
+from skfm.core.observation.ordered import OrderedProbitRows
+from skfm.core.observation.registry import MODELS, losses_with
 
 ONE = torch.ones(1, dtype=torch.float64)
+NAMES = sorted(losses_with("latent"))
 LATENT = ["probit", "ordered_probit"]
 
 
@@ -19,7 +22,7 @@ def rows(name, y, weight=None, *, seed=0, dtype=torch.float64):
     """Rows of a model, (n_outputs, n_samples); a plain list is a single output."""
     y = torch.atleast_2d(torch.as_tensor(y, dtype=dtype))
     weight = torch.ones(y.shape[1], dtype=dtype) if weight is None else torch.as_tensor(weight, dtype=dtype)
-    return AUGMENTATIONS[name](y, weight, torch.Generator().manual_seed(seed))
+    return MODELS[name].latent(y, weight, torch.Generator().manual_seed(seed))
 
 
 def many(model, raw, n_draws):
@@ -46,7 +49,7 @@ def assert_mean(draws, expected):
     assert (np.abs(draws.mean(0) - expected) < 5 * error).all()
 
 
-@pytest.mark.parametrize("name", AUGMENTATIONS)
+@pytest.mark.parametrize("name", ["squared_error", "log_loss", *LATENT])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_log_likelihood_is_scipys(name, weighted):
     """Of each output on its own; a weight is a power of a row's likelihood."""
@@ -68,12 +71,57 @@ def test_log_likelihood_is_scipys(name, weighted):
     assert_allclose(got, each @ weight, rtol=1e-10)
 
 
+def target_of(name, rng, n_outputs, n):
+    """A target of the kind that a model has, with every level in every output."""
+    if MODELS[name].target == "numbers":
+        return rng.normal(size=(n_outputs, n))
+    n_levels = 3 if MODELS[name].target == "levels" else 2
+    return rng.permuted(np.tile(np.arange(n) % n_levels, (n_outputs, 1)), axis=1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_slope_is_that_of_the_draws(name, weighted):
+    """On average over the draws, the Gaussian rows have the slope of the log likelihood (Fisher's identity)."""
+    rng = np.random.default_rng(1)
+    raw, direction = (torch.from_numpy(rng.normal(size=(2, 30))) for _ in range(2))
+    weight = rng.integers(1, 4, 30) if weighted else None
+    model = rows(name, target_of(name, rng, 2, 30), weight)
+    noise, step, differences = torch.ones(2, dtype=torch.float64), 1e-5, []
+    for _ in range(800):
+        omega, target = model.draw(raw)
+        # Of the state after the draw: cut-points move with it.
+        above, below = (model.log_likelihood(raw + sign * step * direction, noise) for sign in (1, -1))
+        differences.append(
+            ((omega * (target - raw) * direction).sum(1) - (above - below) / (2 * step)).numpy()
+        )
+    differences = np.array(differences)
+    if MODELS[name].has_noise:
+        assert_allclose(differences, 0, atol=1e-6)
+    else:
+        assert_mean(differences, 0)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if MODELS[name].has_probabilities])
+def test_log_likelihood_is_that_of_the_outcome(name):
+    """The loss of what a single draw predicts is minus its log likelihood."""
+    rng = np.random.default_rng(2)
+    raw, weight = torch.from_numpy(rng.normal(size=(1, 30))), rng.uniform(0.5, 2, 30)
+    model = rows(name, target_of(name, rng, 1, 30), weight)
+    outcome = model.outcome(raw, model.cut_points[0] if model.cut_points is not None else None)
+    assert torch.equal(
+        outcome, MODELS[name].outcome(raw, None if model.cut_points is None else model.cut_points[0])
+    )
+    loss = type(model).loss(model.y, outcome) @ model.weight
+    assert_allclose(-loss, model.log_likelihood(raw, ONE), rtol=1e-9)
+
+
 def test_outcomes():
     """Means or probabilities, with any leading axes; those of ordered levels sum to one."""
     raw = torch.linspace(-12, 12, 30, dtype=torch.float64).reshape(3, 2, 1, 5)
-    assert torch.equal(AUGMENTATIONS["squared_error"].outcome(raw, None), raw)
-    assert_allclose(AUGMENTATIONS["log_loss"].outcome(raw, None), expit(raw.numpy()), rtol=1e-12)
-    assert_allclose(AUGMENTATIONS["probit"].outcome(raw, None), ndtr(raw.numpy()), rtol=1e-12)
+    assert torch.equal(MODELS["squared_error"].outcome(raw, None), raw)
+    assert_allclose(MODELS["log_loss"].outcome(raw, None), expit(raw.numpy()), rtol=1e-12)
+    assert_allclose(MODELS["probit"].outcome(raw, None), ndtr(raw.numpy()), rtol=1e-12)
     cuts = torch.tensor([-1.0, 0.2, 3.0], dtype=torch.float64) + torch.arange(6).reshape(3, 2, 1) / 7
     p = OrderedProbitRows.outcome(raw, cuts)
     assert p.shape == (3, 2, 4, 5)
@@ -85,26 +133,26 @@ def test_outcomes():
     assert_allclose(p[:, :, 3], ndtr(raw[:, :, 0].numpy() - cuts.numpy()[..., 2:]), rtol=1e-12)
     narrow = OrderedProbitRows.outcome(raw.float(), cuts.float())
     assert_allclose(narrow, p, rtol=1e-3, atol=1e-37)
-    assert_allclose(AUGMENTATIONS["probit"].outcome(raw.float(), None), ndtr(raw.numpy()), rtol=1e-4)
+    assert_allclose(MODELS["probit"].outcome(raw.float(), None), ndtr(raw.numpy()), rtol=1e-4)
 
 
 def test_losses_are_negative_log_probabilities():
     p = torch.tensor([[0.2, 0.7, 1.0, 0.0]], dtype=torch.float64)
     y = torch.tensor([[0.0, 1.0, 1.0, 0.0]], dtype=torch.float64)
     for name in ("log_loss", "probit"):
-        loss = AUGMENTATIONS[name].loss(y, p)
+        loss = MODELS[name].latent.loss(y, p)
         assert_allclose(loss, [[-math.log(0.8), -math.log(0.7), 0, 0]], atol=1e-15)
-        assert bool(torch.isfinite(AUGMENTATIONS[name].loss(1 - y, p)).all())
+        assert bool(torch.isfinite(MODELS[name].latent.loss(1 - y, p)).all())
     shares = torch.tensor([[0.2, 0.5], [0.3, 0.5], [0.5, 0.0]], dtype=torch.float64)
     got = OrderedProbitRows.loss(torch.tensor([[1.0, 0.0]]), shares)
     assert_allclose(got, [[-math.log(0.3), math.log(2)]])
-    got = AUGMENTATIONS["squared_error"].loss(y, p)
+    got = MODELS["squared_error"].latent.loss(y, p)
     assert_allclose(got, (y - p).square() / 2)
 
 
 @pytest.mark.parametrize("name", ["log_loss", "probit"])
 def test_score_inverts_log_probability(name):
-    model, raw = AUGMENTATIONS[name], torch.linspace(-50, 50, 101, dtype=torch.float64)
+    model, raw = MODELS[name], torch.linspace(-50, 50, 101, dtype=torch.float64)
     got = model.score(model.log_probability(raw), model.log_probability(-raw))
     assert_allclose(got, raw, rtol=1e-9, atol=1e-9)
 
@@ -216,7 +264,7 @@ def test_extreme_predictions(name, weight):
         assert bool((omega > 0).all())
         assert bool(torch.isfinite(omega).all())
         assert bool(torch.isfinite(target).all())
-        assert bool(torch.isfinite(model.log_likelihood(raw.to(model.wide), ONE)).all())
+        assert bool(torch.isfinite(model.log_likelihood(raw.to(model.accum_dtype), ONE)).all())
 
 
 def test_same_seed_same_latent_variables():
@@ -224,5 +272,4 @@ def test_same_seed_same_latent_variables():
     draws = [rows("probit", [0, 1, 1], seed=seed).draw(raw)[1] for seed in (1, 1, 2)]
     assert torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], draws[2])
-    assert ProbitRows.has_intercept
-    assert not OrderedProbitRows.has_intercept
+    assert [MODELS[name].latent.has_intercept for name in LATENT] == [True, False]

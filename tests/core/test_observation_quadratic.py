@@ -1,4 +1,4 @@
-"""Observation models: bounds that bound and touch, surrogates that share their slope with the loss."""
+"""Quadratic parts of the observation models: bounds that touch, surrogates with the slope of the loss."""
 
 import math
 
@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from skfm.core.observation.likelihoods import LIKELIHOODS
+from skfm.core.observation.registry import MODELS, losses_with
 
-NAMES = sorted(LIKELIHOODS)
-BINARY = ["log_loss", "probit"]
+NAMES = sorted(losses_with("quadratic"))
+#: Models whose predictions are averaged over a posterior by an approximation.
+APPROXIMATE = ["log_loss"]
+BINARY = [name for name in NAMES if MODELS[name].target == "labels"]
 
 
 def tensor(*values):
@@ -20,7 +22,7 @@ def tensor(*values):
 
 
 def draw_y(name, target):
-    return tensor(target if name == "squared_error" else float(target > 0))
+    return tensor(float(target > 0) if name in BINARY else target)
 
 
 def expected_log_likelihood(likelihood, y, mean, variance):
@@ -31,11 +33,11 @@ def expected_log_likelihood(likelihood, y, mean, variance):
     return float(weights @ values / weights.sum())
 
 
-def test_names():
-    """The three models; noise is learned for one of them."""
-    assert NAMES == ["log_loss", "probit", "squared_error"]
-    for name in NAMES:
-        assert LIKELIHOODS[name].has_noise == LIKELIHOODS[name].is_gaussian == (name == "squared_error")
+def test_noise():
+    """Of these three models, one has a noise precision to learn, and is the quadratic itself."""
+    for name in ("log_loss", "probit", "squared_error"):
+        quadratic = MODELS[name].quadratic
+        assert quadratic.has_noise == quadratic.is_gaussian == (name == "squared_error")
 
 
 @given(
@@ -46,18 +48,18 @@ def test_names():
 )
 def test_bound_is_a_bound(name, target, mean, variance):
     """The bound is below the expected log likelihood, and is equal to it for a Gaussian."""
-    likelihood, y = LIKELIHOODS[name], draw_y(name, target)
+    likelihood, y = MODELS[name].quadratic, draw_y(name, target)
     bound = float(likelihood.bound(y, tensor(mean), tensor(variance)))
     expected = expected_log_likelihood(likelihood, y, mean, variance)
     assert bound <= expected + 1e-7 * (1 + abs(expected))
-    if name == "squared_error":
+    if likelihood.is_gaussian:
         assert_allclose(bound, expected, rtol=1e-7, atol=1e-9)
 
 
 @given(name=st.sampled_from(NAMES), target=st.floats(-3, 3), mean=st.floats(-8, 8))
 def test_bound_touches(name, target, mean):
     """Without variance the bound is the log likelihood."""
-    likelihood, y = LIKELIHOODS[name], draw_y(name, target)
+    likelihood, y = MODELS[name].quadratic, draw_y(name, target)
     bound = likelihood.bound(y, tensor(mean), tensor(0.0))
     assert_allclose(bound, -likelihood.loss(y, tensor(mean)), rtol=1e-12, atol=1e-14)
 
@@ -67,7 +69,7 @@ def test_bound_touches(name, target, mean):
 )
 def test_surrogate_is_tangent_and_above(name, target, mean, other):
     """The quadratic of `linearize` has the loss's slope at the mean and is nowhere below the loss."""
-    likelihood, y = LIKELIHOODS[name], draw_y(name, target)
+    likelihood, y = MODELS[name].quadratic, draw_y(name, target)
     f = tensor(mean).requires_grad_()
     loss = likelihood.loss(y, f)
     (slope,) = torch.autograd.grad(loss.sum(), f)
@@ -85,7 +87,7 @@ def test_surrogate_is_tangent_and_above(name, target, mean, other):
 @given(target=st.floats(-3, 3), mean=st.floats(-6, 6), variance=st.floats(0, 6), other=st.floats(-6, 6))
 def test_log_loss_bound_is_the_best_quadratic(target, mean, variance, other):
     """With a variance, precision and target are those of the bound: its slopes in mean and variance."""
-    likelihood, y = LIKELIHOODS["log_loss"], draw_y("log_loss", target)
+    likelihood, y = MODELS["log_loss"].quadratic, draw_y("log_loss", target)
     omega, working = likelihood.linearize(y, tensor(mean), tensor(variance))
     if mean**2 + variance > 1e-2:
         leaves = [tensor(mean).requires_grad_(), tensor(variance).requires_grad_()]
@@ -106,7 +108,7 @@ def test_log_loss_bound_is_the_best_quadratic(target, mean, variance, other):
 @pytest.mark.parametrize("size", [0.0, 1e-30, 1e-8, 1e-4, 1.0, 30.0, 1e3, 1e5])
 def test_extreme_values_are_finite(name, size, dtype):
     """Predictions that are hopelessly wrong or certain give finite targets and losses, in either precision."""
-    likelihood = LIKELIHOODS[name]
+    likelihood = MODELS[name].quadratic
     for y in (0.0, 1.0):
         for mean in (-size, size):
             arguments = torch.tensor([y], dtype=dtype), torch.tensor([mean], dtype=dtype)
@@ -122,33 +124,33 @@ def test_extreme_values_are_finite(name, size, dtype):
 def test_log_loss_precision_near_zero():
     """The precision is a quarter at zero and continuous where the formula changes over."""
     means = tensor(0.0, 1e-12, 0.99e-4, 1.01e-4, 1e-3)
-    omega, _ = LIKELIHOODS["log_loss"].linearize(torch.ones_like(means), means, None)
+    omega, _ = MODELS["log_loss"].quadratic.linearize(torch.ones_like(means), means, None)
     assert_allclose(omega, 0.25 - means.numpy() ** 2 / 48, rtol=1e-9)
 
 
 @given(name=st.sampled_from(NAMES), raw=st.floats(-5, 5))
 def test_link_inverts_expectation(name, raw):
     """There and back again."""
-    likelihood = LIKELIHOODS[name]
+    likelihood = MODELS[name].quadratic
     assert_allclose(likelihood.link(likelihood.expectation(tensor(raw))), raw, rtol=1e-8, atol=1e-8)
 
 
 @given(name=st.sampled_from(NAMES), mean=st.floats(-5, 5), variance=st.floats(0, 5))
 def test_expectation_over_a_gaussian(name, mean, variance):
     """E[y] with a variance is the average over the prediction: exact, or within 0.02 for the logistic."""
-    likelihood = LIKELIHOODS[name]
+    likelihood = MODELS[name].quadratic
     points, weights = np.polynomial.hermite_e.hermegauss(101)
     f = torch.tensor(mean + math.sqrt(variance) * points)
     average = float(weights @ likelihood.expectation(f).numpy() / weights.sum())
     value = float(likelihood.expectation(tensor(mean), tensor(variance)))
-    assert_allclose(value, average, rtol=0, atol=0.02 if name == "log_loss" else 1e-6)
+    assert_allclose(value, average, rtol=0, atol=0.02 if name in APPROXIMATE else 1e-6)
     assert_allclose(likelihood.expectation(tensor(mean), tensor(0.0)), likelihood.expectation(tensor(mean)))
 
 
 @pytest.mark.parametrize("name", BINARY)
 def test_probabilities_sum_to_one(name):
     """Losses of both classes are a probability's, and expectation is that of class one."""
-    likelihood = LIKELIHOODS[name]
+    likelihood = MODELS[name].quadratic
     f = torch.linspace(-6, 6, 25, dtype=torch.float64)
     zero, one = (torch.exp(-likelihood.loss(torch.full_like(f, y), f)) for y in (0.0, 1.0))
     assert_allclose(zero + one, 1, rtol=1e-12)
