@@ -34,7 +34,7 @@ PUBLIC_MODULES = $(wildcard $(addprefix skfm/,_base.py _regressor.py _classifier
 	streaming/_chunks.py streaming/_svmlight.py streaming/_arrow.py streaming/_parquet.py streaming/_read_ahead.py))
 
 # Long runs of the core, which does not depend on scikit-learn.
-OLDEST_IGNORES = $(addprefix --ignore tests/core/test_mcmc_,calibration.py reference.py)
+OLDEST_IGNORES = $(addprefix --ignore tests/core/solvers/test_mcmc_,calibration.py reference.py)
 
 BIN = $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) -c $(CONSTRAINTS)

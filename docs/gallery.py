@@ -22,8 +22,8 @@ FIRST = (
     "uncertainty",
 )
 
-#: Files or folders that contain the data of an example, in the folder given by SKFM_DATA or in that of scikit-learn. One
-#: of them is sufficient.
+#: Files or folders that contain the data of an example, in the folder given by SKFM_DATA or in that of scikit-learn.
+#: One of them is sufficient.
 MOVIELENS = ("ml-100k.zip", "ml-100k", "movielens/ml-100k.zip", "movielens/ml-100k")
 NEEDS = {
     "movielens": MOVIELENS,

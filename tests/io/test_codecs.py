@@ -8,12 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
-from saved import assert_same
 from sklearn.preprocessing import OneHotEncoder
 
 from skfm.io._array_codecs import LONG
 from skfm.io._codec import DEPTH, Codec, Decoder, Encoder
 from skfm.io._codecs import CODECS
+from tests.helpers.saved import assert_same
 
 
 class Stored(Decoder):

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_array_equal
-from saved import assert_same
 from scipy import sparse
 from sklearn.datasets import load_svmlight_file
 
@@ -14,6 +13,7 @@ from skfm import FMClassifier, FMRegressor
 from skfm.datasets import make_factorization
 from skfm.io import LibffmChunks, read_libffm, read_libsvm, write_libffm, write_libsvm
 from skfm.streaming import SvmlightChunks
+from tests.helpers.saved import assert_same
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 

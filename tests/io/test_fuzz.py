@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from saved import data, small
 from scipy import sparse
 
 from skfm import FMClassifier
@@ -26,6 +25,7 @@ from skfm.io import (
     write_libsvm,
 )
 from skfm.streaming import SvmlightChunks
+from tests.helpers.saved import data, small
 
 #: What a load takes whatever the file: Python's own objects, a signature, a few short arrays.
 FREE = 1 << 17

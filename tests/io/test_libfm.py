@@ -7,8 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
-from problems import brute_force
-from saved import assert_same, data, small
 from scipy import sparse
 from scipy.special import expit, ndtr
 from sklearn.exceptions import NotFittedError
@@ -16,6 +14,8 @@ from sklearn.exceptions import NotFittedError
 from skfm import FMClassifier, FMRegressor
 from skfm.core.solvers import SOLVERS
 from skfm.io import LibFMParameters, read_libfm_model, write_libfm_model
+from tests.helpers.problems import brute_force
+from tests.helpers.saved import assert_same, data, small
 
 FIXTURE = Path(__file__).parent / "model.libfm"
 

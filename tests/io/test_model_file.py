@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_array_equal
-from saved import assert_same, data, small
 from sklearn.exceptions import NotFittedError
 
 from skfm import FMClassifier, FMRegressor
@@ -18,6 +17,7 @@ from skfm.core.solvers import SOLVERS
 from skfm.io import load_model, save_model
 from skfm.io._array_codecs import LONG
 from skfm.streaming import Chunks
+from tests.helpers.saved import assert_same, data, small
 
 #: Short runs of several chains have not mixed.
 pytestmark = pytest.mark.filterwarnings("ignore:The chains disagree")

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from saved import data, small
 
 from skfm import FMClassifier, FMRegressor
 from skfm.io import load_model, save_model
+from tests.helpers.saved import data, small
 
 
 def parts_of(path):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import skops.io as skops
 from numpy.testing import assert_array_equal
-from saved import assert_same, data
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from skfm import FMClassifier, FMRegressor
+from tests.helpers.saved import assert_same, data
 
 TRUSTED = ["skfm._classifier.FMClassifier", "skfm._regressor.FMRegressor"]
 

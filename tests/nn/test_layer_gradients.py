@@ -4,9 +4,10 @@ import itertools
 
 import pytest
 import torch
-from layers import N_FEATURES, gradients, matrices, random_layer, triplet
 from torch.autograd import gradcheck, gradgradcheck
 from torch.testing import assert_close
+
+from tests.helpers.layers import N_FEATURES, gradients, matrices, random_layer, triplet
 
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
 

@@ -5,11 +5,11 @@ import shutil
 
 import pytest
 import torch
-from layers import N_FEATURES, gradients, matrices, random_layer, triplet
 from torch import distributed, multiprocessing
 from torch.testing import assert_close
 
 from skfm.nn import FactorizationMachine
+from tests.helpers.layers import N_FEATURES, gradients, matrices, random_layer, triplet
 
 # The compiler and the copies of gradients between processes make sparse tensors in their own way.
 pytestmark = [

@@ -6,9 +6,9 @@ import warnings
 
 import pytest
 import torch
-from layers import N_FEATURES, random_layer, triplet
 
 from skfm.nn import FactorizationMachine, LazyFactorizationMachine
+from tests.helpers.layers import N_FEATURES, random_layer, triplet
 
 
 def test_default_parameters():

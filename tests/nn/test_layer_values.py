@@ -6,11 +6,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from layers import N_FEATURES, double_loop, gradients, matrices, random_layer, triplet
 from torch.testing import assert_close
 
 from skfm.core.matrix.design import DesignMatrix
 from skfm.core.matrix.parameters import FMParameters, raw_prediction
+from tests.helpers.layers import N_FEATURES, double_loop, gradients, matrices, random_layer, triplet
 
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
 

@@ -6,33 +6,21 @@ import os
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
-from test_streams import chunks_of, data
 
 from skfm import FMClassifier, FMRegressor
 from skfm.streaming import Chunks
 from skfm.training import checkpoint as _checkpoint
 from skfm.training.checkpoint import Checkpoint
+from tests.helpers.streams import KILLS, ROOT, case, chunks_of, data
 
 SOLVERS = ["adagrad", "adam", "ftrl", "sgd"]
 LABELS = data("log_loss", 3)
 NUMBERS = data()
-
-
-def case(solver, is_stream, is_validated):
-    """A model and the arguments of its fit."""
-    model = FMClassifier(2, solver=solver, max_iter=3, batch_size=32, n_iter_no_change=9, random_state=0)
-    X, y = LABELS
-    training = {"X": X[:480], "y": y[:480]}
-    if is_stream:
-        training = {"X": Chunks(lambda: iter(chunks_of(X[:480], y[:480], 120)), n_features=35), "y": None}
-    validation = {"X_val": X[480:], "y_val": y[480:]} if is_validated else {}
-    return model, training | validation
 
 
 def assert_same_run(a, b):
@@ -56,32 +44,21 @@ def on_time():
 
 # ------------------------------------------------------------------------------------------ kill -9
 
-#: What is killed when: a name, whether it is a stream, and what happens at a write of a checkpoint.
-KILLS = {
-    "stream, first epoch": (True, "after 2"),
-    "stream, second epoch": (True, "after 6"),
-    "stream, end of an epoch": (True, "after 4"),
-    "stream, while writing": (True, "in 6"),
-    "arrays, first epoch": (False, "after 1"),
-    "arrays, second epoch": (False, "after 2"),
-    "arrays, while writing": (False, "in 3"),
-}
-
 #: One process imports everything; each case is a child of it that kills itself.
 CHILDREN = """
     import os, signal, sys
-    sys.path.insert(0, {tests!r})
+    sys.path.insert(0, {root!r})
     import numpy as np
     import torch
     torch.set_num_threads(1)
-    from test_checkpoint import KILLS, SOLVERS, case
-    from skfm import _checkpoint
-    _checkpoint.INTERVAL = _checkpoint.PATIENCE = 0
+    from skfm.training import checkpoint
+    from tests.helpers.streams import KILLS, case
+    checkpoint.INTERVAL = checkpoint.PATIENCE = 0
 
     def die_at(when):
         where, number = when.split()
         count = [0]
-        save, savez = _checkpoint.Checkpoint.save, np.savez
+        save, savez = checkpoint.Checkpoint.save, np.savez
         def savez_in_part(file, **arrays):
             if where == "in" and count[0] == int(number):
                 file.write(b"PK" + bytes(1000))
@@ -93,9 +70,9 @@ CHILDREN = """
             save(self, tensors, numbers)
             if where == "after" and count[0] == int(number):
                 os.kill(os.getpid(), signal.SIGKILL)
-        np.savez, _checkpoint.Checkpoint.save = savez_in_part, save_and_die
+        np.savez, checkpoint.Checkpoint.save = savez_in_part, save_and_die
 
-    for solver in SOLVERS:
+    for solver in {solvers!r}:
         for number, (is_stream, when) in enumerate(KILLS.values()):
             for is_validated in (0, 1):
                 pid = os.fork()
@@ -114,7 +91,7 @@ CHILDREN = """
 def remains(tmp_path_factory):
     """The folder with the checkpoints of all runs that were killed."""
     folder = tmp_path_factory.mktemp("killed")
-    script = textwrap.dedent(CHILDREN).format(tests=str(Path(__file__).parent), folder=str(folder))
+    script = textwrap.dedent(CHILDREN).format(root=ROOT, solvers=SOLVERS, folder=str(folder))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -5,7 +5,6 @@ from itertools import islice
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from problems import SHORT, levels, numeric, one_hot, plant, raw_draws, sampler, three_fields
 from scipy.special import expit, ndtr
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
@@ -16,6 +15,7 @@ from skfm.core.solvers import mcmc
 from skfm.fitted.draws import last_state
 from skfm.streaming import Chunk, Chunks
 from skfm.training.loop import FEWEST_SWEEPS
+from tests.helpers.problems import SHORT, levels, numeric, one_hot, plant, raw_draws, sampler, three_fields
 
 # ---------------------------------------------------------------------------------------------- chains
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
-from problems import KINDS, levels, plant
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from skfm import FMClassifier, FMRegressor
 from skfm.nn import FactorizationMachine
+from tests.helpers.problems import KINDS, levels, plant
 
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
 

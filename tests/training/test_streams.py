@@ -9,29 +9,18 @@ import textwrap
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from skfm.core.solvers.minibatch.run.trainer import Trainer
 from sklearn.base import clone
 from sklearn.datasets import dump_svmlight_file
 
 from skfm import FMClassifier, FMRegressor
-from skfm.datasets import make_factorization
+from skfm.core.solvers.minibatch.trainer import Trainer
 from skfm.streaming import Chunks, SvmlightChunks
 from skfm.training import checkpoint as checkpoint_module
+from tests.helpers.streams import ROOT, chunks_of, data
 
 MINIBATCH = pytest.mark.parametrize("solver", ["adagrad", "adam", "ftrl", "sgd"])
 REGRESSION = ["squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma"]
 CLASSIFICATION = ["log_loss", "hinge", "squared_hinge"]
-
-
-def chunks_of(X, y, size=100):
-    return [(X[i : i + size], y[i : i + size]) for i in range(0, len(y), size)]
-
-
-def data(loss="squared_error", n_classes=2):
-    X, y = make_factorization(600, (20, 15), n_factors=2, noise=0.3, random_state=0)
-    if loss in CLASSIFICATION:
-        return X, np.digitize(y, np.quantile(y, np.linspace(0, 1, n_classes + 1)[1:-1]))
-    return X, np.exp(y / 4) if loss in ("poisson", "gamma") else y
 
 
 def assert_same_model(a, b):
@@ -127,12 +116,13 @@ KILLED = """
     import os, signal, sys
     import numpy as np
     import torch
-    sys.path.insert(0, {tests!r})
+    sys.path.insert(0, {root!r})
     torch.set_num_threads(1)
-    from skfm import FMClassifier, _checkpoint
+    from skfm import FMClassifier
     from skfm.streaming import Chunks
-    from test_streams import chunks_of, data
-    _checkpoint.INTERVAL = _checkpoint.PATIENCE = 0
+    from skfm.training import checkpoint
+    from tests.helpers.streams import chunks_of, data
+    checkpoint.INTERVAL = checkpoint.PATIENCE = 0
     seen = 0
     def source():
         global seen
@@ -151,8 +141,7 @@ KILLED = """
 @pytest.mark.parametrize("after", [4, 10])
 def test_a_killed_run_goes_on_from_its_checkpoint(solver, after, tmp_path):
     path = str(tmp_path / "run.npz")
-    here = os.path.dirname(__file__)
-    script = textwrap.dedent(KILLED).format(tests=here, after=after, solver=solver, path=path)
+    script = textwrap.dedent(KILLED).format(root=ROOT, after=after, solver=solver, path=path)
     died = subprocess.run([sys.executable, "-c", script], env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert died.returncode == -signal.SIGKILL
     assert os.path.exists(path)

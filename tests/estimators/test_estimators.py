@@ -12,7 +12,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
-from problems import brute_force
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
@@ -25,6 +24,8 @@ from sklearn.utils.class_weight import compute_sample_weight
 from skfm import FMClassifier, FMRegressor
 from skfm.core.solvers import SOLVERS
 from skfm.datasets import make_factorization
+from tests.helpers.encoded import mixed, one_hot, plant
+from tests.helpers.problems import brute_force
 
 ALL_SOLVERS = pytest.mark.parametrize("solver", sorted(SOLVERS))
 #: Those that end in one model. What a sampler averages over its draws is tested in test_mcmc.py.
@@ -34,35 +35,6 @@ SOLVERS_AND_LOSSES = pytest.mark.parametrize(
     ("solver", "loss"),
     [(name, loss) for name in ONE_MODEL for loss in ("log_loss", "probit") if loss in SOLVERS[name].losses],
 )
-
-
-def one_hot(n_samples=120, sizes=(6, 5), seed=0, dtype=np.float64):
-    """One-hot encoded categories, as a CSR matrix."""
-    rng = np.random.default_rng(seed)
-    codes = np.column_stack([rng.integers(0, size, n_samples) for size in sizes])
-    codes[: max(sizes)] = np.arange(max(sizes))[:, None] % sizes
-    return OneHotEncoder(dtype=dtype).fit_transform(codes)
-
-
-def mixed(n_samples=120, seed=0, dtype=np.float64):
-    """Two numeric columns, far from zero, beside one-hot encoded ones."""
-    rng = np.random.default_rng(seed)
-    numeric = rng.standard_normal((n_samples, 2)) * [3, 0.1] + [100, -5]
-    return sparse.csr_matrix(sparse.hstack([numeric, one_hot(n_samples, seed=seed)]), dtype=dtype)
-
-
-def plant(X, n_classes=None, seed=1, noise=0.3):
-    """A target that an FM explains: numbers, or labels of ``n_classes``."""
-    rng = np.random.default_rng(seed)
-    Z = StandardScaler().fit_transform(X.toarray())
-    outputs = []
-    for _ in range(n_classes or 1):
-        V = rng.standard_normal((Z.shape[1], 2)) * 0.7
-        outputs.append(Z @ rng.standard_normal(Z.shape[1]) + ((Z @ V) ** 2 - Z**2 @ V**2).sum(1) / 2)
-    raw = np.array(outputs) + noise * rng.standard_normal((len(outputs), len(Z)))
-    if n_classes is None:
-        return 10 * raw[0] + 50
-    return (raw[0] > np.median(raw[0])).astype(int) if n_classes == 2 else raw.argmax(0)
 
 
 def fitted_state(model):

@@ -9,46 +9,31 @@ import skops.io as skops
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.special import expit, softmax
-from skfm.core.solvers.minibatch.run.run import MinibatchRun
 from sklearn.base import clone
 from sklearn.linear_model import GammaRegressor, LogisticRegression, PoissonRegressor, Ridge
 from sklearn.svm import LinearSVC
-from test_estimators import brute_force, mixed, one_hot, plant
 
-from skfm import FMClassifier, FMRegressor
+from skfm import FMRegressor
 from skfm.core.solvers import SOLVERS
+from skfm.core.solvers.minibatch.run import MinibatchRun
+from tests.helpers.encoded import mixed, one_hot, plant
+from tests.helpers.minibatch import (
+    ALL_LOSSES,
+    CASES,
+    CLASSIFICATION,
+    LOG_LINK,
+    MINIBATCH,
+    NAMES,
+    REGRESSION,
+    SOME_LOSSES,
+    assert_same_parameters,
+    make,
+    target,
+)
+from tests.helpers.problems import brute_force
 
-REGRESSION = ("squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma")
-CLASSIFICATION = ("log_loss", "hinge", "squared_hinge")
-LOG_LINK = ("poisson", "gamma")
-NAMES = tuple(name for name, solver in SOLVERS.items() if solver.learns_online)
-MINIBATCH = pytest.mark.parametrize("solver", NAMES)
 #: The degree of a loss: with y = s z it is s^degree times that of z, up to a constant.
 DEGREE = {"squared_error": 2, "huber": 2, "absolute_error": 1, "quantile": 1, "poisson": 1, "gamma": 0}
-#: Each loss with the number of classes, None for a regression.
-CASES = [(loss, None) for loss in REGRESSION] + [(loss, n) for loss in CLASSIFICATION for n in (2, 3)]
-#: All of them on one solver, and two on each other one.
-SOME_LOSSES = pytest.mark.parametrize(
-    ("solver", "loss", "n_classes"),
-    [("adagrad", *case) for case in CASES]
-    + [(name, *case) for name in NAMES[1:] for case in (("squared_error", None), ("log_loss", 3))],
-)
-ALL_LOSSES = pytest.mark.parametrize(("loss", "n_classes"), CASES)
-
-
-def target(X, loss, n_classes=None, **options):
-    """A target that an FM explains, in the range of a loss."""
-    y = plant(X, n_classes, **options)
-    return np.exp((y - 50) / 60) if loss in LOG_LINK else y
-
-
-def make(loss, n_classes=None, **options):
-    kind = FMRegressor if n_classes is None else FMClassifier
-    if loss == "quantile":
-        options = {"quantile": 0.3, **options}
-    return kind(
-        **{"n_factors": 2, "solver": "adagrad", "loss": loss, "random_state": 0, "max_iter": 10, **options}
-    )
 
 
 def outputs(model):
@@ -60,11 +45,6 @@ def outputs(model):
         np.reshape(model.factors_, (n, *model.factors_.shape[-2:])),
         strict=True,
     )
-
-
-def assert_same_parameters(a, b, rtol=0.0, atol=0.0):
-    for name in ("intercept_", "coef_", "factors_"):
-        assert_allclose(getattr(a, name), getattr(b, name), rtol=rtol, atol=atol)
 
 
 # ------------------------------------------------------------------------------- fitted attributes

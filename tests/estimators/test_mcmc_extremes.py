@@ -7,10 +7,10 @@ import pytest
 import skops.io as skops
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from problems import KINDS, SHORT, levels, numeric, one_hot, plant, sampler
 from sklearn.base import clone
 
 from skfm import FMClassifier, FMRegressor
+from tests.helpers.problems import KINDS, SHORT, levels, numeric, one_hot, plant, sampler
 
 # ----------------------------------------------------------------------------------- persistence, dtype
 

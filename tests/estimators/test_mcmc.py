@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from problems import (
+from scipy import sparse
+from scipy.special import expit, logit, ndtr, ndtri
+from sklearn.base import clone
+from sklearn.metrics import log_loss
+
+from skfm import FMClassifier, FMRegressor
+from skfm.core.matrix import tiles as plan
+from skfm.core.solvers.block import pairs
+from skfm.datasets import make_factorization
+from tests.helpers.problems import (
     KINDS,
     SHORT,
     assert_same_draws,
@@ -17,15 +26,6 @@ from problems import (
     sampler,
     three_fields,
 )
-from scipy import sparse
-from scipy.special import expit, logit, ndtr, ndtri
-from sklearn.base import clone
-from sklearn.metrics import log_loss
-
-from skfm import FMClassifier, FMRegressor
-from skfm.core.matrix import tiles as plan
-from skfm.core.solvers.block.run import pairs
-from skfm.datasets import make_factorization
 
 # ------------------------------------------------------------------------------- means over the draws
 

@@ -11,18 +11,18 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.testing import assert_array_equal
 from scipy import sparse
-from skfm.core.solvers.minibatch.run.trainer import Trainer
 from sklearn.base import clone
 from sklearn.datasets import dump_svmlight_file
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from test_estimators import mixed
-from test_minibatch_estimators import MINIBATCH, SOME_LOSSES, assert_same_parameters, make, target
-from test_streams import chunks_of, data
 
 from skfm import FMClassifier, FMRegressor
+from skfm.core.solvers.minibatch.trainer import Trainer
 from skfm.streaming import Chunks, ParquetChunks, SvmlightChunks
+from tests.helpers.encoded import mixed
+from tests.helpers.minibatch import MINIBATCH, SOME_LOSSES, assert_same_parameters, make, target
+from tests.helpers.streams import chunks_of, data
 
 X, Y = data()
 LABELS = data("log_loss", 3)[1]

@@ -1,0 +1,1 @@
+"""Data, small models and comparisons that several tests share."""
