@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from skl2onnx.algebra.onnx_ops import (
     OnnxAdd,
     OnnxArgMax,
@@ -25,8 +24,6 @@ from skl2onnx.algebra.onnx_ops import (
 from skl2onnx.common.data_types import guess_proto_type
 
 from ..core.matrix.parameters import FMParameters
-from ..fitted.draws import drawn_factors, draws_of
-from ..fitted.state import fitted_model, fitted_parameters
 from ._graph import Graph
 
 #: The least sum of probabilities that is divided by.
@@ -37,13 +34,12 @@ def convert_regressor(scope: Any, operator: Any, container: Any) -> None:
     """Add the nodes of a fitted `FMRegressor`."""
     graph = Graph(operator, container)
     estimator = graph.estimator
-    kept = draws_of(estimator)
-    if kept is not None and kept.cut_points is not None:
+    if graph.is_ordered:
         levels = estimator.levels_[:, None]
         found = graph.op(OnnxMatMul, _level_probabilities(graph), graph.array(levels))
     else:
-        found = graph.raw(fitted_parameters(estimator))
-        if not getattr(fitted_model(estimator), "identity_link", True):
+        found = graph.raw(graph.mean_parameters())
+        if not getattr(graph.model.observation, "identity_link", True):
             found = graph.exp(found)
     graph.op(OnnxIdentity, found, output_names=operator.outputs[:1]).add_to(scope, container)
 
@@ -68,16 +64,16 @@ def convert_classifier(scope: Any, operator: Any, container: Any) -> None:
 def _scores(graph: Graph) -> Any:
     """Return the probability of each class, or where there is none its raw prediction, (n_samples, n_classes)."""
     estimator = graph.estimator
-    if estimator._draws is not None:
-        return _level_probabilities(graph) if estimator._draws["cut_points"] is not None else _averaged(graph)
-    parameters = fitted_parameters(estimator)
+    if graph.model.draws is not None:
+        return _level_probabilities(graph) if graph.is_ordered else _averaged(graph)
+    parameters = graph.mean_parameters()
     raw, loss = graph.raw(parameters), estimator._model["loss"]
     single = len(parameters.intercept) == 1
     if loss in ("hinge", "squared_hinge"):
         return _both(graph, raw, graph.op(OnnxSub, graph.array([0.0]), raw)) if single else raw
-    if getattr(fitted_model(estimator), "joint_outputs", False):
+    if getattr(graph.model.observation, "joint_outputs", False):
         return graph.op(OnnxSoftmax, raw, axis=1)
-    if estimator._posterior is not None:
+    if graph.model.has_posterior:
         raw = _shrunk(graph, parameters, raw)
     p = _probability(graph, raw, loss)
     if single:
@@ -91,9 +87,7 @@ def _scores(graph: Graph) -> Any:
 def _shrunk(graph: Graph, parameters: FMParameters, raw: Any) -> Any:
     """Return raw predictions nearer to zero, by what is not known of them."""
     estimator = graph.estimator
-    covariances = np.asarray(estimator.covariances_)
-    covariances = covariances[None] if len(parameters.intercept) == 1 else covariances
-    parts = graph.variance(parameters, covariances, estimator._posterior["intercept_variance"])
+    parts = graph.variance(parameters)
     variance = parts[0]
     for part in parts[1:]:
         variance = graph.op(OnnxAdd, variance, part)
@@ -114,12 +108,9 @@ def _both(graph: Graph, positive: Any, negative: Any) -> Any:
 
 def _draws(graph: Graph) -> tuple[Any, int, int]:
     """Return the raw predictions of all draws, (n_samples, n_draws * n_outputs), and how many of both there are."""
-    kept = draws_of(graph.estimator)
-    assert kept is not None  # for the type checker
-    n_draws, n_outputs = kept.intercept.shape
-    parts = (kept.intercept, kept.coef, drawn_factors(graph.estimator))
-    parameters = FMParameters(*(torch.from_numpy(np.array(p, np.float64)).flatten(0, 1) for p in parts))
-    return graph.raw(parameters), n_draws, n_outputs
+    n_outputs = graph.model.n_outputs
+    parameters = graph.drawn_parameters()
+    return graph.raw(parameters), len(parameters.intercept) // n_outputs, n_outputs
 
 
 def _averaged(graph: Graph) -> Any:
@@ -137,7 +128,8 @@ def _averaged(graph: Graph) -> Any:
 def _level_probabilities(graph: Graph) -> Any:
     """Return the probabilities of the levels of an ordered target, averaged over the draws."""
     raw, n_draws, _ = _draws(graph)
-    cuts = graph.estimator._draws["cut_points"]
+    cuts = graph.cut_points
+    assert cuts is not None  # for the type checker
     n_cuts = cuts.shape[1]
     # Each draw's raw prediction beside each of its cut-points.
     beside = graph.op(OnnxMatMul, raw, graph.array(np.kron(np.eye(n_draws), np.ones((1, n_cuts)))))
