@@ -20,9 +20,9 @@ from .core.solvers import SOLVERS, Solver
 from .data.categories import LIST_WEIGHTS
 from .data.targets import Target
 from .data.validation import Samples, check_rows, check_validation_rows, split_rows
-from .fitted.draws import last_state
+from .fitted.cache import forget
+from .fitted.located import last_state, located
 from .fitted.mixin import FittedMixin
-from .fitted.state import fitted_parameters
 from .streaming import Chunks
 from .training.callbacks import CallbackSupportMixin, FitCallbacks
 from .training.checkpoint import Checkpoint
@@ -221,6 +221,7 @@ class BaseFM(FittedMixin, CallbackSupportMixin, BaseEstimator):
         for name in (*OPTIONAL, "_online"):
             self.__dict__.pop(name, None)
         self.__dict__.update(fitted_attributes(task, record.kept, record), _lasting=lasting(self))
+        forget(self)
         if solver.learns_online:
             # What the fit has kept need not be the state that it ended in.
             run[0].trainer.move_to(record.kept.parameters)
@@ -256,7 +257,7 @@ class BaseFM(FittedMixin, CallbackSupportMixin, BaseEstimator):
             task = describe(self, rows, self._target.measure(rows, solver), solver, device)
         else:
             task = describe_again(self, rows, solver, device)
-        fitted = fitted_parameters(self) if goes_on else None
+        fitted = located(self) if goes_on else None
         options = settings(self, task, max_iter=1, seed=self._seed)
         options = dataclasses.replace(options, learning_rate_schedule="constant")
         record = History(solver.objective_name, validated=False)
@@ -266,13 +267,14 @@ class BaseFM(FittedMixin, CallbackSupportMixin, BaseEstimator):
             record.objective.extend(self.history_["training_loss"])
         record.add(iterate, None)
         self.__dict__.update(fitted_attributes(task, record.kept, record), _lasting=lasting(self))
+        forget(self)
 
     def _start(self, solver: Solver) -> Start:
         """Return where a fit starts from."""
         if not self._continues():
             return Start()
         if self._draws is None:
-            return Start("fit", fitted_parameters(self))
+            return Start("fit", located(self))
         if not solver.samples:
             return Start("fit", last_state(self, 1))
         # Chains of another model have their burn-in before them.

@@ -10,9 +10,7 @@ from sklearn.utils.metaestimators import available_if
 from ._base import BaseFM, all_or_nothing, learns_online
 from .core.observation.registry import find_model, losses_for
 from .data.targets import CLASSIFICATION_TARGETS, ClassTarget, OrderedClassTarget, default_loss, target_kind
-from .fitted.draw_predictions import draw_probabilities, draw_scores
-from .fitted.predictors import class_probabilities
-from .fitted.state import fitted_model, predict_raw, predict_variance
+from .fitted.cache import predictor
 
 
 def _has_probabilities(estimator: FMClassifier) -> bool:
@@ -448,8 +446,8 @@ class FMClassifier(ClassifierMixin, BaseFM):
             are those of the averaged probabilities.
         """
         X = self.encode(X)
-        raw = (predict_raw(self, X) if self._draws is None else draw_scores(self, X)).numpy()
-        return raw[0] if len(raw) == 1 else np.ascontiguousarray(raw.T)
+        scores = predictor(self).scores(X).numpy()
+        return scores[0] if len(scores) == 1 else np.ascontiguousarray(scores.T)
 
     def predict(self, X):
         """Predict the class.
@@ -487,10 +485,7 @@ class FMClassifier(ClassifierMixin, BaseFM):
             Probabilities, in the order of `classes_`.
         """
         X = self.encode(X)
-        if self._draws is not None:
-            return draw_probabilities(self, X).T.contiguous().numpy()
-        raw, variance = predict_raw(self, X), predict_variance(self, X)
-        return class_probabilities(fitted_model(self), raw, variance).T.contiguous().numpy()
+        return predictor(self).probabilities(X).T.contiguous().numpy()
 
     @available_if(_has_probabilities)
     def predict_log_proba(self, X):

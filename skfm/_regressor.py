@@ -12,7 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from ._base import BaseFM, all_or_nothing, learns_online
 from .core.observation.registry import find_model, losses_for
 from .data.targets import REGRESSION_TARGETS, Target, target_kind
-from .fitted.predictors import check_quantiles, predict_mean, predictive
+from .fitted.cache import predictor
 
 
 class FMRegressor(RegressorMixin, BaseFM):
@@ -447,11 +447,11 @@ class FMRegressor(RegressorMixin, BaseFM):
                 raise ValueError(
                     "predict returns a standard deviation or quantiles. Ask for one after the other."
                 )
-            return predictive(self, X, "quantiles").quantiles(check_quantiles(quantiles)).numpy()
+            return predictor(self).quantiles(X, quantiles).numpy()
         if return_std:
-            mean, variance = predictive(self, X, "return_std=True").moments()
-            return mean.numpy(), variance.sqrt().numpy()
-        return predict_mean(self, X).numpy()
+            mean, std = predictor(self).moments(X)
+            return mean.numpy(), std.numpy()
+        return predictor(self).mean(X).numpy()
 
     def to_module(self, output="prediction", *, sparse_grad=False):
         """Return the fitted model as a module of torch.

@@ -1,4 +1,4 @@
-"""The user's units and the solver's: conditioned columns, a standardized target."""
+"""The user's units and the solver's: standardized columns, a standardized target."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ class Scaling(NamedTuple):
             model must have both.
         """
         measured = Standardization.measure(design, sample_weight)
-        if not center:
+        if center:
+            measured = measured.rounded(design.dtype)
+        else:
             # mean^2 + variance: the columns get unit root mean square about zero instead.
             spread = torch.hypot(measured.center, measured.scale)
             measured = Standardization(torch.zeros_like(measured.center), spread)
@@ -78,17 +80,40 @@ class Scaling(NamedTuple):
         """Return the user's parameters in the solver's units, in float64 on the CPU."""
         return self.conditioning.unfold(parameters, self.shift, self.scale)
 
-    def to_columns(self, parameters: FMParameters) -> FMParameters:
-        """Return the user's parameters on the columns of the solver, with raw predictions in the user's units.
+    def rebase(self, parameters: FMParameters, other: Scaling) -> FMParameters:
+        """Return solver parameters in the units of another fit, in float64 on the CPU: see `Standardization.rebase`."""
+        intercept, linear, factors = self.conditioning.rebase(parameters, other.conditioning)
+        ratio = self.scale / other.scale
+        return FMParameters(
+            ratio * intercept + (self.shift - other.shift) / other.scale,
+            ratio[:, None] * linear,
+            ratio.sqrt()[:, None, None] * factors,
+        )
 
-        Products with conditioned columns are exact, where those with columns far from zero are differences of large
+    def to_columns(self, parameters: FMParameters) -> FMParameters:
+        """Return solver parameters on the same columns, with raw predictions in the user's units.
+
+        Products with standardized columns are exact, where those with columns far from zero are differences of large
         numbers; and main effects there are those at the means of the centered columns.
         """
-        intercept, linear, factors = self.to_solver(parameters)
+        intercept, linear, factors = (t.to("cpu", torch.float64) for t in parameters)
         scale = self.scale[:, None]
         return FMParameters(
             self.shift + self.scale * intercept, scale * linear, scale.sqrt()[:, :, None] * factors
         )
+
+    def is_within(self, dtype: Any) -> bool:
+        """Return whether all scales are so moderate that squares in the user's units are far inside a type's range."""
+        limit = float(np.finfo(dtype).max) ** 0.25
+        scales = (self.conditioning.scale, self.scale)
+        return all(bool((s <= limit).all()) and bool((s >= 1 / limit).all()) for s in scales if len(s))
+
+    def without_scales(self) -> Scaling:
+        """Return units that share the centers of the columns and are the user's otherwise."""
+        zero, one = (torch.tensor([number], dtype=torch.float64) for number in (0.0, 1.0))
+        center = self.conditioning.center
+        columns = Standardization(center, one.to(center.device).expand_as(center))
+        return Scaling(columns, zero.expand_as(self.shift), one.expand_as(self.scale))
 
     def attributes(self) -> dict[str, dict[str, np.ndarray]]:
         """Return the private fitted attribute that holds the units of the columns, as numpy arrays."""
@@ -102,14 +127,26 @@ class Scaling(NamedTuple):
         return cls(Standardization.from_arrays(estimator._conditioning), *raw)
 
 
-def user_design(estimator: Any, X: Any, dtype: torch.dtype, device: torch.device) -> DesignMatrix:
-    """Return rows in the user's units, those columns dense that the fit has centered.
+class LocatedParameters(NamedTuple):
+    """Parameters and the units that they are in.
 
-    The values at hand must not decide that: rows would be summed in another order in another batch.
+    Attributes
+    ----------
+    parameters : FMParameters
+        Of one or several repetitions of all outputs.
+    scaling : Scaling or None
+        Of the outputs once. None stands for the user's units.
     """
-    dense = np.asarray(estimator._dense_columns)
-    centered = dense[estimator._conditioning["center"][dense] != 0]
-    return DesignMatrix.from_array(X, dtype=dtype, device=device, dense_columns=centered)
+
+    parameters: FMParameters
+    scaling: Scaling | None = None
+
+    def within(self, units: Scaling) -> FMParameters:
+        """Return the parameters in the units of a solver, in float64 on the CPU."""
+        times = len(self.parameters.intercept) // len(units.shift)
+        if self.scaling is None:
+            return units.repeated(times).to_solver(self.parameters)
+        return self.scaling.repeated(times).rebase(self.parameters, units.repeated(times))
 
 
 def as_tensor(array: Any, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:

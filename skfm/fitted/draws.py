@@ -1,20 +1,18 @@
-"""The kept draws of a sampler in the user's units, on a fitted estimator."""
+"""The kept draws of a sampler, on a fitted estimator."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
-from ..core.matrix.parameters import FMParameters
-from ..data.scaling import as_tensor
+from .tables import drawn
 
 
 class UserDraws(NamedTuple):
     """Draws in the user's units, as numpy arrays: the one place where their layout is known.
 
-    All but the factors are kept on the estimator; these are the estimator's own ``factors_``, draw beside draw.
+    All but the factors are kept on the estimator; these are the estimator's own ``factors_``, draw by draw.
 
     Attributes
     ----------
@@ -42,22 +40,9 @@ def draws_of(estimator: Any) -> UserDraws | None:
     return UserDraws(**estimator._draws) if estimator._draws is not None else None
 
 
-def drawn_factors(estimator: Any, columns: np.ndarray | None = None) -> np.ndarray:
-    """Return the factors of some columns in every draw, (n_chains * n_draws, n_outputs, n_columns, n_factors)."""
-    n_draws, n_outputs, _ = estimator._draws["coef"].shape
-    chosen = estimator.factors_ if columns is None else estimator.factors_[..., columns, :]
-    stacked = chosen.reshape(n_outputs, chosen.shape[-2], n_draws, chosen.shape[-1] // n_draws)
-    return stacked.transpose(2, 0, 1, 3) * np.sqrt(n_draws).astype(stacked.dtype)
-
-
-def last_state(estimator: Any, n_chains: int) -> FMParameters:
-    """Return the last draw of so many chains in the user's units, chain after chain.
-
-    Where there are fewer chains they are taken again: from one state they go different ways.
-    """
-    kept = draws_of(estimator)
-    assert kept is not None  # for the type checker
-    length = len(kept.intercept) // kept.n_chains
-    last = (np.arange(n_chains) % kept.n_chains + 1) * length - 1
-    parts = (kept.intercept, kept.coef, drawn_factors(estimator))
-    return FMParameters(*(as_tensor(part[last], torch.float64).flatten(0, 1) for part in parts))
+def drawn_factors(estimator: Any) -> np.ndarray:
+    """Return the factors in every draw, (n_chains * n_draws, n_outputs, n_columns, n_factors)."""
+    n_draws, n_outputs, n_columns = estimator._draws["coef"].shape
+    width = estimator.factors_.shape[-1]
+    factors = drawn(estimator.factors_.reshape(n_outputs, n_columns, width), n_draws)
+    return factors.reshape(n_draws, *estimator._draws["coef"].shape[1:], width // n_draws)

@@ -11,9 +11,18 @@ from ..data.validation import check_features
 from .embedding import embedding, encoded_names
 from .posterior import PosteriorDraws, posterior_draws
 
+#: Attributes that hold the parameters in the user's units.
+PARAMETERS = frozenset({"intercept_", "coef_", "factors_"})
+
 
 class FittedMixin:
     """The draws, the columns and their vectors, and the model as a module of torch."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in PARAMETERS and "_standardized" in self.__dict__:
+            # These are the parameters now, and not what the fit has found.
+            self.__dict__["_standardized"] = None
 
     @property
     def posterior_(self) -> PosteriorDraws:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..core.bayes.variance import prediction_variance
-from ..core.matrix.design import DesignMatrix
 from ..core.matrix.parameters import FMParameters, Posterior
-from ..core.observation.registry import MODELS
-from ..data.scaling import Scaling, as_tensor
+from ..data.scaling import Scaling
 from ..nn import FactorizationMachine
 from ..nn._entries import Entries
 from ..nn._inputs import parse
-from .predictors import class_probabilities
-from .state import fitted_model, fitted_parameters
+from .cache import predictor
+from .draw_predictors import Draws
+from .layers import SolverRows, StandardizedFM
+from .located import EXACT, standardized
+from .predictors import Gaussian, class_probabilities
+from .state import FittedModel
 
 
 class ExportedFM(torch.nn.Module):
@@ -68,16 +69,16 @@ class Mean(torch.nn.Module):
 
     Parameters
     ----------
-    model : Loss or Likelihood
+    link : InverseLink
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, link: Any) -> None:
         super().__init__()
-        self.model = model
+        self.link = link
 
     def forward(self, raw: Tensor, variance: Tensor | None) -> Tensor:
         """Return (n_samples,)."""
-        mean: Tensor = self.model.expectation(raw[:, 0])
+        mean: Tensor = self.link.expectation(raw[:, 0])
         return mean
 
 
@@ -86,7 +87,7 @@ class Probabilities(Mean):
 
     def forward(self, raw: Tensor, variance: Tensor | None) -> Tensor:
         """Return (n_samples, n_classes)."""
-        return class_probabilities(self.model, raw.T, variance).T.contiguous()
+        return class_probabilities(self.link, raw.T, variance).T.contiguous()
 
 
 class Variance(torch.nn.Module):
@@ -122,60 +123,14 @@ class Variance(torch.nn.Module):
             "scale": units.scale,
         }
         for name, tensor in tensors.items():
-            self.register_buffer(name, tensor.to(dtype))
+            self.register_buffer(name, tensor.to(dtype, copy=True))
         self.register_buffer("centered", units.conditioning.center.nonzero()[:, 0])
 
     def forward(self, rows: Entries | Tensor) -> Tensor:
         """Return (n_outputs, n_samples)."""
-        means = FMParameters(self.intercept, self.linear, self.factors)
         posterior = Posterior(self.covariances, self.intercept_variance, self.noise_precision)
         design = SolverRows(rows, self.center, self.spread, self.centered)
-        return prediction_variance(design, means, posterior) * self.scale[:, None].square()
-
-
-class SolverRows(DesignMatrix):
-    """Rows in the units of the solver, in operations that can be traced.
-
-    Parameters
-    ----------
-    rows : Entries or Tensor of shape (n_samples, n_features)
-        In the user's units.
-    center, spread : Tensor of shape (n_features,)
-        Of the columns.
-    centered : LongTensor of shape (n_centered,)
-        The columns whose center is not zero.
-    """
-
-    def __init__(self, rows: Entries | Tensor, center: Tensor, spread: Tensor, centered: Tensor) -> None:
-        self.shape = (rows.shape[0], rows.shape[1])
-        self.entries: tuple[Tensor, Tensor, Tensor] | None = None
-        if isinstance(rows, Tensor):
-            self.dense_columns = torch.arange(rows.shape[1], device=center.device)
-            block = rows.to(center.dtype)
-        else:
-            self.dense_columns = centered
-            place, columns, x = rows.spread(binary=False, dtype=center.dtype)
-            # A centered column has a number in every row.
-            number = torch.full_like(center, -1, dtype=torch.long)
-            number = number.index_copy(0, centered, torch.arange(centered.shape[0], device=center.device))
-            number = number[columns]
-            is_centered = number >= 0
-            block = x.new_zeros(rows.shape[0], centered.shape[0])
-            if centered.shape[0]:
-                dense_x = torch.where(is_centered, x, 0.0)
-                block = block.index_put((place, number.clamp(min=0)), dense_x, accumulate=True)
-            self.entries = (place, columns, torch.where(is_centered, 0.0, x / spread[columns]))
-        self.block = (block - center[self.dense_columns]) / spread[self.dense_columns]
-
-    def matmul(self, table: Tensor, power: int = 1) -> Tensor:
-        out = self.block**power @ table[self.dense_columns]
-        if self.entries is not None:
-            place, columns, x = self.entries
-            out = out.index_add(0, place, (x**power)[:, None] * table[columns])
-        return out
-
-    def pieces(self, n_rows: int) -> Iterator[tuple[int, DesignMatrix]]:
-        yield 0, self
+        return prediction_variance(design, self.factors, posterior) * self.scale[:, None].square()
 
 
 def to_module(estimator: Any, output: str, *, sparse_grad: bool) -> ExportedFM:
@@ -189,54 +144,54 @@ def to_module(estimator: Any, output: str, *, sparse_grad: bool) -> ExportedFM:
     sparse_grad : bool
         Whether gradients of the machines are sparse tensors.
     """
-    link = MODELS[estimator._model["loss"]].inverse_link
-    if output != "raw" and estimator._draws is not None and link.kind != "identity":
+    predicts = predictor(estimator)
+    model = predicts.model
+    if output != "raw" and isinstance(predicts, Draws) and model.link.kind != "identity":
         raise ValueError(
             f"output={output!r} of a model fitted by solver='mcmc' with loss={estimator._model['loss']!r} is an "
             "average over its draws, which one module cannot hold. Use output='raw', or fit with solver='vb'."
         )
-    parameters = fitted_parameters(estimator, torch.from_numpy(estimator.factors_[:0]).dtype)
-    machines = [_machine(part, sparse_grad=sparse_grad) for part in zip(*parameters, strict=True)]
+    dtype = torch.from_numpy(estimator.factors_[:0]).dtype
     variance = None
-    if output == "probability" and estimator._posterior is not None:
-        variance = _variance(estimator, parameters.factors.dtype)
-    model = fitted_model(estimator)
+    if output == "probability" and isinstance(predicts, Gaussian):
+        variance = _variance(model, dtype)
     heads: dict[str, Any] = {
         "raw": Raw,
-        "prediction": lambda: Mean(model),
-        "probability": lambda: Probabilities(model),
+        "prediction": lambda: Mean(model.link),
+        "probability": lambda: Probabilities(model.link),
     }
-    return ExportedFM(machines, heads[output](), variance)
+    return ExportedFM(_machines(model, dtype, sparse_grad=sparse_grad), heads[output](), variance)
 
 
-def _machine(part: tuple[Tensor, Tensor, Tensor], *, sparse_grad: bool) -> FactorizationMachine:
-    intercept, linear, factors = part
-    machine = FactorizationMachine(
-        *factors.shape,
-        linear=True,
-        bias=True,
-        sparse_grad=sparse_grad,
+def _machines(model: FittedModel, dtype: torch.dtype, *, sparse_grad: bool) -> list[FactorizationMachine]:
+    """Return a machine for each output. Its raw predictions are in the user's units."""
+    options: dict[str, Any] = {
+        "linear": True,
+        "bias": True,
+        "sparse_grad": sparse_grad,
         # Zeros may be what was fitted.
-        factor_init=torch.nn.init.ones_,
-        dtype=factors.dtype,
-    )
-    machine.factor_init = None
-    assert machine.linear is not None  # for the type checker
-    assert machine.bias is not None
-    with torch.no_grad():
-        machine.factors.weight.copy_(factors)
-        machine.linear.weight.copy_(linear[:, None])
-        machine.bias.fill_(float(intercept))
-    return machine
+        "factor_init": torch.nn.init.ones_,
+        "dtype": dtype,
+    }
+    columns = model.units.conditioning
+    parameters = model.units.to_columns(model.mean.at(EXACT))
+    machines: list[FactorizationMachine] = []
+    for intercept, linear, factors in zip(*parameters, strict=True):
+        if model.standardizes:
+            machine: FactorizationMachine = StandardizedFM(columns, factors.shape[1], **options)
+        else:
+            machine = FactorizationMachine(*factors.shape, **options)
+        machine.factor_init = None
+        assert machine.linear is not None  # for the type checker
+        assert machine.bias is not None
+        with torch.no_grad():
+            machine.factors.weight.copy_(factors)
+            machine.linear.weight.copy_(linear[:, None])
+            machine.bias.fill_(float(intercept))
+        machines.append(machine)
+    return machines
 
 
-def _variance(estimator: Any, dtype: torch.dtype) -> Variance:
-    units = Scaling.of(estimator)
-    means = FMParameters(*(t.to(dtype) for t in units.to_solver(fitted_parameters(estimator))))
-    n_outputs, n_features, _ = means.factors.shape
-    covariances = as_tensor(estimator.covariances_, dtype)
-    posterior = Posterior(
-        covariances.reshape(n_outputs, n_features, *covariances.shape[1 + (n_outputs > 1) :]),
-        *(as_tensor(estimator._posterior[name], dtype) for name in Posterior._fields[1:]),
-    )
-    return Variance(means, Posterior(*(t.clone() for t in posterior)), units)
+def _variance(model: FittedModel, dtype: torch.dtype) -> Variance:
+    means = FMParameters(*(t.to(dtype) for t in standardized(model.fitted)))
+    return Variance(means, model.posterior(EXACT._replace(dtype=dtype)), model.scaling)

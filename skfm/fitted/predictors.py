@@ -1,4 +1,4 @@
-"""The predictive distribution of a regression target: moments and quantiles."""
+"""What a fitted model predicts, by what there is of its posterior."""
 
 from __future__ import annotations
 
@@ -9,156 +9,102 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .draw_predictions import mean_outcome, raw_draws
-from .draws import draws_of
-from .state import (
-    dtype_of,
-    fitted_model,
-    no_posterior,
-    noise_variance,
-    predict_raw,
-    predict_variance,
-)
-
-#: Steps of the search for a quantile, and how far from it is near enough, in standard deviations of the noise.
-STEPS, NEAR = 100, 1e-7
+from ..core.observation.inverse_links import InverseLink
+from ..core.solvers import SOLVERS
+from .state import FittedModel
 
 
-class Predictive(ABC):
-    """The distribution of the target of new rows, given the training data."""
+class Predictor(ABC):
+    """Predictions of a fitted model.
 
-    def __init__(self, estimator: Any, X: Any) -> None:
-        self.estimator, self.X = estimator, X
-
-    @abstractmethod
-    def moments(self) -> tuple[Tensor, Tensor]:
-        """Return mean and variance, each (n_samples,)."""
-
-    @abstractmethod
-    def quantiles(self, levels: Tensor) -> Tensor:
-        """Return quantiles, (n_samples, n_levels)."""
-
-
-class Normal(Predictive):
-    """A Gaussian posterior makes it normal, nearly."""
-
-    def moments(self) -> tuple[Tensor, Tensor]:
-        variance = predict_variance(self.estimator, self.X)
-        assert variance is not None  # for the type checker
-        return predict_raw(self.estimator, self.X)[0], variance[0] + noise_variance(self.estimator)
-
-    def quantiles(self, levels: Tensor) -> Tensor:
-        mean, variance = self.moments()
-        return mean[:, None] + variance.sqrt()[:, None] * torch.special.ndtri(levels).to(mean)
-
-
-class NormalMixture(Predictive):
-    """Draws of mean and noise make it a mixture of normals."""
-
-    def _noise(self) -> Tensor:
-        kept = draws_of(self.estimator)
-        assert kept is not None  # for the type checker
-        assert kept.noise_std is not None
-        return torch.from_numpy(np.asarray(kept.noise_std, np.float64))[:, None]
-
-    def moments(self) -> tuple[Tensor, Tensor]:
-        noise = self._noise().square().mean()
-        parts = [
-            torch.stack([raw[:, 0].mean(0), raw[:, 0].var(0, correction=0) + noise.to(raw)])
-            for raw in raw_draws(self.estimator, self.X)
-        ]
-        mean, variance = torch.cat(parts, 1).to("cpu").to(dtype_of(self.X))
-        return mean, variance
-
-    def quantiles(self, levels: Tensor) -> Tensor:
-        parts = [
-            torch.stack(
-                [mixture_quantile(raw[:, 0].double(), self._noise().to(raw.device), q) for q in levels], 1
-            )
-            for raw in raw_draws(self.estimator, self.X)
-        ]
-        return torch.cat(parts).to("cpu").to(dtype_of(self.X))
-
-
-class Levels(Predictive):
-    """An ordered target has a probability at each of its levels."""
-
-    def moments(self) -> tuple[Tensor, Tensor]:
-        p = mean_outcome(self.estimator, self.X)
-        values = self._values().to(p)[:, None]
-        mean = (p * values).sum(0)
-        return mean, (p * (values - mean).square()).sum(0)
-
-    def quantiles(self, levels: Tensor) -> Tensor:
-        p = mean_outcome(self.estimator, self.X)
-        below = p.cumsum(0).clamp(max=1)
-        # The first level up to which there is that much probability; rounding must not lead past the last.
-        places = (below[:, :, None] < levels.to(p)).sum(0).clamp(max=len(p) - 1)
-        return self._values().to(p)[places]
-
-    def _values(self) -> Tensor:
-        return torch.from_numpy(np.asarray(self.estimator.levels_, np.float64))
-
-
-def mixture_quantile(mean: Tensor, spread: Tensor, level: Tensor) -> Tensor:
-    """Return where the mean of the distribution functions of normals is ``level``.
-
-    Newton's method, kept between bounds: a quantile of the mixture is among those of its parts.
+    Rows X are arrays or CSR matrices of numbers, as ``encode`` returns them. Results are tensors on the CPU in the
+    dtype of X. A predictor raises a ValueError for what its model cannot tell.
 
     Parameters
     ----------
-    mean : Tensor of shape (n_parts, n_samples)
-    spread : Tensor of shape (n_parts, 1)
-        Standard deviations.
-    level : Tensor of shape ()
-
-    Returns
-    -------
-    Tensor of shape (n_samples,)
+    model : FittedModel
     """
-    parts = mean + spread * torch.special.ndtri(level.to(mean))
-    low, high = parts.amin(0), parts.amax(0)
-    x = parts.mean(0)
-    for _ in range(STEPS):
-        z = (x - mean) / spread
-        excess = torch.special.ndtr(z).mean(0) - level
-        low, high = torch.where(excess < 0, x, low), torch.where(excess > 0, x, high)
-        density = (torch.exp(-z.square() / 2) / spread).mean(0) / (2 * torch.pi) ** 0.5
-        moved = x - excess / density
-        # At the root itself x is one of the bounds, and stays.
-        inside = ((moved > low) & (moved < high)) | (moved == x)
-        moved = torch.where(inside, moved, (low + high) / 2)
-        done = (moved - x).abs() <= NEAR * spread.amin()
-        x = moved
-        if bool(done.all()):
-            break
-    return x
+
+    def __init__(self, model: FittedModel) -> None:
+        self.model = model
+
+    def raw(self, X: Any) -> Tensor:
+        """Return raw predictions, (n_outputs, n_samples)."""
+        return self.model.raw(self.model.rows(X))
+
+    def mean(self, X: Any) -> Tensor:
+        """Return the mean of the target of a regression, (n_samples,)."""
+        mean: Tensor = self.model.link.expectation(self.raw(X)[0])
+        return mean
+
+    @abstractmethod
+    def variance(self, X: Any) -> Tensor:
+        """Return the variance of the raw predictions, noise excluded, (n_outputs, n_samples)."""
+
+    @abstractmethod
+    def moments(self, X: Any) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation of the target of a regression, noise included, each (n_samples,)."""
+
+    @abstractmethod
+    def quantiles(self, X: Any, levels: Any) -> Tensor:
+        """Return quantiles of the target of a regression, (n_samples, n_levels)."""
+
+    @abstractmethod
+    def probabilities(self, X: Any) -> Tensor:
+        """Return the probabilities of the classes, (n_classes, n_samples)."""
+
+    def scores(self, X: Any) -> Tensor:
+        """Return what a classifier decides by, (1, n_samples) or (n_classes, n_samples)."""
+        return self.raw(X)
 
 
-def predictive(estimator: Any, X: Any, purpose: str) -> Predictive:
-    """Return the predictive distribution, or say that ``purpose`` needs one."""
-    kept = draws_of(estimator)
-    if kept is not None:
-        return (NormalMixture if kept.cut_points is None else Levels)(estimator, X)
-    if estimator._posterior is None:
-        raise no_posterior(purpose)
-    return Normal(estimator, X)
+class Point(Predictor):
+    """A model without a posterior."""
+
+    def variance(self, X: Any) -> Tensor:
+        raise no_posterior("The variance of a prediction")
+
+    def moments(self, X: Any) -> tuple[Tensor, Tensor]:
+        raise no_posterior("return_std=True")
+
+    def quantiles(self, X: Any, levels: Any) -> Tensor:
+        raise no_posterior("quantiles")
+
+    def probabilities(self, X: Any) -> Tensor:
+        return class_probabilities(self.model.link, self.raw(X), None)
 
 
-def predict_mean(estimator: Any, X: Any) -> Tensor:
-    """Return the mean of the target, (n_samples,)."""
-    kept = draws_of(estimator)
-    if kept is not None and kept.cut_points is not None:
-        return Levels(estimator, X).moments()[0]
-    return fitted_model(estimator).expectation(predict_raw(estimator, X)[0])
+class Gaussian(Predictor):
+    """A model with a Gaussian posterior, which makes a target with Gaussian noise normal, nearly."""
+
+    def variance(self, X: Any) -> Tensor:
+        return self._variance(self.model.rows(X))
+
+    def moments(self, X: Any) -> tuple[Tensor, Tensor]:
+        rows, scale = self.model.rows(X), float(self.model.scaling.scale[0])
+        variance = self.model.standard_variance(rows)[0].double() + self.model.noise_variance
+        return self.model.raw(rows)[0], (variance.sqrt() * scale).to(rows.dtype)
+
+    def quantiles(self, X: Any, levels: Any) -> Tensor:
+        at = torch.special.ndtri(check_quantiles(levels))
+        mean, std = self.moments(X)
+        return mean[:, None] + std[:, None] * at.to(mean)
+
+    def probabilities(self, X: Any) -> Tensor:
+        rows = self.model.rows(X)
+        return class_probabilities(self.model.link, self.model.raw(rows), self._variance(rows))
+
+    def _variance(self, rows: Any) -> Tensor:
+        variance = self.model.standard_variance(rows)
+        return (variance * self.model.scaling.scale[:, None].square()).to(rows.dtype)
 
 
-def class_probabilities(model: Any, raw: Tensor, variance: Tensor | None) -> Tensor:
+def class_probabilities(link: InverseLink, raw: Tensor, variance: Tensor | None) -> Tensor:
     """Return the probabilities of the classes, (n_classes, n_samples).
 
     Parameters
     ----------
-    model : Loss or Likelihood
+    link : InverseLink
     raw : Tensor of shape (n_outputs, n_samples)
         Two classes have one output.
     variance : Tensor of shape (n_outputs, n_samples) or None
@@ -166,20 +112,28 @@ def class_probabilities(model: Any, raw: Tensor, variance: Tensor | None) -> Ten
     """
     if len(raw) == 1:
         # Both from the raw prediction: 1 - p has no digits left where p is close to one.
-        return torch.cat([model.expectation(-raw, variance), model.expectation(raw, variance)])
-    if getattr(model, "joint_outputs", False):
-        return model.expectation(raw)
+        return torch.cat([link.expectation(-raw, variance), link.expectation(raw, variance)])
+    if link.joint_outputs:
+        return link.expectation(raw)
     if variance is not None:
         # One variance for all classes of a sample, so that the order of the classes stays.
         variance = variance.mean(0)
-    p = model.expectation(raw, variance)
+    p = link.expectation(raw, variance)
     total = p.sum(0)
     # Where every class is all but impossible, what is left of the ratios is that of the tails.
     return torch.where(total > torch.finfo(p.dtype).tiny * len(p), p / total, torch.softmax(raw, 0))
 
 
+def no_posterior(purpose: str) -> ValueError:
+    """Return the error for a model that was fitted without a posterior."""
+    names = " or ".join(f"solver={name!r}" for name, solver in SOLVERS.items() if solver.has_posterior)
+    return ValueError(
+        f"{purpose} needs a posterior, and this model was fitted without one. Fit it with {names}."
+    )
+
+
 def check_quantiles(quantiles: Any) -> Tensor:
-    """Return the levels of quantiles as a tensor, or say what is wrong with them."""
+    """Return the levels of quantiles as a tensor, or raise the error that names what is wrong with them."""
     levels = np.asarray(quantiles, np.float64)
     if levels.ndim != 1 or len(levels) == 0 or not ((levels > 0) & (levels < 1)).all():
         raise ValueError(

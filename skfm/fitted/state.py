@@ -1,87 +1,220 @@
-"""The fitted state: numpy arrays on the estimator, which travel between machines and devices."""
+"""What a fitted estimator predicts with."""
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cached_property
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..core.bayes.variance import prediction_variance
+from ..core.matrix.design import DesignMatrix
 from ..core.matrix.device import compute_dtype, prediction_device
-from ..core.matrix.parameters import FMParameters, Posterior, raw_prediction
+from ..core.matrix.parameters import Posterior, raw_prediction
+from ..core.observation.inverse_links import InverseLink
+from ..core.observation.registry import MODELS
 from ..core.solvers import SOLVERS
-from ..data.scaling import Scaling, as_tensor, user_design
+from ..data.scaling import Scaling, as_tensor
+from .draws import UserDraws, draws_of
+from .located import located, standard_factors, stored_parameters, user_arrays, user_factors
+from .tables import ColumnTable, ParameterTables, Place
+
+#: The fitted attributes that predictions depend on.
+SOURCES = (
+    "intercept_",
+    "coef_",
+    "factors_",
+    "covariances_",
+    "levels_",
+    "device_",
+    "_model",
+    "_coding",
+    "_conditioning",
+    "_posterior",
+    "_draws",
+    "_standardized",
+)
 
 
-def fitted_parameters(
-    estimator: Any, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
-) -> FMParameters:
-    """Return the parameters of a fitted estimator as tensors, in the user's units."""
-    n_outputs = np.size(estimator.intercept_)
-    n_features, n_factors = estimator.factors_.shape[-2:]
-    return FMParameters(
-        as_tensor(np.reshape(estimator.intercept_, n_outputs), dtype, device),
-        as_tensor(estimator.coef_, dtype, device).reshape(n_outputs, n_features),
-        as_tensor(estimator.factors_, dtype, device).reshape(n_outputs, n_features, n_factors),
-    )
+class Rows(NamedTuple):
+    """Rows to predict, in the columns that they use.
 
-
-def fitted_model(estimator: Any) -> Any:
-    """Return the loss or likelihood that a fitted estimator was trained with."""
-    settings = dict(estimator._model)
-    return SOLVERS[settings.pop("solver")].model(**settings)
-
-
-def predict_raw(estimator: Any, X: Any) -> Tensor:
-    """Return the raw prediction, of shape (n_outputs, n_samples), in the dtype of X on the CPU."""
-    dtype, device = prediction_place(estimator, X)
-    design = user_design(estimator, X, dtype, device)
-    raw = raw_prediction(design, fitted_parameters(estimator, dtype, device))
-    return raw.to("cpu").to(dtype_of(X))
-
-
-def predict_variance(estimator: Any, X: Any) -> Tensor | None:
-    """Return the variance of the raw prediction, noise excluded, None without a posterior.
-
-    It is worked out in the solver's units, where the posterior lives, and returned in the
-    user's, of shape (n_outputs, n_samples) in the dtype of X on the CPU.
+    Attributes
+    ----------
+    design : DesignMatrix of shape (n_samples, n_used)
+        In the user's units, with the centered columns dense.
+    columns : ndarray of shape (n_used,) or None
+        The numbers of these columns, increasing. None if all are kept.
+    place : Place
+    dtype : torch.dtype
+        Of the predictions.
     """
-    if estimator._posterior is None:
-        return None
-    dtype, device = prediction_place(estimator, X)
-    units = Scaling.of(estimator)
-    means = FMParameters(*(t.to(dtype).to(device) for t in units.to_solver(fitted_parameters(estimator))))
-    covariances = as_tensor(estimator.covariances_, dtype, device)
-    posterior = Posterior(
-        covariances if len(means.intercept) > 1 else covariances[None],
-        *(as_tensor(estimator._posterior[name], dtype, device) for name in Posterior._fields[1:]),
-    )
-    variance = prediction_variance(units.design(X, dtype, device), means, posterior).to("cpu")
-    return (variance * units.scale.to(variance.dtype)[:, None].square()).to(dtype_of(X))
+
+    design: DesignMatrix
+    columns: np.ndarray | None
+    place: Place
+    dtype: torch.dtype
+
+    def within(self, units: Scaling) -> DesignMatrix:
+        """Return the rows in other units."""
+        columns = units.conditioning
+        if self.columns is not None:
+            columns = columns.take(torch.from_numpy(self.columns))
+        return columns.apply(self.design)
 
 
-def noise_variance(estimator: Any) -> float:
-    """Return the variance of the noise in the user's units."""
-    return float(estimator._coding["scale"] ** 2 / estimator._posterior["noise_precision"][0])
+class FittedModel:
+    """The parameters of a fitted estimator, its posterior and its observation model, ready to predict.
 
+    Columns are centered before predictions are made, and parameters are those at the centers: raw predictions in the
+    user's units are differences of large numbers where columns are far from zero. A scale alone changes no digit of
+    the product of a value and a parameter, so columns and the target are scaled only where squares of numbers could
+    leave the range of their type. All else shares the memory of the fitted attributes.
 
-def no_posterior(purpose: str) -> ValueError:
-    """Return the error for a model that was fitted without a posterior."""
-    names = " or ".join(f"solver={name!r}" for name, solver in SOLVERS.items() if solver.has_posterior)
-    return ValueError(
-        f"{purpose} needs a posterior, and this model was fitted without one. Fit it with {names}."
-    )
+    A model is what the attributes held when it was built. Another array in place of an attribute makes another model,
+    see `predictor`; numbers that are changed inside of an array may go unnoticed.
 
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted. The model does not keep it.
 
-def prediction_place(estimator: Any, X: Any) -> tuple[torch.dtype, torch.device]:
-    """Return the type and the device to predict in."""
-    precision = np.result_type(X.dtype, estimator.factors_.dtype)
-    device = prediction_device(estimator.device_, precision)
-    return compute_dtype(precision, device), device
+    Attributes
+    ----------
+    scaling : Scaling
+        The units of the solver, in which the posterior is.
+    units : Scaling
+        The units of predictions.
+    centered : ndarray of int
+        The columns that are centered.
+    mean : ParameterTables
+        In the units of predictions; of a sampler those that predict the mean over the draws.
+    """
 
+    def __init__(self, estimator: Any) -> None:
+        self.fitted: Any = SimpleNamespace(**{name: getattr(estimator, name, None) for name in SOURCES})
+        self.scaling = Scaling.of(estimator)
+        self.n_outputs = np.size(estimator.intercept_)
+        self.centered = np.flatnonzero(self.scaling.conditioning.center.numpy())
+        self._is_scaled = not self.scaling.is_within(estimator.factors_.dtype)
+        self.units = self.scaling if self._is_scaled else self.scaling.without_scales()
+        self.mean = self._tables(of_draws=False)
 
-def dtype_of(X: Any) -> torch.dtype:
-    """Return the type of predictions for X."""
-    return compute_dtype(X.dtype, torch.device("cpu"))
+    def is_built_from(self, estimator: Any) -> bool:
+        """Return whether an estimator still holds the attributes that the model was built from."""
+        held = vars(estimator)
+        return all(held.get(name) is value for name, value in vars(self.fitted).items())
+
+    # ------------------------------------------------------------------------------ predictions
+
+    def place(self, X: Any) -> Place:
+        """Return the type and the device to predict in."""
+        precision = np.result_type(X.dtype, self.fitted.factors_.dtype)
+        device = prediction_device(self.fitted.device_, precision)
+        return Place(compute_dtype(precision, device), device)
+
+    def rows(self, X: Any) -> Rows:
+        """Return rows in the columns that they use."""
+        place, columns = self.place(X), None
+        # The values at hand must not decide which columns are dense: rows would be summed in another order in another
+        # batch.
+        design = DesignMatrix.from_array(
+            X, dtype=place.dtype, device=place.device, dense_columns=self.centered
+        )
+        if 2 * (len(design.indices) + len(design.dense_columns)) < design.shape[1]:
+            design, used = design.compact()
+            columns = used.numpy(force=True)
+        return Rows(design, columns, place, compute_dtype(X.dtype, torch.device("cpu")))
+
+    def raw(self, rows: Rows) -> Tensor:
+        """Return the raw predictions of the mean parameters in the user's units, (n_outputs, n_samples)."""
+        raw = raw_prediction(self.design(rows), self.mean.at(rows.place, rows.columns)).to("cpu")
+        if self._is_scaled:
+            raw = raw * self.units.scale[:, None] + self.units.shift[:, None]
+        return raw.to(rows.dtype)
+
+    def design(self, rows: Rows) -> DesignMatrix:
+        """Return rows in the units of predictions."""
+        return rows.within(self.units) if self.standardizes else rows.design
+
+    def standard_variance(self, rows: Rows) -> Tensor:
+        """Return the variance of the raw predictions, noise excluded, in the units of the solver.
+
+        Returns
+        -------
+        Tensor of shape (n_outputs, n_samples)
+            On the CPU.
+        """
+        factors = self.standard_factors(rows.place, rows.columns)
+        posterior = self.posterior(rows.place, rows.columns)
+        return prediction_variance(rows.within(self.scaling), factors, posterior).to("cpu")
+
+    # ------------------------------------------------------------------------------ what was fitted
+
+    @cached_property
+    def link(self) -> InverseLink:
+        """The inverse link of the loss that the model was fitted with."""
+        settings = dict(self.fitted._model)
+        part = SOLVERS[settings.pop("solver")].model(**settings)
+        # Several outputs can have a link of their own. A model for samplers alone has no part to ask.
+        return part.inverse_link if part is not None else MODELS[settings["loss"]].inverse_link
+
+    @property
+    def standardizes(self) -> bool:
+        """Whether the columns in the units of predictions are others than those of the user."""
+        return self._is_scaled or len(self.centered) > 0
+
+    @property
+    def has_posterior(self) -> bool:
+        """Whether there is a Gaussian posterior."""
+        return self.fitted._posterior is not None
+
+    def posterior(self, place: Place, columns: np.ndarray | None = None) -> Posterior:
+        """Return the Gaussian posterior of some columns, or of all of them, in the units of the solver."""
+        rest = (as_tensor(self.fitted._posterior[name], *place) for name in Posterior._fields[1:])
+        return Posterior(self._covariances.tensor(place, columns), *rest)
+
+    def standard_factors(self, place: Place, columns: np.ndarray | None = None) -> Tensor:
+        """Return the factors of some columns, or of all of them, in the units of the solver."""
+        return self._standard_factors.tensor(place, columns)
+
+    @property
+    def noise_variance(self) -> float:
+        """The variance of the noise of a regression with a Gaussian posterior, in the units of the solver."""
+        return 1 / float(self.fitted._posterior["noise_precision"][0])
+
+    @cached_property
+    def draws(self) -> UserDraws | None:
+        """The draws of a sampler, in the user's units."""
+        return draws_of(self.fitted)
+
+    @cached_property
+    def drawn(self) -> ParameterTables:
+        """The parameters of all draws in the units of predictions, n_draws * n_outputs of them."""
+        return self._tables(of_draws=True)
+
+    @cached_property
+    def _covariances(self) -> ColumnTable:
+        covariances = np.asarray(self.fitted.covariances_)
+        return ColumnTable(covariances if self.n_outputs > 1 else covariances[None])
+
+    @cached_property
+    def _standard_factors(self) -> ColumnTable:
+        return standard_factors(self.fitted, self.scaling).table()
+
+    def _tables(self, *, of_draws: bool) -> ParameterTables:
+        """Return the parameters in the units of predictions."""
+        fitted = self.fitted
+        factors = standard_factors(fitted, self.scaling) if self._is_scaled else user_factors(fitted)
+        table = factors.table(len(fitted._draws["intercept"]) if of_draws else None)
+        if not self.standardizes:
+            intercept, linear = user_arrays(fitted, of_draws=of_draws)
+        else:
+            # Factors matter only where a model has to be moved from the origin to the centers.
+            needed = len(self.centered) > 0 and stored_parameters(fitted) is None
+            exact = located(fitted, of_draws=of_draws, with_factors=needed).within(self.units)
+            intercept, linear = exact.intercept.numpy(), exact.linear.numpy()
+        return ParameterTables(intercept, ColumnTable(linear), table)

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from ..data.frames import frame_encoder
 from ..data.scaling import Scaling
-from ..fitted.state import fitted_parameters
+from ..fitted.located import standardized
 from ._groups import Groups
 
 #: Numbers of a temporary array.
@@ -41,7 +41,7 @@ class CenteredModel(NamedTuple):
     def of(cls, estimator: Any) -> CenteredModel:
         """Return the model of a fitted estimator."""
         units = Scaling.of(estimator)
-        intercept, linear, factors = units.to_columns(fitted_parameters(estimator))
+        intercept, linear, factors = units.to_columns(standardized(estimator))
         return cls(intercept.numpy(), linear.numpy(), factors.numpy(), units)
 
     def rows(self, X: Any) -> tuple[sparse.csr_matrix, np.ndarray, np.ndarray]:

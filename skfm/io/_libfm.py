@@ -17,7 +17,7 @@ from ..core.matrix.parameters import FMParameters
 from ..core.observation.base import FINITE
 from ..core.observation.registry import MODELS, losses_for
 from ..core.solvers import SOLVERS
-from ..fitted.state import fitted_parameters
+from ..fitted.located import user_parameters
 from ..streaming._checks import check_float_type
 from ..training.from_parameters import fitted_with
 from ._libfm_text import Reader, Sections, lines_of
@@ -224,7 +224,7 @@ def write_libfm_model(estimator: FMRegressor | FMClassifier, path: str | os.Path
             f"The model was fitted with loss={loss!r}, whose predictions do not follow from the raw ones as in libFM. "
             "Save it with skfm.io.save_model."
         )
-    intercept, coef, factors = (part[0].numpy() for part in fitted_parameters(fitted))
+    intercept, coef, factors = (part[0].numpy() for part in user_parameters(fitted))
     sections = Sections(
         float(intercept) if fitted._lasting["fit_intercept"] else None,
         coef if fitted._lasting["fit_linear"] else None,

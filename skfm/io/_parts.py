@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.preprocessing import OneHotEncoder
 
-from ..core.matrix.parameters import Posterior
+from ..core.matrix.parameters import FMParameters, Posterior
 from ..core.observation.registry import MODELS
+from ..core.solvers import SOLVERS
 from ..data.categories import LIST_WEIGHTS
 from ..data.columns import CATEGORY, LIST, NUMERIC
 from ..data.frames import FrameEncoder
@@ -222,6 +223,22 @@ def _draws(name: str, value: Any, sizes: Sizes) -> None:
             raise ValueError(f"{name}/{part} does not go with loss={sizes.loss!r}")
 
 
+def _standardized(name: str, value: Any, sizes: Sizes) -> None:
+    if value is None:
+        return
+    check_keys(name, value, set(FMParameters._fields))
+    # Draws have an axis of their own, which must agree with `_draws`.
+    n_draws = np.shape(value["intercept"])[:1] if SOLVERS[sizes.solver].samples else ()
+    shapes = {
+        "intercept": (*n_draws, sizes.n_outputs),
+        "linear": (*n_draws, sizes.n_outputs, sizes.n_columns),
+        "factors": (sizes.n_outputs, sizes.n_columns, sizes.n_factors),
+    }
+    for part, shape in shapes.items():
+        if part != "factors" or value[part] is not None:
+            check_array(f"{name}/{part}", value[part], shape)
+
+
 def _lasting(name: str, value: Any, sizes: Sizes) -> None:
     if type(value) is not dict or not all(isinstance(v, str | np.bool_ | Real) for v in value.values()):
         raise ValueError(f"{name} holds other things than settings")
@@ -271,6 +288,7 @@ PARTS: dict[str, _Part] = {
     "_conditioning": _Part(_conditioning),
     "_posterior": _Part(_posterior),
     "_draws": _Part(_draws),
+    "_standardized": _Part(_standardized, False),
     "_lasting": _Part(_lasting),
     "_seed": _Part(_count_of(0)),
     "_online": _Part(_online, False),

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from skl2onnx.algebra.onnx_ops import (
     OnnxAdd,
     OnnxArgMax,
@@ -27,9 +26,6 @@ from skl2onnx.common.data_types import guess_proto_type
 
 from ..core.matrix.parameters import FMParameters
 from ..core.observation.inverse_links import InverseLink
-from ..core.observation.registry import MODELS
-from ..fitted.draws import drawn_factors, draws_of
-from ..fitted.state import fitted_model, fitted_parameters
 from ._graph import Graph
 
 #: The least sum of probabilities that is divided by.
@@ -50,12 +46,11 @@ def convert_regressor(scope: Any, operator: Any, container: Any) -> None:
     """Add the nodes of a fitted `FMRegressor`."""
     graph = Graph(operator, container)
     estimator = graph.estimator
-    model = MODELS[estimator._model["loss"]]
-    if model.has_cut_points:
+    if graph.is_ordered:
         levels = estimator.levels_[:, None]
         found = graph.op(OnnxMatMul, _level_probabilities(graph), graph.array(levels))
     else:
-        found = _predicted(graph, graph.raw(fitted_parameters(estimator)), model.inverse_link)
+        found = _predicted(graph, graph.raw(graph.mean_parameters()), graph.model.link)
     graph.op(OnnxIdentity, found, output_names=operator.outputs[:1]).add_to(scope, container)
 
 
@@ -78,17 +73,15 @@ def convert_classifier(scope: Any, operator: Any, container: Any) -> None:
 
 def _scores(graph: Graph) -> Any:
     """Return the probability of each class, or where there is none its raw prediction, (n_samples, n_classes)."""
-    estimator = graph.estimator
-    if estimator._draws is not None:
-        has_cut_points = MODELS[estimator._model["loss"]].has_cut_points
-        return _level_probabilities(graph) if has_cut_points else _averaged(graph)
-    parameters, link = fitted_parameters(estimator), fitted_model(estimator).inverse_link
+    if graph.model.draws is not None:
+        return _level_probabilities(graph) if graph.is_ordered else _averaged(graph)
+    parameters, link = graph.mean_parameters(), graph.model.link
     raw = graph.raw(parameters)
     single = len(parameters.intercept) == 1
     if not link.is_probability:
         raw = _predicted(graph, raw, link)
         return _both(graph, raw, graph.op(OnnxSub, graph.array([0.0]), raw)) if single else raw
-    if estimator._posterior is not None:
+    if graph.model.has_posterior:
         raw = _shrunk(graph, parameters, raw, link)
     p = _predicted(graph, raw, link)
     if link.joint_outputs:
@@ -103,10 +96,7 @@ def _scores(graph: Graph) -> Any:
 
 def _shrunk(graph: Graph, parameters: FMParameters, raw: Any, link: InverseLink) -> Any:
     """Return raw predictions nearer to zero, by what is not known of them."""
-    estimator = graph.estimator
-    covariances = np.asarray(estimator.covariances_)
-    covariances = covariances[None] if len(parameters.intercept) == 1 else covariances
-    parts = graph.variance(parameters, covariances, estimator._posterior["intercept_variance"])
+    parts = graph.variance(parameters)
     variance = parts[0]
     for part in parts[1:]:
         variance = graph.op(OnnxAdd, variance, part)
@@ -140,18 +130,15 @@ def _both(graph: Graph, positive: Any, negative: Any) -> Any:
 
 def _draws(graph: Graph) -> tuple[Any, int, int]:
     """Return the raw predictions of all draws, (n_samples, n_draws * n_outputs), and how many of both there are."""
-    kept = draws_of(graph.estimator)
-    assert kept is not None  # for the type checker
-    n_draws, n_outputs = kept.intercept.shape
-    parts = (kept.intercept, kept.coef, drawn_factors(graph.estimator))
-    parameters = FMParameters(*(torch.from_numpy(np.array(p, np.float64)).flatten(0, 1) for p in parts))
-    return graph.raw(parameters), n_draws, n_outputs
+    n_outputs = graph.model.n_outputs
+    parameters = graph.drawn_parameters()
+    return graph.raw(parameters), len(parameters.intercept) // n_outputs, n_outputs
 
 
 def _averaged(graph: Graph) -> Any:
     """Return the probabilities of the classes, averaged over the draws."""
     raw, n_draws, n_outputs = _draws(graph)
-    p = _predicted(graph, raw, MODELS[graph.estimator._model["loss"]].inverse_link)
+    p = _predicted(graph, raw, graph.model.link)
     average = np.tile(np.eye(n_outputs) / n_draws, (n_draws, 1))
     p = graph.op(OnnxMatMul, p, graph.array(average))
     if n_outputs == 1:
@@ -163,7 +150,8 @@ def _averaged(graph: Graph) -> Any:
 def _level_probabilities(graph: Graph) -> Any:
     """Return the probabilities of the levels of an ordered target, averaged over the draws."""
     raw, n_draws, _ = _draws(graph)
-    cuts = graph.estimator._draws["cut_points"]
+    cuts = graph.cut_points
+    assert cuts is not None  # for the type checker
     n_cuts = cuts.shape[1]
     # Each draw's raw prediction beside each of its cut-points.
     beside = graph.op(OnnxMatMul, raw, graph.array(np.kron(np.eye(n_draws), np.ones((1, n_cuts)))))

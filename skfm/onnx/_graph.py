@@ -19,14 +19,15 @@ from skl2onnx.algebra.onnx_ops import (
 from skl2onnx.common.data_types import FloatTensorType, guess_numpy_type, guess_proto_type
 
 from ..core.matrix.parameters import FMParameters
-from ..data.scaling import Scaling
+from ..fitted.cache import predictor
+from ..fitted.located import EXACT, standardized
 
 
 class Graph:
     """Builds the nodes of one estimator, in the dtype of its input.
 
-    Computing in the units of the solver keeps float32 exact enough: in those of the user, predictions of centered
-    columns are small differences of large numbers.
+    Parameters are in the units of the solver, and so are the columns. That keeps float32 exact enough: in the user's
+    units, predictions of centered columns are small differences of large numbers.
 
     Parameters
     ----------
@@ -36,11 +37,12 @@ class Graph:
 
     def __init__(self, operator: Any, container: Any) -> None:
         self.estimator = operator.raw_operator
+        self.model = predictor(self.estimator).model
         self.version = container.target_opset
         type_ = operator.inputs[0].type
         found = guess_numpy_type(type_)
         self.dtype = np.float64 if found == np.float64 else np.float32
-        self.units = Scaling.of(self.estimator)
+        self.units = self.model.scaling
         X = operator.inputs[0]
         if found not in (np.float32, np.float64):
             X = OnnxCast(X, to=guess_proto_type(FloatTensorType()), op_version=self.version)
@@ -48,6 +50,10 @@ class Graph:
         center, scale = (t.numpy(force=True) for t in (conditioning.center, conditioning.scale))
         if center.any():
             X = self.op(OnnxSub, X, self.array(center))
+            # What the type has no digits for, of centers far from zero.
+            rest = center - self.array(center)
+            if rest.any():
+                X = self.op(OnnxSub, X, self.array(rest))
         if (scale != 1).any():
             X = self.op(OnnxDiv, X, self.array(scale))
         self.powers = {1: X}
@@ -70,13 +76,32 @@ class Graph:
         """Return the ``power`` of the columns times a table of shape (n_features, width)."""
         return self.op(OnnxMatMul, self.power(power), self.array(table))
 
+    @property
+    def cut_points(self) -> np.ndarray | None:
+        """The cut-points of all draws of an ordered target, (n_draws, n_levels - 1); None for other targets."""
+        draws = self.model.draws
+        return None if draws is None else draws.cut_points
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether the target is ordered."""
+        return self.cut_points is not None
+
+    def mean_parameters(self) -> FMParameters:
+        """Return the parameters in the units of the solver; of a sampler those that predict the mean over the draws."""
+        return standardized(self.estimator)
+
+    def drawn_parameters(self) -> FMParameters:
+        """Return the parameters of all draws, n_draws * n_outputs of them, in the units of the solver."""
+        return standardized(self.estimator, of_draws=True)
+
     def raw(self, parameters: FMParameters) -> Any:
         """Return raw predictions, (n_samples, n_outputs), in the units of the user.
 
         Parameters
         ----------
         parameters : FMParameters
-            In these units.
+            In the units of the solver.
         """
         units = self.units.repeated(len(parameters.intercept) // len(self.units.shift))
         w0, w, V = (t.numpy() for t in units.to_columns(parameters))
@@ -90,22 +115,19 @@ class Graph:
         own = self.product(np.square(V).sum(2).T / 2, power=2)
         return self.op(OnnxAdd, raw, self.op(OnnxSub, squares, own))
 
-    def variance(self, parameters: FMParameters, covariances: np.ndarray, intercept: np.ndarray) -> list[Any]:
+    def variance(self, parameters: FMParameters) -> list[Any]:
         """Return the variance of each output's raw prediction, (n_samples, 1): see `skfm.core.bayes.variance`.
 
         Parameters
         ----------
         parameters : FMParameters
-            In the units of the user.
-        covariances : ndarray of shape (n_outputs, n_features, 1 + n_factors[, 1 + n_factors])
-            In those of the solver.
-        intercept : ndarray of shape (n_outputs,)
-            Variances of the intercepts.
+            Means, in the units of the solver.
         """
-        factors = self.units.to_solver(parameters).factors.numpy()
+        posterior = self.model.posterior(EXACT)
+        parts = (t.numpy() for t in (parameters.factors, *posterior[:2], self.units.scale))
         found = []
-        for m, S, own, scale in zip(factors, covariances, intercept, self.units.scale.numpy(), strict=True):
-            variance = self.op(OnnxAdd, self._variance_of_sums(m, S.astype(np.float64)), self.array([[own]]))
+        for m, S, own, scale in zip(*parts, strict=True):
+            variance = self.op(OnnxAdd, self._variance_of_sums(m, S), self.array([[own]]))
             found.append(self.op(OnnxMul, variance, self.array([[scale**2]])))
         return found
 

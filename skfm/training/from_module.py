@@ -8,7 +8,9 @@ import numpy as np
 import torch
 
 from ..core.matrix.parameters import FMParameters
+from ..core.matrix.standardize import Standardization
 from ..core.observation.registry import MODELS
+from ..fitted.layers import StandardizedFM
 from ..fitted.modules import ExportedFM
 from ..nn import FactorizationMachine
 from ..nn._layer import ACTIVATIONS
@@ -55,7 +57,7 @@ def adopt(estimator: Any, module: Any, classes: np.ndarray | None) -> Any:
         raise ValueError(
             f"n_factors={estimator.n_factors} was asked for, but the layer has {n_factors}. Leave it out."
         )
-    return fitted_with(estimator, parameters, classes)
+    return fitted_with(estimator, parameters, classes, _columns(layers))
 
 
 def n_factors_of(module: Any) -> int:
@@ -82,6 +84,25 @@ def _layers(module: Any) -> list[FactorizationMachine]:
             f"All layers must have the same shape (n_features, n_factors), got {sorted(shapes)}."
         )
     return found
+
+
+def _columns(layers: list[FactorizationMachine]) -> Standardization | None:
+    """Return the map from the columns of the input to those of the parameters, None where they are the same."""
+    maps = [layer.columns if isinstance(layer, StandardizedFM) else None for layer in layers]
+    first = maps[0]
+    if first is None and all(other is None for other in maps):
+        return None
+    for other in maps:
+        if (
+            first is None
+            or other is None
+            or not (torch.equal(first.center, other.center) and torch.equal(first.scale, other.scale))
+        ):
+            raise ValueError(
+                "All layers must standardize the columns of their input in the same way. Pass those of one module "
+                "from to_module."
+            )
+    return first
 
 
 @torch.no_grad()

@@ -26,10 +26,15 @@ from .problem import Task, supported_solver
 from .result import fitted_attributes
 
 
-def fitted_with(estimator: Any, parameters: FMParameters, classes: np.ndarray | None) -> Any:
+def fitted_with(
+    estimator: Any,
+    parameters: FMParameters,
+    classes: np.ndarray | None,
+    columns: Standardization | None = None,
+) -> Any:
     """Make an estimator a fitted one with these parameters.
 
-    Nothing is known of the data, so columns and target are taken as they are.
+    Nothing is known of the data, so the target is taken as it is, and columns are if nothing else is said.
 
     Parameters
     ----------
@@ -39,6 +44,8 @@ def fitted_with(estimator: Any, parameters: FMParameters, classes: np.ndarray | 
         float32 or float64, on the CPU.
     classes : ndarray or None
         The labels of a classifier, in ascending order.
+    columns : Standardization or None
+        The columns that the parameters are for, if these are not the user's.
 
     Returns
     -------
@@ -53,13 +60,11 @@ def fitted_with(estimator: Any, parameters: FMParameters, classes: np.ndarray | 
     if not isinstance(estimator.fields, str):
         fields = given_fields(estimator.fields, n_features)
     zero, one = (torch.tensor([value], dtype=torch.float64) for value in (0.0, 1.0))
+    if columns is None:
+        columns = Standardization(zero.expand(n_features), one.expand(n_features))
     task = Task(
-        _problem(estimator, fields, parameters.factors.dtype),
-        Scaling(
-            Standardization(zero.expand(n_features), one.expand(n_features)),
-            zero.expand(n_outputs),
-            one.expand(n_outputs),
-        ),
+        _problem(estimator, fields, columns.center.nonzero()[:, 0].numpy(), parameters.factors.dtype),
+        Scaling(columns, zero.expand(n_outputs), one.expand(n_outputs)),
         _coding(estimator, solver, n_outputs, classes),
         np.dtype(np.float64 if parameters.factors.dtype == torch.float64 else np.float32),
         solver,
@@ -79,12 +84,12 @@ def fitted_with(estimator: Any, parameters: FMParameters, classes: np.ndarray | 
     return estimator
 
 
-def _problem(estimator: Any, fields: Fields, dtype: torch.dtype) -> Problem:
+def _problem(estimator: Any, fields: Fields, dense_columns: np.ndarray, dtype: torch.dtype) -> Problem:
     numpy_dtype = np.float64 if dtype == torch.float64 else np.float32
     none: Tensor = torch.zeros(0, dtype=dtype)
     no_rows = sparse.csr_matrix((0, len(fields.numbers)), dtype=numpy_dtype)
     return Problem(
-        DesignMatrix.from_array(no_rows, dtype=dtype, dense_columns=np.arange(0)),
+        DesignMatrix.from_array(no_rows, dtype=dtype, dense_columns=dense_columns),
         none[None],
         none,
         estimator.loss,

@@ -19,7 +19,7 @@ from ..core.solvers import SOLVERS
 from ..core.solvers.base import Problem, Settings, Solver
 from ..data.fields import fields_of
 from ..data.frames import frame_encoder
-from ..data.scaling import Scaling, as_tensor
+from ..data.scaling import LocatedParameters, Scaling, as_tensor
 from ..data.target_transform import TargetTransform
 from ..data.validation import Samples
 from .holdout import SampledValidation, Validation
@@ -91,14 +91,14 @@ class Start(NamedTuple):
     ----------
     kind : {"random", "fit", "chain"}
         Random, the result of a fit, or the last state of a sampler's chains.
-    parameters : FMParameters or None
-        In the user's units; None if random.
+    parameters : LocatedParameters or None
+        None if random.
     n_sweeps : int
         Sweeps that the chains have made.
     """
 
     kind: str = "random"
-    parameters: FMParameters | None = None
+    parameters: LocatedParameters | None = None
     n_sweeps: int = 0
 
 
@@ -177,7 +177,7 @@ def describe_validation(rows: Samples, task: Task) -> Validation:
 
 
 def starting_point(
-    estimator: Any, task: Task, rng: np.random.RandomState, fitted: FMParameters | None
+    estimator: Any, task: Task, rng: np.random.RandomState, fitted: LocatedParameters | None
 ) -> FMParameters:
     """Return the parameters to start from, in the solver's units.
 
@@ -187,20 +187,19 @@ def starting_point(
     task : Task
     rng : RandomState
         Nothing that depends on the number of samples may have been drawn from it.
-    fitted : FMParameters or None
-        Parameters to continue from, in the user's units.
+    fitted : LocatedParameters or None
+        Parameters to continue from; those of several chains one after the other.
     """
     problem, coding = task.problem, task.coding
     shape = (len(coding.start), problem.design.shape[1], estimator.n_factors)
     if fitted is not None:
-        if fitted.factors.shape[1:] != shape[1:]:
+        found = fitted.parameters.factors.shape
+        if found[1:] != shape[1:]:
             raise ValueError(
-                f"The fitted model has n_factors={fitted.factors.shape[2]}, from which warm_start=True and "
+                f"The fitted model has n_factors={found[2]}, from which warm_start=True and "
                 f"partial_fit go on, but now n_factors={shape[2]}. Keep it, or fit anew with warm_start=False."
             )
-        # A sampler has several chains.
-        units = task.units.repeated(len(fitted.intercept) // len(coding.start))
-        start = units.to_solver(fitted)
+        start = fitted.within(task.units)
     else:
         factors = _random_factors(task.solver, shape, rng).mul_(_init_scale(estimator, task))
         encoder = frame_encoder(estimator)

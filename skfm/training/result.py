@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
-from ..core.bayes.draws import Draws
+from ..core.bayes.draws import Draws, Sample
 from ..core.matrix.parameters import FMParameters
 from ..core.observation.registry import MODELS
 from ..core.solvers.base import Iterate
 from ..data.scaling import finite
 from ..fitted.draws import UserDraws
+from .exact import side_by_side, standardized_attribute
 from .loop import History
 from .problem import Task
 
@@ -30,11 +31,15 @@ def fitted_attributes(task: Task, iterate: Iterate, record: History) -> dict[str
     dtype = np.float32 if task.dtype == np.float32 else np.float64
     # With centered columns, predictions in the user's units are small differences of large numbers.
     exact = np.float64 if task.units.conditioning.centers else dtype
-    kept: UserDraws | None = None
+    kept: dict[str, Any] | None = None
     if iterate.draws is None:
-        parameters = task.units.to_user(iterate.parameters)
+        solved = iterate.parameters
+        parameters = task.units.to_user(solved)
     else:
-        parameters, kept = fold_draws(task, iterate.draws)
+        sample = iterate.draws.stacked()
+        solved = FMParameters(*(t.flatten(0, 1) for t in sample.parameters))
+        parameters, draws = fold_draws(task, iterate.draws, sample, solved)
+        kept = draw_attributes(draws, exact)
     intercept, coef, factors = (finite(t.numpy(), exact) for t in parameters)
     # Several classes are a leading axis; a single output has none.
     single = len(intercept) == 1
@@ -58,7 +63,10 @@ def fitted_attributes(task: Task, iterate: Iterate, record: History) -> dict[str
         "_field_numbers": task.problem.fields.numpy(force=True),
         "_dense_columns": task.problem.design.dense_columns.numpy(force=True),
         "_posterior": None,
-        "_draws": None if kept is None else draw_attributes(kept, exact),
+        "_draws": kept,
+        "_standardized": standardized_attribute(
+            task.units, solved, coef if kept is None else kept["coef"], factors
+        ),
         **task.units.attributes(),
     }
     if iterate.posterior is not None:
@@ -68,20 +76,23 @@ def fitted_attributes(task: Task, iterate: Iterate, record: History) -> dict[str
     return attributes
 
 
-def fold_draws(task: Task, draws: Draws) -> tuple[FMParameters, UserDraws]:
+def fold_draws(
+    task: Task, draws: Draws, sample: Sample, solved: FMParameters
+) -> tuple[FMParameters, UserDraws]:
     """Return the FM that predicts the mean over the draws, and the draws, both in the user's units.
 
-    Interactions add up over the factors, so that the mean of S machines of K factors is one of S K factors::
-
-        w = mean w^(s)        V = [V^(1), ..., V^(S)] / sqrt(S)
+    Parameters
+    ----------
+    task : Task
+    draws : Draws
+    sample : Sample
+        The draws, stacked.
+    solved : FMParameters
+        Their parameters, with one leading axis for the draws of all chains and one for the outputs.
     """
-    sample = draws.stacked()
-    n_outputs = len(task.coding.start)
-    flat = FMParameters(*(t.flatten(0, 2) for t in sample.parameters))
-    n_draws = len(flat.intercept) // n_outputs
-    user = task.units.repeated(n_draws).to_user(flat)
-    intercept, coef, factors = (t.unflatten(0, (n_draws, n_outputs)) for t in user)
-    factors = factors.permute(1, 2, 0, 3).flatten(2) / n_draws**0.5
+    shape = solved.intercept.shape
+    user = task.units.repeated(shape[0]).to_user(FMParameters(*(t.flatten(0, 1) for t in solved)))
+    intercept, coef, factors = (t.unflatten(0, shape) for t in user)
     noise = None
     if MODELS[task.problem.loss].has_noise:
         precision = sample.noise_precision.to("cpu", torch.float64).flatten()
@@ -97,7 +108,7 @@ def fold_draws(task: Task, draws: Draws) -> tuple[FMParameters, UserDraws]:
         None if cuts is None else cuts.flatten(0, 1).numpy(force=True),
         sample.log_likelihood.sum(2).flatten().numpy(force=True),
     )
-    return FMParameters(intercept.mean(0), coef.mean(0), factors), kept
+    return FMParameters(intercept.mean(0), coef.mean(0), side_by_side(factors)), kept
 
 
 def draw_attributes(kept: UserDraws, dtype: Any) -> dict[str, Any]:

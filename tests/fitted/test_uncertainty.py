@@ -12,7 +12,7 @@ from sklearn.exceptions import NotFittedError
 
 from skfm import FMClassifier, FMRegressor
 from skfm.datasets import make_factorization
-from skfm.fitted.predictors import mixture_quantile
+from skfm.fitted.mixtures import mixture_quantile
 from skfm.streaming import Chunk, Chunks
 
 SHORT = pytest.mark.filterwarnings("ignore:The chains disagree")
@@ -148,7 +148,7 @@ def test_a_row_is_as_uncertain_alone_as_in_company(options):
 def test_many_rows_are_predicted_in_pieces(monkeypatch):
     model = sampler(max_iter=12).fit(X, Y)
     expected = model.predict(X, quantiles=LEVELS), *model.predict(X, return_std=True)
-    monkeypatch.setattr("skfm.fitted.draw_predictions.PREDICTIONS", 70)
+    monkeypatch.setattr("skfm.fitted.draw_predictors.PREDICTIONS", 70)
     pieces = model.predict(X, quantiles=LEVELS), *model.predict(X, return_std=True)
     for a, b in zip(pieces, expected, strict=True):
         assert_allclose(a, b, rtol=1e-9)

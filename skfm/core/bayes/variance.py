@@ -11,13 +11,14 @@ Diagonal covariances are the same formulas with vectors in place of matrices.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..matrix.design import DesignMatrix
-from ..matrix.parameters import FMParameters, Posterior
+from ..matrix.parameters import Posterior
 
 #: Entries of a temporary array of T; larger inputs are worked off in pieces of rows.
 CHUNK = 1 << 22
@@ -88,27 +89,26 @@ def combine(s: Tensor, moments: RowMoments) -> Tensor:
     return (s * (T_s - 2 * h)).sum(1) + T_square / 2 + rest
 
 
-def prediction_variance(design: DesignMatrix, parameters: FMParameters, posterior: Posterior) -> Tensor:
+def prediction_variance(design: Any, factors: Tensor, posterior: Posterior) -> Tensor:
     """Return the variance of the raw prediction, noise excluded.
 
     Parameters
     ----------
     design : DesignMatrix of shape (n_samples, n_features)
-    parameters : FMParameters
-        Posterior means, in the same units.
+        Or another object with its ``shape``, ``matmul`` and ``pieces``.
+    factors : Tensor of shape (n_outputs, n_features, n_factors)
+        Posterior means, in the same units. The means of the linear terms make no difference.
     posterior : Posterior
 
     Returns
     -------
     Tensor of shape (n_outputs, n_samples)
     """
-    n_factors = parameters.factors.shape[2]
-    out = parameters.factors.new_empty(len(parameters.intercept), design.shape[0])
-    for start, part in design.pieces(CHUNK // posterior.covariances[0, :1].numel()):
-        for b, (factors, covariances) in enumerate(
-            zip(parameters.factors, posterior.covariances, strict=True)
-        ):
-            s = part.matmul(factors) if n_factors else factors.new_zeros(part.shape[0], 0)
-            out[b, start : start + part.shape[0]] = combine(s, row_moments(part, factors, covariances))
+    n_outputs, _, n_factors = factors.shape
+    out = factors.new_empty(n_outputs, design.shape[0])
+    for start, part in design.pieces(CHUNK // math.prod(posterior.covariances.shape[2:])):
+        for b, (means, covariances) in enumerate(zip(factors, posterior.covariances, strict=True)):
+            s = part.matmul(means) if n_factors else means.new_zeros(part.shape[0], 0)
+            out[b, start : start + part.shape[0]] = combine(s, row_moments(part, means, covariances))
     # Rounding can leave a variance of zero slightly negative.
     return out.clamp_(min=0) + posterior.intercept_variance[:, None]

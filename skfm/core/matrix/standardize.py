@@ -11,6 +11,10 @@ from torch import Tensor
 from .design import DesignMatrix
 from .parameters import FMParameters
 
+#: Spreads, relative to the largest value of a column, below which the rounding of the mean shows in them, and up to
+#: which the values of a column differ by nothing but rounding.
+NARROW, ROUNDING = 1e-6, 64 * torch.finfo(torch.float64).eps
+
 
 @dataclass(frozen=True)
 class Standardization:
@@ -18,7 +22,7 @@ class Standardization:
 
     Columns of 0/1 values are left alone, other columns get unit root mean square over their
     non-zeros, and the dense ones among these are centered first. An FM in x' is exactly an FM
-    in x, see `fold`.
+    in x, see `fold`, and in the x' of other centers and scales, see `rebase`.
 
     Attributes
     ----------
@@ -54,13 +58,25 @@ class Standardization:
             x = x.to(home, torch.float64)
             largest_value = x.abs().max()
             x = x / largest_value
-            mean = (weight @ x) / weight.sum()
-            spread = ((weight @ (x - mean).square()) / weight.sum()).sqrt()
+            mean, spread = _mean_and_spread(x, weight)
             # A constant column stays as it is: centered, it would tell nothing at all.
-            varies = spread > 1e-12
+            varies = spread > ROUNDING
             center[place] = mean * largest_value if varies else 0.0
             scale[place] = largest_value * (spread if varies else (weight @ x.square() / weight.sum()).sqrt())
         return cls(center, scale)
+
+    def rounded(self, dtype: torch.dtype) -> Standardization:
+        """Return the same with centers that a type can hold.
+
+        Differences from such centers are as exact as the values are, whereas the rounding of a center far from zero
+        would be a different center in training than in predictions of another type.
+        """
+        return Standardization(self.center.to(dtype).to(self.center.dtype), self.scale)
+
+    def take(self, columns: Tensor) -> Standardization:
+        """Return the map of some columns."""
+        columns = columns.to(self.center.device)
+        return Standardization(self.center.index_select(0, columns), self.scale.index_select(0, columns))
 
     @property
     def centers(self) -> bool:
@@ -69,17 +85,17 @@ class Standardization:
 
     def apply(self, design: DesignMatrix) -> DesignMatrix:
         """Return the design in x'; centered columns must be dense in it."""
-        values = design.values
         scale = self.scale.to(design.device, design.dtype)
         center = self.center.to(design.device, design.dtype)
-        if bool((self.scale != 1).any()) and len(design.indices):
-            ones = torch.ones(1, dtype=design.dtype, device=design.device)
-            entries = ones.expand(len(design.indices)) if values is None else values
+        columns, values = design.dense_columns, design.values
+        is_scaled = (self.scale != 1).to(design.device)
+        dense = design.dense - center[columns, None]
+        if bool(is_scaled[columns].any()):
+            dense = dense / scale[columns, None]
+        if len(design.indices) and bool(is_scaled.index_fill(0, columns, False).any()):
             columns_scale = scale.index_select(0, design.indices)
             if values is not None or bool((columns_scale != 1).any()):
-                values = entries / columns_scale
-        columns = design.dense_columns
-        dense = (design.dense - center[columns, None]) / scale[columns, None]
+                values = (torch.ones_like(columns_scale) if values is None else values) / columns_scale
         return design.replace(values, dense)
 
     def fold(self, parameters: FMParameters, shift: Tensor, target_scale: Tensor) -> FMParameters:
@@ -131,14 +147,46 @@ class Standardization:
             intercept, linear = self._shift_origin(intercept, linear, V, center)
         return FMParameters(intercept, linear * scale, V * scale[:, None])
 
+    def rebase(self, parameters: FMParameters, other: Standardization) -> FMParameters:
+        """Turn parameters on x' into parameters on the x'' of another map.
+
+        This takes no detour through x, whose origin may be far from the centers of both. With
+        x' = r x'' + d, r = scale'' / scale' and d = (center'' - center') / scale'::
+
+            v'' = r v',  M = sum_l d_l v'_l,  w''_j = r_j (w'_j + <v'_j, M> - d_j |v'_j|^2),
+            w0'' = w0' + sum_j w'_j d_j + 1/2 (|M|^2 - sum_j d_j^2 |v'_j|^2)
+
+        Parameters
+        ----------
+        parameters : FMParameters
+        other : Standardization
+
+        Returns
+        -------
+        FMParameters
+            On the CPU in float64.
+        """
+        intercept, linear, factors = (t.to("cpu", torch.float64) for t in parameters)
+        scale, new_scale = self.scale.cpu(), other.scale.cpu()
+        by = (other.center.cpu() - self.center.cpu()) / scale
+        if bool((by != 0).any()):
+            intercept, linear = self._shift_origin(intercept, linear, factors, by)
+        ratio = new_scale / scale
+        return FMParameters(intercept, linear * ratio, factors * ratio[:, None])
+
     @staticmethod
     def _shift_origin(intercept: Tensor, linear: Tensor, V: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
         """Return (w0, w) of the FM that is at x what the given one is at x + by."""
-        squares = V.square().sum(2)
-        M = by @ V
-        new_linear = linear + torch.einsum("bpk,bk->bp", V, M) - by * squares
-        new_intercept = intercept + linear @ by + (M.square().sum(1) - squares @ by.square()) / 2
-        return new_intercept, new_linear
+        columns = by.nonzero()[:, 0]
+        by = by[columns]
+        some = V[:, columns]
+        # The products first: squares of factors alone may exceed the range of numbers.
+        moved = by[:, None] * some
+        M = moved.sum(1)
+        new_linear = linear + torch.einsum("bpk,bk->bp", V, M)
+        new_linear[:, columns] -= (some * moved).sum(2)
+        new_intercept = intercept + linear[:, columns] @ by
+        return new_intercept + (M.square().sum(1) - moved.square().sum((1, 2))) / 2, new_linear
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the state as numpy arrays, which travel between machines."""
@@ -148,3 +196,16 @@ class Standardization:
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Standardization:
         """Rebuild from `arrays`."""
         return cls(*(torch.from_numpy(np.array(arrays[k], np.float64)) for k in ("center", "scale")))
+
+
+def _mean_and_spread(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the weighted mean and standard deviation of numbers between -1 and 1."""
+    total = weight.sum()
+    mean = (weight @ x) / total
+    spread = ((weight @ (x - mean).square()) / total).sqrt()
+    if spread < NARROW:
+        # Differences of numbers that are close to each other are exact.
+        apart = x - x[0]
+        offset = (weight @ apart) / total
+        mean, spread = x[0] + offset, ((weight @ (apart - offset).square()) / total).sqrt()
+    return mean, spread

@@ -71,7 +71,7 @@ def test_enumeration(values, n_outputs, shape, density, kind, seed):
     ]
     for dense_columns in (None, [], np.arange(n_features)):
         design = DesignMatrix.from_array(X, dtype=torch.float64, dense_columns=dense_columns)
-        assert_allclose(prediction_variance(design, parameters, posterior), expected, rtol=1e-9)
+        assert_allclose(prediction_variance(design, parameters.factors, posterior), expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["full", "diag"])
@@ -94,10 +94,10 @@ def test_sum_over_pairs_of_terms(kind, monkeypatch):
                 total += (x[a] * x[b]) ** 2 * np.trace(C[a, 1:, 1:] @ C[b, 1:, 1:])
         expected.append(total)
     design = DesignMatrix.from_array(X, dtype=torch.float64, dense_columns=[1, 4])
-    whole = prediction_variance(design, parameters, posterior)
+    whole = prediction_variance(design, parameters.factors, posterior)
     assert_allclose(whole[0], expected, rtol=1e-12)
     monkeypatch.setattr("skfm.core.bayes.variance.CHUNK", 40)
-    assert_allclose(prediction_variance(design, parameters, posterior), whole, rtol=1e-12)
+    assert_allclose(prediction_variance(design, parameters.factors, posterior), whole, rtol=1e-12)
 
 
 def test_no_uncertainty_no_variance():
@@ -106,9 +106,9 @@ def test_no_uncertainty_no_variance():
     parameters, posterior, *_ = random_posterior(rng, 2, 4, 3, "full")
     certain = posterior._replace(covariances=torch.zeros_like(posterior.covariances))
     design = DesignMatrix.from_array(rng.normal(size=(6, 4)), dtype=torch.float64)
-    variance = prediction_variance(design, parameters, certain)
+    variance = prediction_variance(design, parameters.factors, certain)
     assert torch.equal(variance, posterior.intercept_variance[:, None].expand(2, 6))
     tiny = posterior._replace(
         covariances=posterior.covariances * 1e-14, intercept_variance=torch.zeros(2, dtype=torch.float64)
     )
-    assert bool((prediction_variance(design, parameters, tiny) >= 0).all())
+    assert bool((prediction_variance(design, parameters.factors, tiny) >= 0).all())

@@ -131,7 +131,7 @@ class Engine(ABC):
         """Return the variances of the predictions, (n_outputs, n_samples)."""
         posterior = self.state.posterior
         assert posterior is not None
-        return prediction_variance(self.problem.design, self.state.parameters, posterior)
+        return prediction_variance(self.problem.design, self.state.parameters.factors, posterior)
 
     def total_variance(self, mean: Tensor) -> Tensor:
         """Return the sum over the rows of weight times variance, (n_outputs,), the intercept's part left out.
