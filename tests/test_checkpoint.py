@@ -75,7 +75,7 @@ CHILDREN = """
     import torch
     torch.set_num_threads(1)
     from test_checkpoint import KILLS, SOLVERS, case
-    from skfm import _checkpoint
+    from skfm.training import checkpoint as _checkpoint
     _checkpoint.INTERVAL = _checkpoint.PATIENCE = 0
 
     def die_at(when):

@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.testing import assert_array_equal
 from scipy import sparse
-from skfm.core.solvers.minibatch.run.trainer import Trainer
 from sklearn.base import clone
 from sklearn.datasets import dump_svmlight_file
 from sklearn.model_selection import GridSearchCV, train_test_split
@@ -22,6 +21,7 @@ from test_minibatch_estimators import MINIBATCH, SOME_LOSSES, assert_same_parame
 from test_streams import chunks_of, data
 
 from skfm import FMClassifier, FMRegressor
+from skfm.core.solvers.minibatch.trainer import Trainer
 from skfm.streaming import Chunks, ParquetChunks, SvmlightChunks
 
 X, Y = data()

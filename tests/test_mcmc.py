@@ -24,7 +24,7 @@ from sklearn.metrics import log_loss
 
 from skfm import FMClassifier, FMRegressor
 from skfm.core.matrix import tiles as plan
-from skfm.core.solvers.block.run import pairs
+from skfm.core.solvers.block import pairs
 from skfm.datasets import make_factorization
 
 # ------------------------------------------------------------------------------- means over the draws

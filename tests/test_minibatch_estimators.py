@@ -9,7 +9,6 @@ import skops.io as skops
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.special import expit, softmax
-from skfm.core.solvers.minibatch.run.run import MinibatchRun
 from sklearn.base import clone
 from sklearn.linear_model import GammaRegressor, LogisticRegression, PoissonRegressor, Ridge
 from sklearn.svm import LinearSVC
@@ -17,6 +16,7 @@ from test_estimators import brute_force, mixed, one_hot, plant
 
 from skfm import FMClassifier, FMRegressor
 from skfm.core.solvers import SOLVERS
+from skfm.core.solvers.minibatch.run import MinibatchRun
 
 REGRESSION = ("squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma")
 CLASSIFICATION = ("log_loss", "hinge", "squared_hinge")

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import skops.io as skops
 from numpy.testing import assert_allclose, assert_array_equal
-from skfm.core.solvers.minibatch.run.trainer import Trainer
 from sklearn.base import clone
 from test_estimators import mixed
 from test_minibatch_estimators import ALL_LOSSES, MINIBATCH, assert_same_parameters, make, target
 
 from skfm import FMClassifier, FMRegressor
+from skfm.core.solvers.minibatch.trainer import Trainer
 from skfm.streaming import Chunks
 
 

@@ -9,11 +9,11 @@ import textwrap
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from skfm.core.solvers.minibatch.run.trainer import Trainer
 from sklearn.base import clone
 from sklearn.datasets import dump_svmlight_file
 
 from skfm import FMClassifier, FMRegressor
+from skfm.core.solvers.minibatch.trainer import Trainer
 from skfm.datasets import make_factorization
 from skfm.streaming import Chunks, SvmlightChunks
 from skfm.training import checkpoint as checkpoint_module
@@ -129,7 +129,8 @@ KILLED = """
     import torch
     sys.path.insert(0, {tests!r})
     torch.set_num_threads(1)
-    from skfm import FMClassifier, _checkpoint
+    from skfm import FMClassifier
+    from skfm.training import checkpoint as _checkpoint
     from skfm.streaming import Chunks
     from test_streams import chunks_of, data
     _checkpoint.INTERVAL = _checkpoint.PATIENCE = 0

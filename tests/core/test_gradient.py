@@ -7,11 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
-from skfm.core.solvers.minibatch.run.gradient import backward, factor_mask, forward
 
 from skfm.core.matrix.batches import TensorSamples, make_batches
 from skfm.core.matrix.design import DesignMatrix
 from skfm.core.observation.losses import make_loss
+from skfm.core.solvers.minibatch.gradient import backward, factor_mask, forward
 
 CONTAINERS = ["ones", "values", "dense", "mixed", "flags and dense"]
 CLASSES = ["log_loss", "hinge", "squared_hinge"]

@@ -14,17 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize
-from skfm.core.solvers.minibatch.run.batch_source import (
-    BatchSource,
-    PlannedBatches,
-    auto_batch_size,
-    auto_epochs,
-    cut,
-    shuffled,
-)
-from skfm.core.solvers.minibatch.run.optimizers import OPTIMIZERS, SGD
-from skfm.core.solvers.minibatch.run.run import MinibatchRun
-from skfm.core.solvers.minibatch.run.trainer import MOVES
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from skfm import FMClassifier, FMRegressor
@@ -34,8 +23,19 @@ from skfm.core.matrix.parameters import FMParameters, raw_prediction
 from skfm.core.observation.losses import make_loss
 from skfm.core.solvers import SOLVERS
 from skfm.core.solvers.base import DivergenceError, Problem, Settings
-from skfm.core.solvers.minibatch.run import batch_source as sources
-from skfm.core.solvers.minibatch.run import run as minibatch
+from skfm.core.solvers.minibatch import batch_source as sources
+from skfm.core.solvers.minibatch import run as minibatch
+from skfm.core.solvers.minibatch.batch_source import (
+    BatchSource,
+    PlannedBatches,
+    auto_batch_size,
+    auto_epochs,
+    cut,
+    shuffled,
+)
+from skfm.core.solvers.minibatch.optimizers import OPTIMIZERS, SGD
+from skfm.core.solvers.minibatch.run import MinibatchRun
+from skfm.core.solvers.minibatch.trainer import MOVES
 from skfm.datasets import make_factorization
 
 REGRESSION = ["squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma"]

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
-from skfm.core.solvers.minibatch.run.optimizers import (
+
+from skfm.core.solvers.minibatch.optimizers import (
     OPTIMIZERS,
     SGD,
     Optimizer,

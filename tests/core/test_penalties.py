@@ -8,15 +8,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
-from skfm.core.solvers.minibatch.run.optimizers import SGD
-from skfm.core.solvers.minibatch.run.penalties import Penalties
-from skfm.core.solvers.minibatch.run.trainer import Trainer
 
 from skfm.core.matrix.batches import TensorSamples, make_batches
 from skfm.core.matrix.design import DesignMatrix
 from skfm.core.matrix.parameters import FMParameters
 from skfm.core.observation.losses import make_loss
-from skfm.core.solvers.minibatch.run import penalties as module
+from skfm.core.solvers.minibatch import penalties as module
+from skfm.core.solvers.minibatch.optimizers import SGD
+from skfm.core.solvers.minibatch.penalties import Penalties
+from skfm.core.solvers.minibatch.trainer import Trainer
 
 FIELDS = torch.tensor([0, 0, 0, 1, 0, 1, 1, 2, 1, 0, 1])
 AUTO = pytest.mark.parametrize(("l2_linear", "l2_factors"), [("auto", "auto"), (3.0, "auto"), ("auto", 0.0)])

@@ -4,11 +4,6 @@ import numpy as np
 import pytest
 import torch
 from scipy import sparse
-from skfm.core.solvers.block.run.engine import BlockState
-from skfm.core.solvers.block.run.pairs import PairEngine
-from skfm.core.solvers.block.run.relational import RelationalEngine
-from skfm.core.solvers.block.run.run import make_engine
-from skfm.core.solvers.block.run.tiles import TileEngine
 
 from skfm.core.matrix.design import DesignMatrix
 from skfm.core.matrix.parameters import FMParameters, raw_prediction
@@ -16,6 +11,11 @@ from skfm.core.matrix.relations import find_relations
 from skfm.core.matrix.tiles import color_classes, describe_fields
 from skfm.core.solvers import SOLVERS
 from skfm.core.solvers.base import Problem, Settings
+from skfm.core.solvers.block.engine import BlockState
+from skfm.core.solvers.block.pairs import PairEngine
+from skfm.core.solvers.block.relational import RelationalEngine
+from skfm.core.solvers.block.run import make_engine
+from skfm.core.solvers.block.tiles import TileEngine
 
 N_USERS, N_ITEMS, N_ROWS = 12, 9, 400
 

@@ -11,17 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.special import expit
-from skfm.core.solvers.block.run.engine import BlockState
-from skfm.core.solvers.block.run.pairs import PairEngine
-from skfm.core.solvers.block.run.tiles import TileEngine
 
 from skfm.core.matrix import tiles as plan
 from skfm.core.matrix.design import DesignMatrix
 from skfm.core.matrix.parameters import FMParameters, raw_prediction
 from skfm.core.solvers import SOLVERS, Problem, Settings
 from skfm.core.solvers.als import ALSRun
-from skfm.core.solvers.block.run import run as block
-from skfm.core.solvers.block.run import tiles
+from skfm.core.solvers.block import run as block
+from skfm.core.solvers.block import tiles
+from skfm.core.solvers.block.engine import BlockState
+from skfm.core.solvers.block.pairs import PairEngine
+from skfm.core.solvers.block.tiles import TileEngine
 from skfm.core.solvers.vb import FACTORS_SCATTER, LINEAR_VARIANCE, VBRun, _fields_to_hold, covariance_kind
 from skfm.datasets import make_factorization
 
@@ -738,7 +738,7 @@ def test_block_size_does_not_matter(name, kind, monkeypatch):
     monkeypatch.setattr(plan, "TILE_ENTRIES", {"cpu": 40})
     monkeypatch.setattr(plan, "SMALL_TILE", 8)
     monkeypatch.setattr("skfm.core.solvers.block.pairs.BLOCK_FLOATS", {"cpu": 1})
-    for module in ("variance", "solvers.rows"):
+    for module in ("bayes.variance", "solvers.block.row_variance"):
         monkeypatch.setattr(f"skfm.core.{module}.CHUNK", 50)
     monkeypatch.setattr("skfm.core.matrix.parameters.ROW_FLOATS", {"cpu": 50})
     small = make_run(problem, kind, start)
