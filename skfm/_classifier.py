@@ -7,11 +7,12 @@ from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
-from ._base import BaseFM, all_or_nothing, learns_online
+from ._base import BaseFM, learns_online
 from .data.targets import ClassTarget, OrderedClassTarget
 from .fitted.draw_predictions import draw_probabilities, draw_scores
 from .fitted.predictors import class_probabilities
 from .fitted.state import fitted_model, predict_raw, predict_variance
+from .training.rollback import all_or_nothing
 
 
 def _has_probabilities(estimator: FMClassifier) -> bool:

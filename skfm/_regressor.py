@@ -9,10 +9,11 @@ from sklearn.base import RegressorMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 
-from ._base import BaseFM, all_or_nothing, learns_online
+from ._base import BaseFM, learns_online
 from .core.observation.losses import LOSSES
 from .data.targets import NumericTarget, OrdinalTarget, Target
 from .fitted.predictors import check_quantiles, predict_mean, predictive
+from .training.rollback import all_or_nothing
 
 REGRESSION_LOSSES = (
     "squared_error",

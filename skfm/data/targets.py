@@ -12,9 +12,9 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from ..core.observation.losses import Loss, make_loss
 from ..core.solvers import Solver
+from .samples import Samples
 from .scaling import as_tensor
 from .target_transform import TargetTransform
-from .validation import Samples
 
 #: Of the target of a regressor with loss="ordered_probit".
 MOST_LEVELS = 1000

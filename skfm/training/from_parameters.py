@@ -19,10 +19,11 @@ from ..core.solvers.base import Iterate, Problem
 from ..data.fields import Fields, given_fields
 from ..data.scaling import Scaling
 from ..data.target_transform import TargetTransform
-from .loop import History
-from .partial_fit import lasting
-from .problem import Task, supported_solver
+from .history import History
+from .partial_fit import frozen_params
+from .problem import TrainingProblem, supported_solver
 from .result import fitted_attributes
+from .start import draw_seed
 
 
 def fitted_with(estimator: Any, parameters: FMParameters, classes: np.ndarray | None) -> Any:
@@ -52,7 +53,7 @@ def fitted_with(estimator: Any, parameters: FMParameters, classes: np.ndarray | 
     if not isinstance(estimator.fields, str):
         fields = given_fields(estimator.fields, n_features)
     zero, one = (torch.tensor([value], dtype=torch.float64) for value in (0.0, 1.0))
-    task = Task(
+    task = TrainingProblem(
         _problem(estimator, fields, parameters.factors.dtype),
         Scaling(
             Standardization(zero.expand(n_features), one.expand(n_features)),
@@ -71,9 +72,10 @@ def fitted_with(estimator: Any, parameters: FMParameters, classes: np.ndarray | 
         estimator.classes_ = classes
     estimator.n_features_in_ = n_features
     estimator._frame = None
-    estimator._draw_seed(check_random_state(estimator.random_state))
     estimator.__dict__.update(
-        fitted_attributes(task, Iterate(parameters, 0.0), record), _lasting=lasting(estimator)
+        fitted_attributes(task, Iterate(parameters, 0.0), record),
+        _lasting=frozen_params(estimator),
+        _seed=draw_seed(check_random_state(estimator.random_state)),
     )
     return estimator
 

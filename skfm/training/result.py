@@ -15,8 +15,8 @@ from ..core.observation.augmentation import AUGMENTATIONS
 from ..core.solvers.base import Iterate
 from ..data.scaling import finite
 from ..fitted.draws import UserDraws
-from .loop import History
-from .problem import Task
+from .history import History
+from .problem import TrainingProblem
 
 #: Fitted attributes that not every solver leaves behind.
 OPTIONAL = ("covariances_",)
@@ -25,7 +25,7 @@ OPTIONAL = ("covariances_",)
 LARGEST_R_HAT = 1.1
 
 
-def fitted_attributes(task: Task, iterate: Iterate, record: History) -> dict[str, Any]:
+def fitted_attributes(task: TrainingProblem, iterate: Iterate, record: History) -> dict[str, Any]:
     """Return what a fitted estimator holds: numpy arrays and plain Python objects."""
     dtype = np.float32 if task.dtype == np.float32 else np.float64
     # With centered columns, predictions in the user's units are small differences of large numbers.
@@ -68,7 +68,7 @@ def fitted_attributes(task: Task, iterate: Iterate, record: History) -> dict[str
     return attributes
 
 
-def fold_draws(task: Task, draws: Draws) -> tuple[FMParameters, UserDraws]:
+def fold_draws(task: TrainingProblem, draws: Draws) -> tuple[FMParameters, UserDraws]:
     """Return the FM that predicts the mean over the draws, and the draws, both in the user's units.
 
     Interactions add up over the factors, so that the mean of S machines of K factors is one of S K factors::
