@@ -7,10 +7,11 @@ from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
-from ._base import BaseFM, all_or_nothing, learns_online
+from ._base import BaseFM, learns_online
 from .core.observation.registry import find_model, losses_for
 from .data.targets import CLASSIFICATION_TARGETS, ClassTarget, OrderedClassTarget, default_loss, target_kind
 from .fitted.cache import predictor
+from .training.rollback import all_or_nothing
 
 
 def _has_probabilities(estimator: FMClassifier) -> bool:

@@ -11,10 +11,10 @@ from torch import Tensor
 from ..core.matrix.design import DesignMatrix
 from ..core.matrix.fields import as_field_labels
 from ..core.matrix.tiles import describe_fields
-from .frames import FrameEncoder, frame_encoder
+from .frames import FrameEncoder
 
-#: Rows that show the fields where a solver does not need them exactly. Measured: of a million one-hot columns of Zipf
-#: frequencies, all but 200 rare ones are told apart.
+#: Rows that are used to find the fields where a solver does not need them exactly. Measured: of a million one-hot
+#: columns of Zipf frequencies, all but 200 rare ones are told apart.
 FIELD_ROWS = 1 << 15
 
 
@@ -24,7 +24,7 @@ class Fields(NamedTuple):
     Attributes
     ----------
     labels : ndarray of shape (n_columns,)
-        What users see: the labels that they gave, the columns of their DataFrame, or numbers.
+        As users see them: the labels that they gave, the columns of their DataFrame, or numbers.
     numbers : LongTensor of shape (n_columns,)
         Columns of one number share a prior.
     """
@@ -33,19 +33,21 @@ class Fields(NamedTuple):
     numbers: Tensor
 
 
-def fields_of(estimator: Any, design: DesignMatrix, *, exact: bool) -> Fields:
+def fields_of(fields: Any, design: DesignMatrix, encoder: FrameEncoder | None, *, exact: bool) -> Fields:
     """Return the fields of the columns of a design.
 
     Parameters
     ----------
-    estimator : estimator
+    fields : "auto" or array-like
+        The parameter of the estimator.
     design : DesignMatrix
+    encoder : FrameEncoder or None
+        Of the DataFrame that the design encodes.
     exact : bool
-        Whether all rows are looked at.
+        Whether all rows are used to find the fields.
     """
-    encoder = frame_encoder(estimator)
-    if not isinstance(estimator.fields, str):
-        return given_fields(estimator.fields, design.shape[1], encoder)
+    if not isinstance(fields, str):
+        return given_fields(fields, design.shape[1], encoder)
     found = describe_fields(design if exact else _some_rows(design))
     if encoder is None:
         return Fields(found.numpy(force=True), found)
@@ -69,7 +71,7 @@ def given_fields(fields: Any, n_columns: int, encoder: FrameEncoder | None = Non
 
 
 def _some_rows(design: DesignMatrix) -> DesignMatrix:
-    """Return at most `FIELD_ROWS` rows, evenly spread: enough to see which columns go together."""
+    """Return at most `FIELD_ROWS` rows, evenly spread: enough to see which columns belong together."""
     n_samples = design.shape[0]
     if n_samples <= FIELD_ROWS:
         return design

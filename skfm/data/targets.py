@@ -14,9 +14,9 @@ from sklearn.utils.multiclass import check_classification_targets
 from ..core.observation.parts import MinibatchLoss
 from ..core.observation.registry import MODELS, find_model, loss_parameters
 from ..core.solvers import Solver
+from .samples import Samples
 from .scaling import as_tensor
 from .target_transform import TargetTransform
-from .validation import Samples
 
 #: Distinct values of the target of a regressor, where only their order counts.
 MOST_LEVELS = 1000

@@ -1,10 +1,10 @@
-"""What the user passes to ``fit``: checked, rows of weight zero removed, validation rows set apart."""
+"""The arguments of ``fit``: checked, samples of weight zero removed, validation samples set apart."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -13,39 +13,10 @@ from sklearn.utils import _safe_indexing, check_array, check_consistent_length
 from sklearn.utils.validation import _check_sample_weight, _check_y, validate_data
 
 from .frames import FrameEncoder, frame_encoder
+from .samples import Samples, SideColumns
 
-#: How X is taken, in ``fit`` and in ``predict``: float32 stays, all else becomes float64.
+#: How X is checked, in ``fit`` and in ``predict``: float32 stays, all else becomes float64.
 X_OPTIONS: dict[str, Any] = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
-
-
-class Samples(NamedTuple):
-    """Samples with positive weights.
-
-    Attributes
-    ----------
-    X : ndarray or csr of shape (n_samples, n_features)
-    y : ndarray of shape (n_samples,)
-    sample_weight : ndarray of shape (n_samples,)
-    source : object or None
-        The DataFrame that X encodes, None if X is what the user passed.
-    places : ndarray of shape (n_samples,) or None
-        Row numbers in it.
-    """
-
-    X: Any
-    y: np.ndarray
-    sample_weight: np.ndarray
-    source: Any = None
-    places: np.ndarray | None = None
-
-    def take(self, which: np.ndarray) -> Samples:
-        """Return some of the rows."""
-        places = None if self.places is None else self.places[which]
-        return Samples(self.X[which], self.y[which], self.sample_weight[which], self.source, places)
-
-    def as_given(self) -> Any:
-        """Return X as the user passed it."""
-        return self.X if self.places is None else _safe_indexing(self.source, self.places)
 
 
 def check_rows(
@@ -66,8 +37,8 @@ def check_rows(
     weight = _check_weight(sample_weight, X, X.dtype)
     if reset:
         estimator._frame = None
-    rows = Samples(X, y, weight)
-    return rows if weight.all() else rows.take(np.flatnonzero(weight))
+    samples = Samples(X, y, SideColumns(weight))
+    return samples if weight.all() else samples.take(np.flatnonzero(weight))
 
 
 def _check_frame(
@@ -93,7 +64,7 @@ def _check_frame(
     if reset:
         estimator._frame = encoder.attributes()
     encoded = check_array(encoded, estimator=estimator, **X_OPTIONS)
-    return Samples(encoded, y[places], weight[places], X, places)
+    return Samples(encoded, y[places], SideColumns(weight[places]), X, places)
 
 
 def check_features(estimator: Any, X: Any) -> Any:
@@ -112,7 +83,7 @@ def check_features(estimator: Any, X: Any) -> Any:
 
 @contextmanager
 def _hint_at_categories(X: Any) -> Iterator[None]:
-    """Say what can be done about strings where numbers should be, in X or else in y."""
+    """Add advice to errors about strings where numbers should be, in X or else in y."""
     try:
         yield
     except ValueError as error:
@@ -126,7 +97,7 @@ def _hint_at_categories(X: Any) -> Iterator[None]:
 
 
 def _check_weight(sample_weight: Any, X: Any, dtype: Any) -> np.ndarray:
-    """Return weights of which none is negative and some are not zero."""
+    """Return weights, none of them negative and some of them not zero."""
     weight = _check_sample_weight(sample_weight, X, dtype=dtype)
     if (weight < 0).any():
         first = int(np.argmax(weight < 0))
@@ -142,7 +113,7 @@ def _check_weight(sample_weight: Any, X: Any, dtype: Any) -> np.ndarray:
 def check_validation_rows(
     estimator: Any, X_val: Any, y_val: Any, sample_weight_val: Any, *, y_numeric: bool
 ) -> Samples | None:
-    """Check the validation data that were passed to ``fit``, None if there were none."""
+    """Check the validation data that were passed to ``fit``. None if there were none."""
     given = {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
     passed = [name for name, value in given.items() if value is not None]
     for name in ("X_val", "y_val"):
@@ -157,15 +128,15 @@ def check_validation_rows(
 
 
 def split_rows(
-    rows: Samples, validation_fraction: float, *, stratify: bool, seed: int
+    samples: Samples, validation_fraction: float, *, stratify: bool, seed: int
 ) -> tuple[Samples, Samples]:
-    """Return training and validation rows."""
-    n_samples = len(rows.y)
+    """Return training and validation samples."""
+    n_samples = len(samples.y)
     try:
         parts = train_test_split(
             np.arange(n_samples),
             test_size=validation_fraction,
-            stratify=rows.y if stratify else None,
+            stratify=samples.y if stratify else None,
             random_state=seed,
         )
     except ValueError as error:
@@ -173,5 +144,5 @@ def split_rows(
             f"early_stopping=True cannot set validation_fraction={validation_fraction} of {n_samples} "
             f"samples aside: {error} Choose another validation_fraction, or pass X_val and y_val to fit."
         ) from error
-    training, validation = (rows.take(np.sort(part)) for part in parts)
+    training, validation = samples.split(*parts)
     return training, validation

@@ -10,7 +10,7 @@ from sklearn.base import is_classifier
 
 from ..core.observation.registry import MODELS
 from ..core.solvers import SOLVERS
-from ..training.partial_fit import lasting
+from ..training.partial_fit import frozen_params
 from ._checks import check_count, check_keys
 from ._online_form import check_online
 from ._parts import PARTS, Sizes
@@ -91,7 +91,7 @@ def _check_wholeness(estimator: Any, state: dict[str, Any], sizes: Sizes) -> Non
         raise ValueError(f"there are {sizes.n_values} classes, but parameters for two")
     if state["factors_"].dtype != state["coef_"].dtype:
         raise ValueError("coef_ and factors_ are of different types")
-    if state["_lasting"].keys() != lasting(estimator).keys():
+    if state["_lasting"].keys() != frozen_params(estimator).keys():
         raise ValueError(f"_lasting holds {sorted(state['_lasting'])}")
     if "_online" in state and not solver.learns_online:
         raise ValueError(f"_online does not go with solver={sizes.solver!r}")

@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..core.matrix.design import DesignMatrix
 from ..core.matrix.parameters import FMParameters
-from ..core.solvers import SOLVERS
-from ..core.solvers.base import Problem, Settings
+from ..core.solvers import SOLVERS, Problem, Settings, StateDict
 from ..data.scaling import as_tensor
 from ._checks import check_array, check_count, check_keys
 from ._parts import Sizes
@@ -35,9 +33,7 @@ def check_online(state: dict[str, Any], sizes: Sizes) -> None:
     _same_form("_online/numbers", found["numbers"], numbers)
 
 
-def _fresh_state(
-    state: dict[str, Any], sizes: Sizes, n_outputs: int
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _fresh_state(state: dict[str, Any], sizes: Sizes, n_outputs: int) -> StateDict:
     """Return the state of a run of the model that has learned nothing, with another number of outputs."""
     p, kept = sizes.n_columns, state["_lasting"]
     given: dict[str, Any] = {
@@ -47,14 +43,14 @@ def _fresh_state(
         np.empty((0, p), np.float32), dtype=torch.float32, dense_columns=np.arange(0)
     )
     nothing = torch.empty(0)
-    run: Any = SOLVERS[sizes.solver].sweeps(
+    run = SOLVERS[sizes.solver].start(
         Problem(no_rows, nothing[None], nothing, sizes.loss, as_tensor(state["_field_numbers"], torch.int64)),
         FMParameters(
             torch.zeros(n_outputs), torch.zeros(n_outputs, p), torch.zeros(n_outputs, p, sizes.n_factors)
         ),
         Settings(quantile=state["_model"]["quantile"], **given),
     )
-    return run.state()
+    return run.state_dict()
 
 
 def _same_form(name: str, value: Any, pattern: Any) -> None:

@@ -9,6 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..core.solvers import Iterate
+from .events import Events
+from .history import History
+
 try:
     from sklearn.callback import CallbackSupportMixin
 except ImportError:  # scikit-learn < 1.9
@@ -20,18 +24,11 @@ except ImportError:  # scikit-learn < 1.9
 __all__ = ["CallbackSupportMixin", "FitCallbacks", "NoCallbacks"]
 
 
-class NoCallbacks:
-    """Nobody wants to hear about the fit."""
+class NoCallbacks(Events):
+    """Null object: no callbacks registered."""
 
-    def begin_sweep(self) -> None:
-        """Announce a sweep."""
-
-    def end_sweep(self, iterate: Any, record: Any) -> bool:
-        """Report a sweep, by its state and the record so far; return whether somebody asks to stop."""
-        return False
-
-    def end(self) -> None:
-        """Report the end of the fit."""
+    def end_fit(self) -> None:
+        """Report the end of the fit, when the estimator holds its fitted attributes."""
 
 
 class FitCallbacks(NoCallbacks):
@@ -42,15 +39,15 @@ class FitCallbacks(NoCallbacks):
     estimator : estimator
         The one being fitted.
     max_iter : int
-        Sweeps at most.
+        Maximum number of sweeps.
     X : callable
-        Returns what it is fitted to, as the user passed it: of a DataFrame that takes a copy.
+        Returns the training data as the user passed them. For a DataFrame that is a copy.
     y : array-like
-        Its target, in the user's terms.
+        The target, in the user's terms.
     sample_weight : array-like or None
         None if the user gave none.
     fitted_attributes : callable
-        Turns a state and the record into the attributes of a fitted estimator.
+        Turns a state and the history into the attributes of a fitted estimator.
     """
 
     def __init__(
@@ -61,7 +58,7 @@ class FitCallbacks(NoCallbacks):
         X: Callable[[], Any],
         y: Any,
         sample_weight: Any,
-        fitted_attributes: Callable[[Any, Any], dict[str, Any]],
+        fitted_attributes: Callable[[Iterate, History], dict[str, Any]],
     ) -> None:
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         self._task = {"estimator": estimator, "X": X(), "y": y, "metadata": metadata}
@@ -72,19 +69,17 @@ class FitCallbacks(NoCallbacks):
 
     @classmethod
     def of(cls, estimator: Any, **task: Any) -> NoCallbacks:
-        """Return the callbacks of an estimator, if it has any: only then are the data kept for them."""
+        """Return the callbacks of an estimator, if there are any: only then the data are kept for them."""
         return cls(estimator, **task) if getattr(estimator, "_skl_callbacks", None) else NoCallbacks()
 
-    def begin_sweep(self) -> None:
-        """Announce a sweep."""
+    def before_sweep(self) -> None:
         self._sweep = self._fit.subcontext(task_name="sweep").call_on_fit_task_begin(**self._task)
 
-    def end_sweep(self, iterate: Any, record: Any) -> bool:
-        """Report a sweep; attributes are worked out only if a callback asks for a fitted estimator."""
+    def after_sweep(self, iterate: Iterate, history: History) -> bool:
+        # The attributes are computed only if a callback asks for a fitted estimator.
         return self._sweep.call_on_fit_task_end(
-            **self._task, reconstruction_attributes=lambda: self._fitted_attributes(iterate, record)
+            **self._task, reconstruction_attributes=lambda: self._fitted_attributes(iterate, history)
         )
 
-    def end(self) -> None:
-        """Report the end of the fit; the estimator holds its fitted attributes by now."""
+    def end_fit(self) -> None:
         self._fit.call_on_fit_task_end(**self._task, reconstruction_attributes={})

@@ -1,4 +1,4 @@
-"""Checkpoints of a long run: a file that a killed run goes on from."""
+"""Checkpoints of a long run: a file from which a killed run continues."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
 from .._files import replacing
+from ..core.solvers import Run, StateDict
+from ..data.samples import Samples
+from .events import Ending, Events
+from .history import History
 
-#: Seconds between checkpoints at least, and how many times longer than writing one takes.
+#: Minimum number of seconds between checkpoints, and the minimum as a multiple of the time that writing one takes.
 INTERVAL, PATIENCE = 30.0, 20.0
 FORMAT = 1
 ADVICE = "Delete the file to start anew, or pass another path."
@@ -35,7 +40,7 @@ class Checkpoint:
     Attributes
     ----------
     identity : dict
-        What two runs have to have in common for one to go on from the other, as JSON can hold it.
+        What two runs must have in common for one to continue the other, as JSON can hold it.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -57,8 +62,8 @@ class Checkpoint:
         self._seed = self._read(["json"])[1]["seed"] if self.path.exists() else default
         return self._seed
 
-    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Return the tensors and numbers of an interrupted run, None if there is none."""
+    def load(self) -> StateDict | None:
+        """Return the tensors and numbers of an interrupted run, or None if there is none."""
         if not self.path.exists():
             return None
         arrays, numbers = self._read()
@@ -69,7 +74,7 @@ class Checkpoint:
                     f"{self.path} is the checkpoint of another run: there {name} was {theirs.get(name)}, here "
                     f"it is {ours.get(name)}. {ADVICE}"
                 )
-        return {name: torch.from_numpy(array) for name, array in arrays.items()}, numbers
+        return StateDict({name: torch.from_numpy(array) for name, array in arrays.items()}, numbers)
 
     def _read(self, names: list[str] | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return the arrays of these names, of all by default, and the numbers."""
@@ -87,7 +92,7 @@ class Checkpoint:
             raise ValueError(f"{self.path} was written by another version of skfm. {ADVICE}")
         return arrays, numbers
 
-    def save_if_due(self, state: Callable[[], tuple[dict[str, Tensor], dict[str, Any]]]) -> None:
+    def save_if_due(self, state: Callable[[], StateDict]) -> None:
         """Write the state, unless the last one was written just now."""
         begun = time.monotonic()
         if begun - self._last < max(INTERVAL, PATIENCE * self._took):
@@ -97,7 +102,7 @@ class Checkpoint:
         self._took = self._last - begun
 
     def save(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
-        """Write the state. If that fails, the checkpoint before stays, and the run goes on with a warning."""
+        """Write the state. If that fails, the previous checkpoint stays and there is a warning."""
         text = json.dumps({**numbers, "format": FORMAT, "seed": self._seed, "identity": self.identity})
         arrays: dict[str, Any] = {name: tensor.numpy(force=True) for name, tensor in tensors.items()}
         arrays["json"] = np.frombuffer(text.encode(), np.uint8)
@@ -109,5 +114,66 @@ class Checkpoint:
             warnings.warn(f"A checkpoint could not be written to {self.path}: {error}. {kept}", stacklevel=2)
 
     def remove(self) -> None:
-        """Delete the file: the run is over."""
+        """Delete the file, because the run has ended."""
         self.path.unlink(missing_ok=True)
+
+
+class CheckpointEvents(Events):
+    """Loads the state of an interrupted run, and saves that of the current one from time to time.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        With the identity of the current run.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+
+    def begin(self, run: Run, history: History) -> None:
+        self._run, self._history = run, history
+        found = self._checkpoint.load()
+        if found is None:
+            return
+        run.load_state_dict(found)
+        iterate = run.iterate()
+        history.load_state_dict(
+            StateDict(found.tensors, found.numbers["record"]), like=iterate.parameters.intercept
+        )
+        if history.n_iter and not history.validation:
+            history.keep(iterate)
+
+    def after_segment(self, n_rows: int) -> None:
+        self._checkpoint.save_if_due(self._state)
+
+    def end(self, ending: Ending) -> None:
+        if ending is Ending.COMPLETE:
+            self._checkpoint.remove()
+        elif ending is Ending.BETWEEN_SEGMENTS:
+            self._checkpoint.save(*self._state())
+
+    def _state(self) -> StateDict:
+        """Return the state of run and history together."""
+        run, history = self._run.state_dict(), self._history.state_dict()
+        return StateDict({**run.tensors, **history.tensors}, {**run.numbers, "record": history.numbers})
+
+
+def identity_of(estimator: Any, samples: Samples, held_out: Samples | None) -> dict[str, Any]:
+    """Return what distinguishes a run from others: its parameters, its first samples and its validation samples."""
+    # These may differ between a run and the one that continues it.
+    free = {"checkpoint", "device", "random_state", "verbose", "warm_start"}
+    identity: dict[str, Any] = {
+        name: repr(value) for name, value in estimator.get_params().items() if name not in free
+    }
+    identity["estimator"] = type(estimator).__name__
+    for suffix, part in (("", samples), ("_val", held_out)):
+        if part is not None:
+            values = part.X.data if sparse.issparse(part.X) else part.X
+            identity |= {
+                f"shape of X{suffix}": list(part.X.shape),
+                f"dtype of X{suffix}": str(part.X.dtype),
+                f"sum of X{suffix}": float(np.sum(values, dtype=np.float64)),
+                f"sum of y{suffix}": float(np.sum(part.y, dtype=np.float64)),
+                f"sum of sample_weight{suffix}": float(np.sum(part.sample_weight, dtype=np.float64)),
+            }
+    return identity

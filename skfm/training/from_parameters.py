@@ -20,10 +20,11 @@ from ..core.solvers.base import Iterate, Problem
 from ..data.fields import Fields, given_fields
 from ..data.scaling import Scaling
 from ..data.target_transform import TargetTransform
-from .loop import History
-from .partial_fit import lasting
-from .problem import Task, supported_solver
+from .history import History
+from .partial_fit import frozen_params
+from .problem import TrainingProblem, supported_solver
 from .result import fitted_attributes
+from .start import draw_seed
 
 
 def fitted_with(
@@ -62,7 +63,7 @@ def fitted_with(
     zero, one = (torch.tensor([value], dtype=torch.float64) for value in (0.0, 1.0))
     if columns is None:
         columns = Standardization(zero.expand(n_features), one.expand(n_features))
-    task = Task(
+    task = TrainingProblem(
         _problem(estimator, fields, columns.center.nonzero()[:, 0].numpy(), parameters.factors.dtype),
         Scaling(columns, zero.expand(n_outputs), one.expand(n_outputs)),
         _coding(estimator, solver, n_outputs, classes),
@@ -77,9 +78,10 @@ def fitted_with(
         estimator.classes_ = classes
     estimator.n_features_in_ = n_features
     estimator._frame = None
-    estimator._draw_seed(check_random_state(estimator.random_state))
     estimator.__dict__.update(
-        fitted_attributes(task, Iterate(parameters, 0.0), record), _lasting=lasting(estimator)
+        fitted_attributes(task, Iterate(parameters, 0.0), record),
+        _lasting=frozen_params(estimator),
+        _seed=draw_seed(check_random_state(estimator.random_state)),
     )
     return estimator
 

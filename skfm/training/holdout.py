@@ -1,20 +1,28 @@
-"""Held-out rows, whose loss tells which state to keep and when to stop."""
+"""Held-out samples, whose loss decides which state is kept and when to stop."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from torch import Tensor
 
 from ..core.matrix.design import DesignMatrix
 from ..core.matrix.parameters import raw_prediction
-from ..core.solvers.base import Iterate
+from ..core.matrix.reduce import LOCAL, Reduction
+from ..core.solvers import Iterate
+
+
+class HeldOutLoss(Protocol):
+    """Measures the loss of the states of a run on held-out samples, sweep after sweep."""
+
+    def loss(self, iterate: Iterate) -> float:
+        """Return the weighted mean over the samples, summed over the outputs, in the user's units."""
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Held-out rows, in the units of the solver.
+    """Held-out samples, in the units of the solver.
 
     Attributes
     ----------
@@ -24,7 +32,9 @@ class Validation:
     likelihood : object
         The part of the observation model that has the losses.
     unit : float
-        What a loss of one is in the user's units.
+        A loss of one in the user's units.
+    reduction : Reduction
+        Completes the sums over samples where other processes hold further ones.
     """
 
     design: DesignMatrix
@@ -32,36 +42,47 @@ class Validation:
     sample_weight: Tensor
     likelihood: Any
     unit: float = 1.0
+    reduction: Reduction = LOCAL
 
     def loss(self, iterate: Iterate) -> float:
-        """Return the weighted mean over the rows, summed over the outputs."""
-        losses = self.likelihood.loss(self.target, self.predict(iterate)).sum(0).to(self.sample_weight)
-        return self.unit * float(losses @ self.sample_weight / self.sample_weight.sum())
+        """Return the weighted mean over the samples, summed over the outputs, in the user's units."""
+        return self.mean_loss(raw_prediction(self.design, iterate.parameters))
 
-    def predict(self, iterate: Iterate) -> Tensor:
-        """Return what the loss is a function of."""
-        return raw_prediction(self.design, iterate.parameters)
+    def mean_loss(self, predicted: Tensor) -> float:
+        """Return the weighted mean of the loss of predictions, which are what the likelihood's loss takes."""
+        weight, reduce = self.sample_weight, self.reduction.sum
+        losses = self.likelihood.loss(self.target, predicted).sum(0).to(weight)
+        return self.unit * float(reduce(losses @ weight) / reduce(weight.sum()))
 
 
-@dataclass(frozen=True)
-class SampledValidation(Validation):
-    """Held-out rows of a sampler: the loss of what its sweeps since the burn-in predict on average.
+class SampledValidation:
+    """The loss of a sampler: that of the average prediction of its sweeps since the burn-in.
 
-    Attributes
+    The losses have to be asked for sweep by sweep, because the predictions are added up.
+
+    Parameters
     ----------
-    outcomes : list of Tensor
-        The sum over these sweeps, once there is one.
+    samples : Validation
+        With the observation model of the sampler as its likelihood.
     """
 
-    outcomes: list[Tensor] = field(default_factory=list)
+    def __init__(self, samples: Validation) -> None:
+        self._samples = samples
+        #: Sum of the predictions of the sweeps since the burn-in.
+        self._total: Tensor | None = None
 
-    def predict(self, iterate: Iterate) -> Tensor:
-        draws, sample = iterate.draws, iterate.sample
+    def loss(self, iterate: Iterate) -> float:
+        """Return the weighted mean over the samples, summed over the outputs, in the user's units."""
+        return self._samples.mean_loss(self._average(iterate))
+
+    def _average(self, iterate: Iterate) -> Tensor:
+        """Return the average prediction with that of another sweep; in the burn-in that of the sweep alone."""
+        draws = iterate.draws
         assert draws is not None  # for the type checker
-        assert sample is not None
-        raw = super().predict(iterate).unflatten(0, (draws.n_chains, -1))
-        outcome = self.likelihood.outcome(raw, sample.cut_points).mean(0)
+        assert draws.latest is not None
+        raw = raw_prediction(self._samples.design, iterate.parameters).unflatten(0, (draws.n_chains, -1))
+        outcome = self._samples.likelihood.outcome(raw, draws.latest.cut_points).mean(0)
         if not draws.is_warm:
             return outcome
-        self.outcomes[:] = [sum(self.outcomes, outcome)]
-        return self.outcomes[0] / (draws.n_seen - draws.burn_in)
+        self._total = outcome if self._total is None else outcome + self._total
+        return self._total / (draws.n_seen - draws.burn_in)

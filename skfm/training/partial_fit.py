@@ -1,104 +1,179 @@
-"""Learning from one batch of rows after the other, and what has to be kept between them."""
+"""Learning from one batch of samples after another, and the state that is kept between them."""
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from sklearn.utils import check_random_state
 from torch import Tensor
 
-from ..core.matrix.batches import TensorSamples
-from ..core.matrix.device import compute_dtype
+from ..core.matrix.device import compute_dtype, resolve_device
 from ..core.matrix.parameters import FMParameters
-from ..core.solvers import Solver
-from ..core.solvers.base import DivergenceError, Iterate, Problem, Settings
+from ..core.solvers import DivergenceError, Iterate, OnlineRun, Problem, Settings, Solver, StateDict
 from ..core.solvers.minibatch.batch_source import cut
+from ..data.samples import Samples
 from ..data.scaling import Scaling, as_tensor
 from ..data.target_transform import TargetTransform
-from ..data.validation import Samples
-from .problem import Task
+from ..data.targets import Target
+from ..data.validation import check_rows
+from ..fitted.located import located
+from .history import History
+from .problem import ModelOptions, TrainingProblem, describe, supported_solver
+from .result import fitted_attributes
+from .start import draw_seed, solver_settings, starting_point
 
 
-def lasting(estimator: Any) -> dict[str, Any]:
-    """Return the parameters that a model keeps to once it has learned something."""
+def learn_more(estimator: Any, target: Target, X: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
+    """Learn from samples in addition to those that the estimator has seen, if any.
+
+    Parameters
+    ----------
+    estimator : estimator
+        What is learned of the columns in the first call is set on it, as scikit-learn does it.
+    target : Target
+        Knows the values that y can have.
+    X, y, sample_weight
+        As the user passes them.
+
+    Returns
+    -------
+    dict
+        The fitted attributes.
+    """
+    solver = supported_solver(estimator)
+    is_first = not hasattr(estimator, "factors_")
+    device = resolve_device(estimator.device)
+    rng = check_random_state(estimator.random_state)
+    samples = check_rows(estimator, X, y, sample_weight, reset=is_first, y_numeric=not target.are_labels)
+    samples = samples._replace(y=target.encode(samples.y))
+    options = ModelOptions.of(estimator)
+    if is_first:
+        seed, fitted, online = draw_seed(rng), None, None
+        problem = describe(options, samples, target.measure(samples, solver), solver, device)
+    else:
+        seed, fitted, online = estimator._seed, located(estimator), OnlineState.of(estimator)
+        problem = describe_again(estimator, samples, solver, device)
+    settings = solver_settings(estimator, problem, max_iter=1, seed=seed)
+    settings = dataclasses.replace(settings, learning_rate_schedule="constant")
+    start = starting_point(options, problem, rng, fitted)
+    iterate, online = learn_chunk(online, problem, settings, start)
+    history = History(solver.objective_name, validated=False)
+    if not is_first:
+        history.objective.extend(estimator.history_.get(solver.objective_name, ()))
+    history.add(iterate, None)
+    return {
+        **fitted_attributes(problem, history.kept, history),
+        "_lasting": frozen_params(estimator),
+        "_online": online.attribute(),
+        "_seed": seed,
+    }
+
+
+def frozen_params(estimator: Any) -> dict[str, Any]:
+    """Return the parameters that cannot change once a model has learned something."""
     names = ("solver", "loss", "quantile", "fit_intercept", "fit_linear")
     values = {name: getattr(estimator, name) for name in names if hasattr(estimator, name)}
-    # Another number is fine, but what is learned has a state of its own.
+    # A given penalty can be replaced by another one, but a learned penalty has a state of its own.
     for name in ("l2_linear", "l2_factors"):
         values[name] = "auto" if isinstance(getattr(estimator, name), str) else "a number"
     return values
 
 
-def describe_again(estimator: Any, rows: Samples, solver: Solver, device: torch.device) -> Task:
-    """Turn more rows into a problem in the units of a fitted estimator."""
+def describe_again(estimator: Any, samples: Samples, solver: Solver, device: torch.device) -> TrainingProblem:
+    """Turn further samples into a problem in the units of a fitted estimator."""
     fitted = np.dtype(estimator._dtype)
-    if rows.X.dtype != fitted:
+    if samples.X.dtype != fitted:
         raise ValueError(
-            f"X is {rows.X.dtype}, but the model was fitted to {fitted}. Convert X, as in X.astype({str(fitted)!r})."
+            f"X is {samples.X.dtype}, but the model was fitted to {fitted}. Convert X, as in "
+            f"X.astype({str(fitted)!r})."
         )
-    for name, value in lasting(estimator).items():
+    for name, value in frozen_params(estimator).items():
         if value != estimator._lasting[name]:
             raise ValueError(
                 f"partial_fit goes on with {name}={estimator._lasting[name]!r}, which the model was fitted with, but "
                 f"now {name}={value!r}. Set it back, or fit anew."
             )
-    dtype = compute_dtype(rows.X.dtype, device)
+    dtype = compute_dtype(samples.X.dtype, device)
     units, coding = Scaling.of(estimator), TargetTransform(**estimator._coding)
     problem = Problem(
-        design=units.design(rows.X, dtype, device, estimator._dense_columns),
-        target=as_tensor(coding.target(rows.y), dtype, device),
-        sample_weight=as_tensor(coding.weight(rows.y, rows.sample_weight), dtype, device),
+        design=units.design(samples.X, dtype, device, estimator._dense_columns),
+        target=as_tensor(coding.target(samples.y), dtype, device),
+        sample_weight=as_tensor(coding.weight(samples.y, samples.sample_weight), dtype, device),
         loss=estimator.loss,
         fields=torch.from_numpy(np.asarray(estimator._field_numbers)).to(device),
         fit_intercept=estimator.fit_intercept,
         fit_linear=estimator.fit_linear,
     )
-    return Task(problem, units, coding, rows.X.dtype, solver, estimator.fields_, estimator._model["quantile"])
+    return TrainingProblem(
+        problem, units, coding, samples.X.dtype, solver, estimator.fields_, estimator._model["quantile"]
+    )
 
 
-def learn_online(
-    state: dict[str, Any] | None, task: Task, settings: Settings, start: FMParameters
-) -> tuple[Iterate, dict[str, Any]]:
-    """Learn from the rows of a task.
+class OnlineState(NamedTuple):
+    """The state that a run leaves for the next call.
+
+    Attributes
+    ----------
+    run : StateDict
+    n_chunks : int
+        Number of calls so far, with which the order of the samples changes.
+    """
+
+    run: StateDict
+    n_chunks: int
+
+    @classmethod
+    def of(cls, estimator: Any) -> OnlineState | None:
+        """Return the state of a fitted estimator, or None if it has none."""
+        found = getattr(estimator, "_online", None)
+        if found is None:
+            return None
+        return cls(StateDict(as_tensors(found["tensors"]), found["numbers"]), found["n_chunks"])
+
+    def attribute(self) -> dict[str, Any]:
+        """Return what the estimator holds: numpy arrays and plain numbers."""
+        arrays = {name: tensor.numpy(force=True) for name, tensor in self.run.tensors.items()}
+        return {"tensors": arrays, "numbers": self.run.numbers, "n_chunks": self.n_chunks}
+
+
+def learn_chunk(
+    state: OnlineState | None, problem: TrainingProblem, settings: Settings, start: FMParameters
+) -> tuple[Iterate, OnlineState]:
+    """Learn from the samples of a problem.
 
     Parameters
     ----------
-    state : dict or None
-        From the rows before. None begins with ``start``.
-    task : Task
+    state : OnlineState or None
+        Of the call before. None begins with ``start``.
+    problem : TrainingProblem
     settings : Settings
     start : FMParameters
 
     Returns
     -------
     Iterate
-    dict
-        The state to go on from: numpy arrays and plain numbers.
+    OnlineState
+        To continue from.
     """
-    problem = task.problem
-    rows = TensorSamples(problem.design, problem.target[0], problem.sample_weight)
-    number = 0 if state is None else state["n_chunks"]
-    batches = cut(rows, settings.batch_size, settings.seed, 0, number, shuffle=settings.shuffle)
-    run: Any = task.solver.sweeps(problem, start, settings)
+    number = 0 if state is None else state.n_chunks
+    samples = problem.problem.samples
+    batches = cut(samples, settings.batch_size, settings.seed, 0, number, shuffle=settings.shuffle)
+    run = problem.solver.start(problem.problem, start, settings)
+    assert isinstance(run, OnlineRun)  # for the type checker
     if state is not None:
-        run.resume(as_tensors(state["tensors"]), state["numbers"])
+        run.load_state_dict(state.run)
     try:
         with torch.no_grad():
             iterate = run.learn_chunk(batches)
-    except DivergenceError as trouble:
+    except DivergenceError as error:
         raise ValueError(
-            f"partial_fit failed, and the model is as it was before: {trouble}. Look for extreme values in X, y "
+            f"partial_fit failed, and the model is as it was before: {error}. Look for extreme values in X, y "
             "and sample_weight."
-        ) from trouble
-    return iterate, online_state(run, n_chunks=number + 1)
-
-
-def online_state(run: Any, *, n_chunks: int) -> dict[str, Any]:
-    """Return what a run has to leave behind for another to go on."""
-    tensors, numbers = run.state()
-    arrays = {name: tensor.numpy(force=True) for name, tensor in tensors.items()}
-    return {"tensors": arrays, "numbers": numbers, "n_chunks": n_chunks}
+        ) from error
+    return iterate, OnlineState(run.state_dict(), number + 1)
 
 
 def as_tensors(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:

@@ -1,35 +1,70 @@
-"""A fit in the solver's terms: which solver, which problem, from where, with which settings."""
+"""The training problem in the terms of a solver."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from ..core.matrix.batches import TensorSamples
 from ..core.matrix.design import DesignMatrix
 from ..core.matrix.device import compute_dtype, fits
-from ..core.matrix.parameters import FMParameters
+from ..core.matrix.samples import SideColumns, TensorSamples
 from ..core.observation.registry import MODELS, loss_parameters
-from ..core.solvers import SOLVERS
-from ..core.solvers.base import Problem, Settings, Solver
+from ..core.solvers import SOLVERS, Problem, Solver
 from ..data.fields import fields_of
-from ..data.frames import frame_encoder
-from ..data.scaling import LocatedParameters, Scaling, as_tensor
+from ..data.frames import FrameEncoder, frame_encoder
+from ..data.samples import Samples
+from ..data.scaling import Scaling, as_tensor
 from ..data.target_transform import TargetTransform
-from ..data.validation import Samples
-from .holdout import SampledValidation, Validation
-
-#: Standard deviation of the initial factors where nothing speaks for more.
-SMALL_START = 0.1
+from .holdout import HeldOutLoss, SampledValidation, Validation
 
 
-class Task(NamedTuple):
-    """A problem with what it takes to go there and back.
+@dataclass(frozen=True)
+class ModelOptions:
+    """The parameters of an estimator that define the model to fit.
+
+    Attributes
+    ----------
+    loss : str
+    quantile : float
+    n_factors : int
+    fit_intercept, fit_linear : bool
+    init_scale : float or "auto"
+    fields : array-like or "auto"
+    encoder : FrameEncoder or None
+        Of the training data, which have been checked by now.
+    """
+
+    loss: str
+    quantile: float
+    n_factors: int
+    fit_intercept: bool
+    fit_linear: bool
+    init_scale: float | str
+    fields: Any
+    encoder: FrameEncoder | None
+
+    @classmethod
+    def of(cls, estimator: Any) -> ModelOptions:
+        """Return the options of an estimator."""
+        return cls(
+            estimator.loss,
+            getattr(estimator, "quantile", 0.5),
+            estimator.n_factors,
+            estimator.fit_intercept,
+            estimator.fit_linear,
+            estimator.init_scale,
+            estimator.fields,
+            frame_encoder(estimator),
+        )
+
+
+class TrainingProblem(NamedTuple):
+    """The problem of a solver, with all that is needed to turn its solution into a fitted estimator.
 
     Attributes
     ----------
@@ -62,8 +97,8 @@ class Task(NamedTuple):
         design = self.problem.design
         return self.units.design(X, design.dtype, design.device, design.dense_columns.numpy(force=True))
 
-    def without_rows(self) -> Task:
-        """Return the task without the rows that it was measured on."""
+    def without_rows(self) -> TrainingProblem:
+        """Return the problem without the rows that it was measured on."""
         problem = self.problem
         none = torch.arange(0, device=problem.design.device)
         empty = dataclasses.replace(
@@ -74,38 +109,20 @@ class Task(NamedTuple):
         )
         return self._replace(problem=empty)
 
-    def rows(self, rows: Samples) -> TensorSamples:
-        """Return other rows in the units of the problem."""
+    def tensors(self, samples: Samples) -> TensorSamples:
+        """Return other samples in the units of the problem, with their shared target."""
         dtype, device = self.problem.design.dtype, self.problem.design.device
         return TensorSamples(
-            self.design(rows.X),
-            as_tensor(self.coding.target(rows.y), dtype, device)[0],
-            as_tensor(self.coding.weight(rows.y, rows.sample_weight), dtype, device),
+            self.design(samples.X),
+            as_tensor(self.coding.target(samples.y), dtype, device)[0],
+            SideColumns(as_tensor(self.coding.weight(samples.y, samples.sample_weight), dtype, device)),
         )
 
 
-class Start(NamedTuple):
-    """Where a fit starts from.
-
-    Attributes
-    ----------
-    kind : {"random", "fit", "chain"}
-        Random, the result of a fit, or the last state of a sampler's chains.
-    parameters : LocatedParameters or None
-        None if random.
-    n_sweeps : int
-        Sweeps that the chains have made.
-    """
-
-    kind: str = "random"
-    parameters: LocatedParameters | None = None
-    n_sweeps: int = 0
-
-
 def supported_solver(estimator: Any) -> Solver:
-    """Return the solver of an estimator, or say what is wrong with its parameters.
+    """Return the solver of an estimator, or raise an error if its parameters do not fit together.
 
-    What fits together is what the solvers declare.
+    Which do is derived from the declarations of the solvers.
     """
     name, loss = estimator.solver, estimator.loss
     solver = SOLVERS[name]
@@ -138,119 +155,47 @@ def supported_solver(estimator: Any) -> Solver:
 
 
 def describe(
-    estimator: Any, rows: Samples, coding: TargetTransform, solver: Solver, device: torch.device
-) -> Task:
-    """Turn training rows into a problem."""
-    dtype = compute_dtype(rows.X.dtype, device)
-    # A solver that goes batch by batch can leave in the memory of the host what a GPU has no room for.
-    home = device if not solver.learns_online or fits(rows.X, device) else torch.device("cpu")
-    design = DesignMatrix.from_array(rows.X, dtype=dtype, device=home)
-    weight = as_tensor(coding.weight(rows.y, rows.sample_weight), dtype, home)
-    has_both = estimator.fit_intercept and estimator.fit_linear
+    options: ModelOptions, samples: Samples, coding: TargetTransform, solver: Solver, device: torch.device
+) -> TrainingProblem:
+    """Turn training samples into a problem."""
+    dtype = compute_dtype(samples.X.dtype, device)
+    # A solver that goes batch by batch can leave data in the memory of the host for which a GPU has no room.
+    on_device = not solver.learns_online or fits(samples.X, device)
+    data_device = device if on_device else torch.device("cpu")
+    design = DesignMatrix.from_array(samples.X, dtype=dtype, device=data_device)
+    weight = as_tensor(coding.weight(samples.y, samples.sample_weight), dtype, data_device)
+    has_both = options.fit_intercept and options.fit_linear
     units = Scaling.measure(design, weight, coding, center=has_both)
-    fields = fields_of(estimator, design, exact=not solver.learns_online)
+    fields = fields_of(options.fields, design, options.encoder, exact=not solver.learns_online)
     problem = Problem(
         design=units.conditioning.apply(design),
-        target=as_tensor(coding.target(rows.y), dtype, home),
+        target=as_tensor(coding.target(samples.y), dtype, data_device),
         sample_weight=weight,
-        loss=estimator.loss,
+        loss=options.loss,
         fields=fields.numbers.to(device),
-        fit_intercept=estimator.fit_intercept,
-        fit_linear=estimator.fit_linear,
+        fit_intercept=options.fit_intercept,
+        fit_linear=options.fit_linear,
         compute_device=device,
     )
-    quantile = getattr(estimator, "quantile", 0.5)
-    return Task(problem, units, coding, rows.X.dtype, solver, fields.labels, quantile)
+    return TrainingProblem(problem, units, coding, samples.X.dtype, solver, fields.labels, options.quantile)
 
 
-def describe_validation(rows: Samples, task: Task) -> Validation:
-    """Turn validation rows into the units of a task."""
-    dtype, device = task.problem.design.dtype, task.problem.device
-    kind = SampledValidation if task.solver.samples else Validation
-    return kind(
-        design=task.units.design(rows.X, dtype, device),
-        target=as_tensor(task.coding.target(rows.y), dtype, device),
-        sample_weight=as_tensor(task.coding.weight(rows.y, rows.sample_weight), dtype, device),
-        likelihood=MODELS[task.problem.loss].latent if task.solver.samples else task.model,
-        unit=task.coding.unit,
-    )
+def describe_validation(samples: Samples, problem: TrainingProblem) -> HeldOutLoss:
+    """Turn validation samples into the loss on them."""
+    held_out = describe_held_out(samples, problem)
+    return SampledValidation(held_out) if problem.solver.samples else held_out
 
 
-def starting_point(
-    estimator: Any, task: Task, rng: np.random.RandomState, fitted: LocatedParameters | None
-) -> FMParameters:
-    """Return the parameters to start from, in the solver's units.
-
-    Parameters
-    ----------
-    estimator : estimator
-    task : Task
-    rng : RandomState
-        Nothing that depends on the number of samples may have been drawn from it.
-    fitted : LocatedParameters or None
-        Parameters to continue from; those of several chains one after the other.
-    """
-    problem, coding = task.problem, task.coding
-    shape = (len(coding.start), problem.design.shape[1], estimator.n_factors)
-    if fitted is not None:
-        found = fitted.parameters.factors.shape
-        if found[1:] != shape[1:]:
-            raise ValueError(
-                f"The fitted model has n_factors={found[2]}, from which warm_start=True and "
-                f"partial_fit go on, but now n_factors={shape[2]}. Keep it, or fit anew with warm_start=False."
-            )
-        start = fitted.within(task.units)
-    else:
-        factors = _random_factors(task.solver, shape, rng).mul_(_init_scale(estimator, task))
-        encoder = frame_encoder(estimator)
-        if encoder is not None:
-            # Nothing would ever correct these.
-            factors[:, torch.from_numpy(encoder.unseen)] = 0
-        start = FMParameters(
-            torch.as_tensor(coding.start, dtype=torch.float64),
-            torch.zeros(shape[:2], dtype=torch.float64),
-            factors,
-        )
-    intercept, linear, factors = (t.to(problem.design.dtype).to(problem.device) for t in start)
-    return FMParameters(intercept * problem.fit_intercept, linear * problem.fit_linear, factors)
-
-
-def _random_factors(solver: Solver, shape: tuple[int, int, int], rng: np.random.RandomState) -> Tensor:
-    """Draw from the standard normal distribution, on the CPU: all devices and dtypes start from the same numbers."""
-    if not solver.learns_online:
-        return torch.from_numpy(rng.standard_normal(shape))
-    # One epoch over a million columns is so fast that numpy would take a tenth of its time to draw their start.
-    generator = torch.Generator().manual_seed(int(rng.randint(np.iinfo(np.int32).max)))
-    return torch.randn(shape, generator=generator)
-
-
-def _init_scale(estimator: Any, task: Task) -> float:
-    """Return the standard deviation of the factors to start from."""
-    if not isinstance(estimator.init_scale, str):
-        return float(estimator.init_scale)
-    if not task.solver.starts_wide or task.model.is_gaussian or not estimator.n_factors:
-        return SMALL_START
-    # The bounds of a classifier pull small factors to zero where a category has few rows. Measured on planted data of
-    # two fields: with ten rows a category, a start of this size finds interactions that a smaller one misses.
-    entries = task.problem.entries_per_row()
-    pairs = entries * (entries - 1) / 2
-    return max(SMALL_START, (estimator.n_factors * pairs) ** -0.25) if pairs > 0 else SMALL_START
-
-
-def settings(estimator: Any, task: Task, *, max_iter: int, seed: int, start: Start | None = None) -> Settings:
-    """Return the hyperparameters that a solver reads, in its units."""
-    known = {f.name for f in dataclasses.fields(Settings)}
-    options = {name: getattr(estimator, name) for name in sorted(task.solver.options & known)}
-    task.coding.penalties(options)
-    start = start or Start()
-    return Settings(
-        **options,
-        max_iter=max_iter,
-        seed=seed,
-        unit=task.coding.unit,
-        quantile=task.quantile,
-        start=start.kind,
-        n_before=start.n_sweeps,
+def describe_held_out(samples: Samples, problem: TrainingProblem) -> Validation:
+    """Turn held-out samples into the units of a problem."""
+    dtype, device = problem.problem.design.dtype, problem.problem.device
+    return Validation(
+        design=problem.units.design(samples.X, dtype, device),
+        target=as_tensor(problem.coding.target(samples.y), dtype, device),
+        sample_weight=as_tensor(problem.coding.weight(samples.y, samples.sample_weight), dtype, device),
+        likelihood=MODELS[problem.problem.loss].latent if problem.solver.samples else problem.model,
+        unit=problem.coding.unit,
+        reduction=problem.problem.reduction,
     )
 
 

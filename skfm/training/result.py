@@ -12,12 +12,12 @@ from sklearn.exceptions import ConvergenceWarning
 from ..core.bayes.draws import Draws, Sample
 from ..core.matrix.parameters import FMParameters
 from ..core.observation.registry import MODELS
-from ..core.solvers.base import Iterate
+from ..core.solvers import Iterate
 from ..data.scaling import finite
 from ..fitted.draws import UserDraws
 from .exact import side_by_side, standardized_attribute
-from .loop import History
-from .problem import Task
+from .history import History
+from .problem import TrainingProblem
 
 #: Fitted attributes that not every solver leaves behind.
 OPTIONAL = ("covariances_",)
@@ -26,7 +26,7 @@ OPTIONAL = ("covariances_",)
 LARGEST_R_HAT = 1.1
 
 
-def fitted_attributes(task: Task, iterate: Iterate, record: History) -> dict[str, Any]:
+def fitted_attributes(task: TrainingProblem, iterate: Iterate, record: History) -> dict[str, Any]:
     """Return what a fitted estimator holds: numpy arrays and plain Python objects."""
     dtype = np.float32 if task.dtype == np.float32 else np.float64
     # With centered columns, predictions in the user's units are small differences of large numbers.
@@ -77,13 +77,13 @@ def fitted_attributes(task: Task, iterate: Iterate, record: History) -> dict[str
 
 
 def fold_draws(
-    task: Task, draws: Draws, sample: Sample, solved: FMParameters
+    task: TrainingProblem, draws: Draws, sample: Sample, solved: FMParameters
 ) -> tuple[FMParameters, UserDraws]:
     """Return the FM that predicts the mean over the draws, and the draws, both in the user's units.
 
     Parameters
     ----------
-    task : Task
+    task : TrainingProblem
     draws : Draws
     sample : Sample
         The draws, stacked.

@@ -8,27 +8,28 @@ from itertools import chain, islice
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from ..core.matrix.batches import Batch, BatchSource
 from ..core.solvers import SOLVERS, Iterate, Solver
 from ..core.solvers.minibatch.batch_source import cut
-from ..data.validation import Samples, check_rows
+from ..data.samples import Samples, SideColumns
+from ..data.targets import Target
+from ..data.validation import check_rows
 from ..streaming import Chunk, Chunks, read_ahead
-from .problem import Task, describe_validation
+from .problem import TrainingProblem, describe_held_out
 
 
 class Stream:
     """Chunks, checked one by one.
 
-    The first one is read at once, to learn from it what all have in common. It is not read a second time in
-    the same pass, since that may be the only one.
+    The first chunk is read at once, to learn from it what all have in common. It is not read a second time in
+    the same pass, because there may be only one pass.
 
     Parameters
     ----------
     chunks : Chunks
     check : callable
-        Turns a chunk and its number into rows; ``first`` tells whether it is the first one read.
+        Turns a chunk into samples; its second argument is whether the chunk is the first one read.
     """
 
     def __init__(self, chunks: Chunks, check: Callable[[Chunk, bool], Samples]) -> None:
@@ -37,17 +38,17 @@ class Stream:
         self._reading: Any = read_ahead(chunks.chunks())
         self._opened: list[Samples] = []
         self._first = self._first_rows = 0
-        #: Applied to the rows of that chunk in every pass: sets validation rows apart.
-        self.keep: Callable[[Samples], Samples] = lambda rows: rows
+        #: Applied to the samples of that chunk in every pass: sets validation samples apart.
+        self.keep: Callable[[Samples], Samples] = lambda samples: samples
 
     @property
     def n_samples(self) -> int | None:
-        """About how many rows there are, None if nobody knows."""
+        """Approximate number of samples, or None if it is not known."""
         n_chunks = self.chunks.n_chunks
         return None if n_chunks is None else n_chunks * self._first_rows
 
     def first(self) -> Samples:
-        """Return the rows of the first chunk that has any."""
+        """Return the samples of the first chunk that has any."""
         for number, chunk in enumerate(self._reading):
             rows = self._rows(chunk, number, first=True)
             self._opened.append(rows)
@@ -57,7 +58,7 @@ class Stream:
         raise ValueError("No chunk holds any rows with a positive weight.")
 
     def rows(self, start: int) -> Generator[tuple[int, Samples], None, None]:
-        """Yield number and rows of each chunk from ``start`` on."""
+        """Yield number and samples of each chunk from ``start`` on."""
         opened, self._opened = self._opened, []
         reading = self._reading
         if opened and (not start or self.chunks.has_one_pass):
@@ -86,16 +87,16 @@ class ChunkedBatches(BatchSource):
     Parameters
     ----------
     stream : Stream
-    task : Task
+    problem : TrainingProblem
     batch_size : int or "auto"
     seed : int
     shuffle : bool
     """
 
     def __init__(
-        self, stream: Stream, task: Task, batch_size: int | str, seed: int, *, shuffle: bool
+        self, stream: Stream, problem: TrainingProblem, batch_size: int | str, seed: int, *, shuffle: bool
     ) -> None:
-        self._stream, self._task = stream, task
+        self._stream, self._problem = stream, problem
         self._batch_size, self._seed, self._shuffle = batch_size, seed, shuffle
 
     @property
@@ -108,9 +109,8 @@ class ChunkedBatches(BatchSource):
                 if not len(rows.y):
                     yield []
                     continue
-                yield cut(
-                    self._task.rows(rows), self._batch_size, self._seed, epoch, number, shuffle=self._shuffle
-                )
+                tensors = self._problem.tensors(rows)
+                yield cut(tensors, self._batch_size, self._seed, epoch, number, shuffle=self._shuffle)
                 del rows
 
 
@@ -119,19 +119,21 @@ class ChunkedValidation:
 
     Parameters
     ----------
-    estimator : estimator
-        Knows the columns and the labels by now.
     chunks : Chunks
-    task : Task
+    check : callable
+        Turns a chunk into samples, as for `Stream`.
+    problem : TrainingProblem
     """
 
-    def __init__(self, estimator: Any, chunks: Chunks, task: Task) -> None:
+    def __init__(
+        self, chunks: Chunks, check: Callable[[Chunk, bool], Samples], problem: TrainingProblem
+    ) -> None:
         if chunks.has_one_pass:
             raise ValueError(
                 f"X_val comes from a {type(chunks.source).__name__} object, which can be read once only, but is "
                 "looked at after every sweep. Let Chunks have a function that makes a new one."
             )
-        self._estimator, self._chunks, self._task = estimator, chunks, task
+        self._chunks, self._check, self._problem = chunks, check, problem
 
     def loss(self, iterate: Iterate) -> float:
         """Return the weighted mean over all rows, as `Validation` does."""
@@ -139,19 +141,12 @@ class ChunkedValidation:
         with closing(Stream(self._chunks, self._check).rows(0)) as chunks:
             for _, rows in chunks:
                 if len(rows.y):
-                    part = describe_validation(rows, self._task)
+                    part = describe_held_out(rows, self._problem)
                     share = float(part.sample_weight.sum())
                     loss, weight = loss + share * part.loss(iterate), weight + share
         if not weight:
             raise ValueError("X_val holds no rows with a positive weight.")
         return loss / weight
-
-    def _check(self, chunk: Chunk, first: bool) -> Samples:
-        estimator, weight = self._estimator, chunk.sample_weight
-        if not len(chunk.y) or (weight is not None and not weight.any()):
-            return Samples(chunk.X[:0], np.empty(0), np.empty(0))
-        rows = check_rows(estimator, *chunk, reset=False, y_numeric=not estimator._target.are_labels)
-        return rows._replace(y=estimator._target.encode(rows.y, "y_val"))
 
 
 def _emptied(items: list) -> Iterator:
@@ -160,11 +155,11 @@ def _emptied(items: list) -> Iterator:
         yield items.pop(0)
 
 
-def open_stream(estimator: Any, solver: Solver, chunks: Chunks, y: Any, sample_weight: Any) -> Stream:
-    """Return a stream for ``fit``, or say why it cannot be."""
-    if chunks.has_one_pass and (estimator.max_iter or 1) > 1:
+def check_stream(solver: Solver, chunks: Chunks, y: Any, sample_weight: Any, max_iter: int | None) -> None:
+    """Raise an error if ``fit`` cannot learn from these chunks."""
+    if chunks.has_one_pass and (max_iter or 1) > 1:
         raise ValueError(
-            f"max_iter={estimator.max_iter} epochs cannot be made of chunks from a "
+            f"max_iter={max_iter} epochs cannot be made of chunks from a "
             f"{type(chunks.source).__name__} object, which can be read once only. Let Chunks have a function that "
             "makes a new one, or set max_iter=1."
         )
@@ -175,49 +170,66 @@ def open_stream(estimator: Any, solver: Solver, chunks: Chunks, y: Any, sample_w
         raise ValueError(
             f"solver={solver.name!r} needs all data at once and cannot learn from chunks. Use one of {others}."
         )
-    return Stream(chunks, ChunkCheck(estimator, chunks))
 
 
 class ChunkCheck:
-    """Checks chunks as ``fit`` checks arrays, the later ones against the first."""
+    """Checks chunks as ``fit`` checks arrays, the later ones against the first.
 
-    def __init__(self, estimator: Any, chunks: Chunks) -> None:
-        self._estimator, self._chunks = estimator, chunks
+    Parameters
+    ----------
+    estimator : estimator
+    target : Target
+    classes : ndarray or None
+        All labels there are, if the user has given them.
+    reset : bool
+        Whether the columns are learned from the first chunk, rather than known from a fit before.
+    """
+
+    def __init__(self, estimator: Any, target: Target, classes: np.ndarray | None, *, reset: bool) -> None:
+        self._estimator, self._target, self._classes, self._reset = estimator, target, classes, reset
         self._dtype: Any = None
 
     def __call__(self, chunk: Chunk, first: bool) -> Samples:
-        estimator = self._estimator
-        weight = chunk.sample_weight
-        if not len(chunk.y) or (weight is not None and not weight.any()):
-            return Samples(chunk.X[:0], np.empty(0), np.empty(0))
-        reset = first and not estimator._continues()
-        rows = check_rows(estimator, *chunk, reset=reset, y_numeric=not estimator._target.are_labels)
+        if _is_empty(chunk):
+            return _no_samples(chunk)
+        estimator, target = self._estimator, self._target
+        rows = check_rows(estimator, *chunk, reset=first and self._reset, y_numeric=not target.are_labels)
         if first:
             self._dtype = rows.X.dtype
-            estimator._target.learn(rows.y if self._chunks.classes is None else self._chunks.classes)
+            target.learn(rows.y if self._classes is None else self._classes)
         elif rows.X.dtype != self._dtype:
             raise ValueError(
                 f"X is {rows.X.dtype}, but {self._dtype} in the first chunk. Convert all chunks to one dtype."
             )
-        return rows._replace(y=estimator._target.encode(rows.y))
+        return rows._replace(y=target.encode(rows.y))
 
 
-def identity_of(estimator: Any, rows: Samples, held_out: Samples | None) -> dict[str, Any]:
-    """Return what tells a run from others: its parameters, its first rows and its validation rows."""
-    # These may differ between a run and the one that goes on from it.
-    free = {"checkpoint", "device", "random_state", "verbose", "warm_start"}
-    identity: dict[str, Any] = {
-        name: repr(value) for name, value in estimator.get_params().items() if name not in free
-    }
-    identity["estimator"] = type(estimator).__name__
-    for suffix, part in (("", rows), ("_val", held_out)):
-        if part is not None:
-            values = part.X.data if sp.issparse(part.X) else part.X
-            identity |= {
-                f"shape of X{suffix}": list(part.X.shape),
-                f"dtype of X{suffix}": str(part.X.dtype),
-                f"sum of X{suffix}": float(np.sum(values, dtype=np.float64)),
-                f"sum of y{suffix}": float(np.sum(part.y, dtype=np.float64)),
-                f"sum of sample_weight{suffix}": float(np.sum(part.sample_weight, dtype=np.float64)),
-            }
-    return identity
+class ValidationChunkCheck:
+    """Checks chunks of validation data against the training data.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The columns and the labels are known by now.
+    target : Target
+    """
+
+    def __init__(self, estimator: Any, target: Target) -> None:
+        self._estimator, self._target = estimator, target
+
+    def __call__(self, chunk: Chunk, first: bool) -> Samples:
+        if _is_empty(chunk):
+            return _no_samples(chunk)
+        numeric = not self._target.are_labels
+        rows = check_rows(self._estimator, *chunk, reset=False, y_numeric=numeric)
+        return rows._replace(y=self._target.encode(rows.y, "y_val"))
+
+
+def _is_empty(chunk: Chunk) -> bool:
+    """Return whether a chunk has no samples of positive weight."""
+    weight = chunk.sample_weight
+    return not len(chunk.y) or (weight is not None and not weight.any())
+
+
+def _no_samples(chunk: Chunk) -> Samples:
+    return Samples(chunk.X[:0], np.empty(0), SideColumns(np.empty(0)))

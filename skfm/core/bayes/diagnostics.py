@@ -8,8 +8,38 @@ from __future__ import annotations
 
 import numpy as np
 
-#: Draws a chain below which there is nothing to say.
+#: Draws per chain below which there is nothing to say.
 FEWEST = 4
+
+
+class Traces:
+    """A few numbers of every chain, followed over the sweeps.
+
+    Parameters
+    ----------
+    n_chains : int
+    burn_in : int
+        Number of initial sweeps that do not count.
+    """
+
+    def __init__(self, n_chains: int, burn_in: int) -> None:
+        self.n_chains, self.burn_in = n_chains, burn_in
+        #: By name, a list of the numbers of all chains for each sweep.
+        self.values: dict[str, list[list[float]]] = {}
+
+    def add(self, numbers: dict[str, list[float]]) -> None:
+        """Add a sweep: each of the numbers by its name, for every chain."""
+        for name, of_chains in numbers.items():
+            self.values.setdefault(name, []).append(of_chains)
+
+    def report(self) -> dict[str, float]:
+        """Return how well the chains have mixed, for the history."""
+        report = {}
+        for name, trace in self.values.items():
+            after = np.array(trace[self.burn_in :], np.float64).reshape(-1, self.n_chains).T
+            report[f"r_hat_{name}"] = split_r_hat(after)
+            report[f"ess_{name}"] = effective_sample_size(after)
+        return report
 
 
 def split_r_hat(draws: np.ndarray) -> float:
@@ -63,5 +93,5 @@ def _halves(draws: np.ndarray) -> np.ndarray | None:
 
 
 def _rounding(draws: np.ndarray) -> float:
-    # Of the mean of a constant, that is: of a sum of many numbers.
+    # This is the rounding of the mean of a constant, a sum of many numbers.
     return float((64 * np.finfo(np.float64).eps * np.abs(draws).max()) ** 2)

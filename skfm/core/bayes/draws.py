@@ -34,6 +34,19 @@ class Sample(NamedTuple):
             self.parameters.clone(), self.noise_precision.clone(), self.log_likelihood.clone(), cut_points
         )
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors by their names."""
+        named = {**self.parameters._asdict(), **self._asdict()}
+        return {name: tensor for name, tensor in named.items() if isinstance(tensor, Tensor)}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> Sample:
+        """Undo `tensors`."""
+        parameters = FMParameters(*(tensors[name] for name in FMParameters._fields))
+        return cls(
+            parameters, tensors["noise_precision"], tensors["log_likelihood"], tensors.get("cut_points")
+        )
+
 
 class Draws:
     """Evenly spread sweeps of a run, the last one among them.
@@ -42,13 +55,18 @@ class Draws:
     ----------
     n_chains : int
     burn_in : int
-        Sweeps of which nothing is kept.
+        Number of initial sweeps to discard.
     n_sweeps : int
-        Sweeps after these.
+        Number of sweeps after these.
     n_draws : int
         How many of these are kept, at most.
     n_before : int
-        Sweeps of the runs that led to the start.
+        Number of sweeps of the runs that led to the start.
+
+    Attributes
+    ----------
+    latest : Sample or None
+        The state after the last sweep, whose tensors change with the next one.
     """
 
     def __init__(self, n_chains: int, burn_in: int, n_sweeps: int, n_draws: int, n_before: int = 0) -> None:
@@ -56,6 +74,7 @@ class Draws:
         self.n_draws = min(n_draws, n_sweeps)
         self.n_before = n_before
         self.n_seen = 0
+        self.latest: Sample | None = None
         self._kept: list[Sample] = []
         self._last: Sample | None = None
 
@@ -68,24 +87,45 @@ class Draws:
         return self.n_seen > self.burn_in
 
     def add(self, sample: Sample) -> None:
-        """Take note of a sweep."""
+        """Record a sweep."""
+        self.latest = sample
         place = self.n_seen - self.burn_in
         self.n_seen += 1
         # Sweep i is kept where i * n_draws / n_sweeps passes a whole number, which the last one does.
         if place >= 0 and (place + 1) * self.n_draws // self.n_sweeps > place * self.n_draws // self.n_sweeps:
             self._kept.append(sample.clone())
         elif not self._kept:
-            # The next sweep changes the tensors in place, and may not come to its end.
+            # The next sweep changes the tensors in place, and may not end.
             self._last = sample.clone()
+
+    @property
+    def _stored(self) -> list[Sample]:
+        return self._kept or ([] if self._last is None else [self._last])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what is stored as named tensors with a leading axis for the draws."""
+        parts = [sample.tensors() for sample in self._stored]
+        return {name: torch.stack([part[name] for part in parts]) for name in (parts[0] if parts else ())}
+
+    def load(self, tensors: dict[str, Tensor], n_seen: int) -> None:
+        """Continue from the `tensors` of other draws after ``n_seen`` sweeps."""
+        self.n_seen = n_seen
+        columns = [tensor.unbind() for tensor in tensors.values()]
+        samples = [
+            Sample.from_tensors(dict(zip(tensors, parts, strict=True))).clone()
+            for parts in zip(*columns, strict=True)
+        ]
+        has_draws = (n_seen - self.burn_in) * self.n_draws // self.n_sweeps > 0
+        self._kept, self._last = (samples, None) if has_draws else ([], samples[0] if samples else None)
 
     def stacked(self) -> Sample:
         """Return what is kept, each tensor with two leading axes for chains and draws.
 
         A run that ended in its burn-in has its last state as its only draw.
         """
-        kept = self._kept or ([] if self._last is None else [self._last])
+        kept = self._stored
         if not kept:
-            raise LookupError("No sweep has come to an end.")
+            raise LookupError("No sweep has ended.")
 
         def stack(tensors: list[Tensor]) -> Tensor:
             # (n_draws, n_chains * n_outputs, ...) becomes (n_chains, n_draws, n_outputs, ...).

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class FieldPriors:
-    """One prior a field and output, fixed or learned.
+    """One prior per field and output, fixed or learned.
 
     Fields are few, and the inverses of their small matrices must be good, so the statistics are
     float64, on the CPU where the device has none; the solvers get copies in their own dtype.
@@ -34,29 +34,35 @@ class FieldPriors:
         n_outputs : int
         fields : Tensor of shape (n_features,)
         used : Tensor of bool of shape (n_features,)
-            The columns with data; only these tell something about a prior.
+            The columns with data; only these say something about a prior.
         """
         n_fields = int(fields.max()) + 1 if len(fields) else 0
         self._fields = fields
         self._members = [_as_slice(((fields == g) & used).nonzero().squeeze(1)) for g in range(n_fields)]
-        self._home = torch.device("cpu") if fields.device.type == "mps" else fields.device
+        device = torch.device("cpu") if fields.device.type == "mps" else fields.device
         self._like = diagonal
-        self._hyper_scatter = hyper_scatter.to(self._home, torch.float64)
+        self._hyper_scatter = hyper_scatter.to(device, torch.float64)
         size = len(diagonal)
-        wide = diagonal.to(self._home, torch.float64)
+        in_double = diagonal.to(device, torch.float64)
         # Wishart with 2 size degrees of freedom for Lam, N(0, Lam^-1) for mu: what normalizes both.
         self._constant = float(
             size * (self._hyper_scatter / 2).log().sum()
-            - (torch.special.multigammaln(wide.new_tensor(float(size)), size) if size else 0.0)
+            - (torch.special.multigammaln(in_double.new_tensor(float(size)), size) if size else 0.0)
             - size / 2 * math.log(2 * math.pi)
         )
-        self.mean = wide.new_zeros(n_outputs, n_fields, size)
-        self.precision = torch.diag(wide).expand(n_outputs, n_fields, size, size).clone()
+        self.mean = in_double.new_zeros(n_outputs, n_fields, size)
+        self.precision = torch.diag(in_double).expand(n_outputs, n_fields, size, size).clone()
         self._copy()
 
     def _copy(self) -> None:
         shift = (self.precision @ self.mean[..., None]).squeeze(-1)
-        self._narrow = self.precision.to(self._like), shift.to(self._like)
+        self._solver_copies = self.precision.to(self._like), shift.to(self._like)
+
+    def set(self, mean: Tensor, precision: Tensor) -> None:
+        """Set every prior; the tensors have the shapes of the attributes."""
+        self.mean.copy_(mean)
+        self.precision.copy_(precision)
+        self._copy()
 
     def of(self, columns: Tensor) -> tuple[Tensor, Tensor]:
         """Return Lam and Lam mu of the given columns, output by output.
@@ -71,7 +77,7 @@ class FieldPriors:
         Tensor of shape (n_outputs * n_columns, size)
         """
         groups = self._fields[columns]
-        precision, shift = self._narrow
+        precision, shift = self._solver_copies
         return precision.index_select(1, groups).flatten(0, 1), shift.index_select(1, groups).flatten(0, 1)
 
     def update(self, theta: Tensor, covariances: Tensor, *, held: Collection[int] = ()) -> Tensor:

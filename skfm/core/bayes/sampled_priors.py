@@ -1,4 +1,4 @@
-"""Priors of the fields that are drawn rather than set to their best."""
+"""Priors of the fields that are drawn rather than set to their optimum."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Hyperpriors(NamedTuple):
 
 
 class SampledPriors(FieldPriors):
-    """One prior a field and output, drawn from its conditional given the columns.
+    """One prior per field and output, drawn from its conditional given the columns.
 
     With n columns of mean m and scatter S about it, prior scatter H and nu degrees of freedom, the Normal-Wishart
     conditional with the mean at zero a priori is::
@@ -94,12 +94,6 @@ class SampledPriors(FieldPriors):
     def reset(self, precision: float) -> None:
         """Set every prior to mean zero and one precision."""
         self.set(torch.zeros_like(self.mean), torch.eye(self.mean.shape[2]).to(self.mean) * precision)
-
-    def set(self, mean: Tensor, precision: Tensor) -> None:
-        """Set every prior."""
-        self.mean.copy_(mean)
-        self.precision.copy_(precision)
-        self._copy()
 
     def draw(self, theta: Tensor, rng: np.random.Generator) -> None:
         """Draw every prior given the columns, theta of shape (n_outputs, n_features, size)."""

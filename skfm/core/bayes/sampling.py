@@ -50,8 +50,8 @@ def log_interval(lower: Tensor, upper: Tensor) -> Tensor:
     log_upper = torch.special.log_ndtr(upper)
     share = torch.special.log_ndtr(lower) - log_upper
     # An interval too narrow for the difference has the density times its width.
-    narrow = (upper - lower).log() - (upper + lower).square() / 8 - LOG_ROOT_2PI
-    return torch.where(share < -1e-5, log_upper + torch.log(-torch.expm1(share)), narrow)
+    thin = (upper - lower).log() - (upper + lower).square() / 8 - LOG_ROOT_2PI
+    return torch.where(share < -1e-5, log_upper + torch.log(-torch.expm1(share)), thin)
 
 
 def truncated_normal(lower: Tensor, upper: Tensor, generator: torch.Generator) -> Tensor:

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from .design import DesignMatrix
+from .samples import SideColumns, TensorSamples
 
 #: Entries that are sorted at a time: enough for torch to sort by radix, few enough for a cache. On a GPU, many.
 GROUP_ENTRIES = {"cpu": 1 << 17, "cuda": 1 << 25, "mps": 1 << 24}
-#: Up to so many keys an entry, a CPU marks the keys in use faster than it sorts.
+#: Up to this number of keys per entry, a CPU marks the keys in use faster than it sorts.
 MARKED_KEYS = 16
 
 
@@ -35,9 +36,11 @@ class Batch:
         The values in both orders; None if all are one.
     dense : Tensor of shape (n_rows, n_dense)
         The dense columns.
-    target, weight : Tensor of shape (n_rows,)
+    target : Tensor of shape (n_rows,)
+    side : SideColumns
+        The side columns of the rows.
     entries_per_row : float
-        Non-zeros of a row, on average by weight, those of the dense columns included.
+        Average number of non-zeros of a row, weighted by sample, those of the dense columns included.
     """
 
     columns: Tensor
@@ -49,60 +52,55 @@ class Batch:
     column_values: Tensor | None
     dense: Tensor
     target: Tensor
-    weight: Tensor
+    side: SideColumns
     entries_per_row: float
+
+    @property
+    def weight(self) -> Tensor:
+        """The sample weights, (n_rows,)."""
+        return self.side.weight
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on another device; copies from pinned memory overlap with computing there."""
         if self.target.device == device:
             return self
-        tensors: dict[str, Any] = {
-            f.name: value.to(device, non_blocking=True)
-            for f in fields(self)
-            if isinstance(value := getattr(self, f.name), Tensor)
-        }
-        return replace(self, **tensors)
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin(self) -> Batch:
         """Return the batch in pinned memory."""
-        tensors: dict[str, Any] = {
-            f.name: value.pin_memory()
-            for f in fields(self)
-            if isinstance(value := getattr(self, f.name), Tensor)
-        }
-        return replace(self, **tensors)
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """Return the batch with a function applied to all of its tensors."""
+        found: dict[str, Any] = {"side": self.side.map(function)}
+        for f in fields(self):
+            if isinstance(value := getattr(self, f.name), Tensor):
+                found[f.name] = function(value)
+        return replace(self, **found)
 
     @property
     def nbytes(self) -> int:
         """Memory of all tensors."""
-        values = (getattr(self, f.name) for f in fields(self))
+        values = [*self.side, *(getattr(self, f.name) for f in fields(self))]
         return sum(t.numel() * t.itemsize for t in values if isinstance(t, Tensor))
 
 
-class TensorSamples(NamedTuple):
-    """A design with its targets and weights, (n_samples,) each, the weights positive."""
-
-    design: DesignMatrix
-    target: Tensor
-    weight: Tensor
-
-
-def make_batches(rows: TensorSamples, batch_size: int, order: Tensor | None = None) -> Iterator[Batch]:
-    """Cut rows into batches.
+def make_batches(samples: TensorSamples, batch_size: int, order: Tensor | None = None) -> Iterator[Batch]:
+    """Cut samples into batches.
 
     Parameters
     ----------
-    rows : Rows
+    samples : TensorSamples
     batch_size : int
         Rows of a batch. The last one may be smaller.
     order : LongTensor of shape (n_samples,), optional
-        In which order to take the rows.
+        The order in which to take the samples.
 
     Yields
     ------
     Batch
     """
-    design = rows.design
+    design = samples.design
     n_samples, n_features = design.shape
     entries = max(1, len(design.indices) // max(1, n_samples)) * batch_size
     per_group = max(1, GROUP_ENTRIES.get(design.device.type, 1 << 17) // entries)
@@ -112,34 +110,28 @@ def make_batches(rows: TensorSamples, batch_size: int, order: Tensor | None = No
     transpose = _Marks(n_keys, torch.get_num_threads() if per_group == 1 else 1) if can_mark else _sort
     for start in range(0, n_samples, step):
         stop = min(start + step, n_samples)
-        if order is None:
-            part, target, weight = design.rows(start, stop), rows.target[start:stop], rows.weight[start:stop]
-        else:
-            chosen = order[start:stop]
-            part = design.take(chosen)
-            target, weight = (t.index_select(0, chosen) for t in (rows.target, rows.weight))
-        yield from _cut(part, target, weight, batch_size, n_features, transpose)
+        group = samples.cut(start, stop) if order is None else samples.take(order[start:stop])
+        yield from _cut(group, batch_size, n_features, transpose)
 
 
 def _cut(
-    design: DesignMatrix,
-    target: Tensor,
-    weight: Tensor,
+    samples: TensorSamples,
     batch_size: int,
     n_features: int,
     transpose: Callable[[DesignMatrix, Tensor], Transposed],
 ) -> Iterator[Batch]:
     """Lay out all batches of a group of rows at once."""
+    design, target, side = samples
     n_rows, device = design.shape[0], design.device
     n_batches = -(-n_rows // batch_size)
     starts = [*range(0, n_rows, batch_size), n_rows]
     indptr = design.indptr
     lengths = indptr.diff()
     # Numbers of batch and column in one key; sorting int32 is twice as fast.
-    wide = torch.int32 if n_batches * n_features < 1 << 31 else torch.int64
-    keys = design.indices.to(wide)
+    key_dtype = torch.int32 if n_batches * n_features < 1 << 31 else torch.int64
+    keys = design.indices.to(key_dtype)
     if n_batches > 1:
-        entry_batches = torch.div(_entry_rows(design), batch_size, rounding_mode="floor").to(wide)
+        entry_batches = torch.div(_entry_rows(design), batch_size, rounding_mode="floor").to(key_dtype)
         keys = entry_batches.mul_(n_features).add_(keys)
     distinct, ends, local, by_column, column_values = transpose(design, keys)
     columns, distinct_bounds = distinct, [0, len(distinct)]
@@ -148,15 +140,15 @@ def _cut(
         columns, distinct_bounds = distinct % n_features, torch.searchsorted(distinct, edges).tolist()
     entry_bounds = indptr[starts].tolist()
     values = design.values
-    entries = lengths.to(weight.dtype) + design.dense.shape[0]
+    entries = lengths.to(side.weight.dtype) + design.dense.shape[0]
     for i in range(n_batches):
         first, last = starts[i], starts[i + 1]
         a, b = distinct_bounds[i], distinct_bounds[i + 1]
         e, f = entry_bounds[i], entry_bounds[i + 1]
         offsets = torch.zeros(b - a + 1, dtype=torch.int32, device=device)
         offsets[1:] = ends[a:b] - e
-        batch_weight = weight[first:last]
-        mean = (batch_weight @ entries[first:last]) / batch_weight.sum()
+        batch_side = side.cut(first, last)
+        mean = (batch_side.weight @ entries[first:last]) / batch_side.weight.sum()
         yield Batch(
             columns=columns[a:b],
             offsets=(indptr[first : last + 1] - e).int(),
@@ -167,7 +159,7 @@ def _cut(
             column_values=None if column_values is None else column_values[e:f],
             dense=design.dense[:, first:last].T.contiguous(),
             target=target[first:last],
-            weight=batch_weight,
+            side=batch_side,
             entries_per_row=float(mean),
         )
 
@@ -250,11 +242,8 @@ class _Marks:
 class BatchSource(ABC):
     """Where the batches of an epoch come from, segment by segment.
 
-    A segment is a part of an epoch after which all can be looked at: a chunk of a stream, or the whole.
+    A segment is a part of an epoch after which the state of a run can be saved: a chunk of a stream, or the whole.
     """
-
-    #: Called with the number of rows of each segment that is done.
-    on_rows: Callable[[int], None] | None = None
 
     @property
     def n_segments(self) -> int | None:

@@ -1,4 +1,4 @@
-"""Color classes: sets of columns no two of which share a row, so that a class can be updated at once."""
+"""Colors of columns: no two columns of a color share a row, so that a color can be updated at once."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _STRETCH = 1 << 22  # entries laid out at a time by the first fit
 
 
 def one_hot_fields(indptr: Tensor, indices: Tensor, fields: Tensor) -> Tensor:
-    """Tell which fields can be color classes as they are.
+    """Return which fields can be colors as they are.
 
     These are the fields with at most one entry in every row and one in at least half of the rows with any
-    entry. Smaller ones are better packed by the coloring: thousands of them may share a class.
+    entry. Smaller ones are better packed by the coloring: thousands of them may share a color.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def one_hot_fields(indptr: Tensor, indices: Tensor, fields: Tensor) -> Tensor:
     return suitable
 
 
-def class_priority(fields: Tensor, one_hot: Tensor, counts: Tensor) -> Tensor:
+def color_priority(fields: Tensor, one_hot: Tensor, counts: Tensor) -> Tensor:
     """Order the columns for `color_columns`: one-hot fields in their order, the rest by descending count.
 
     Parameters
@@ -78,13 +78,13 @@ def color_columns(
     priority: Tensor,
     initial: Tensor | None = None,
 ) -> Tensor:
-    """Partition the columns into classes no two columns of which share a row.
+    """Color the columns so that no two columns of a color share a row.
 
     In every round each row elects its first uncolored column, and the columns elected by all of their rows
-    are colored. If there are no more rounds than entries in the longest row, rounds are the classes, and none
-    could be saved. Otherwise each column takes the first class that is free in all of its rows, which gives
-    the same classes as coloring the columns one after the other by priority. Work is O(nnz) for the rounds
-    and O(nnz * n_classes / 62) for the first fit.
+    are colored. If there are no more rounds than entries in the longest row, rounds are the colors, and none
+    could be saved. Otherwise each column takes the first color that is free in all of its rows, which gives
+    the same colors as coloring the columns one after the other by priority. Work is O(nnz) for the rounds
+    and O(nnz * n_colors / 62) for the first fit.
 
     Parameters
     ----------
@@ -95,23 +95,23 @@ def color_columns(
     priority : LongTensor of shape (n_columns,)
         Distinct; columns with lower values go first.
     initial : LongTensor of shape (n_columns,), optional
-        Classes that are settled already, numbered from 0, and -1 for the columns to color.
+        Colors that are settled already, numbered from 0, and -1 for the columns to color.
 
     Returns
     -------
     LongTensor of shape (n_columns,)
-        Class of each column, from 0. Columns without entries are in class 0 unless `initial` places them.
+        Color of each column, from 0. Columns without entries have color 0 unless `initial` places them.
     """
     lengths = colptr[1:].long() - colptr[:-1].long()
-    classes = torch.full_like(lengths, -1) if initial is None else initial.clone()
-    n_settled = int(classes.max()) + 1 if classes.numel() else 0
-    settled = classes >= 0
-    classes[~settled & (lengths == 0)] = 0
+    colors = torch.full_like(lengths, -1) if initial is None else initial.clone()
+    n_settled = int(colors.max()) + 1 if colors.numel() else 0
+    settled = colors >= 0
+    colors[~settled & (lengths == 0)] = 0
     # Free columns are renamed by priority: from here on "column" is a position in `order`.
     order = priority.argsort()
-    order = order[classes[order] < 0]
+    order = order[colors[order] < 0]
     if order.numel() == 0:
-        return classes
+        return colors
     starts, lengths = colptr[:-1].long()[order], lengths[order]
     if bool(settled.any()):
         rowptr, columns = _group_by_row(rows, starts, lengths, indptr.numel() - 1)
@@ -127,21 +127,21 @@ def color_columns(
 
     longest = int((indptr[1:] - indptr[:-1]).max())
     if n_settled + len(rounds) <= longest:
-        colors = torch.empty_like(order)
+        found = torch.empty_like(order)
         for number, members in enumerate(rounds):
-            colors[members] = n_settled + number
+            found[members] = n_settled + number
     else:
-        used = _used_colors(colptr, rows, classes, settled, n_settled, indptr.numel() - 1)
-        colors = _first_fit(rounds, rows, starts, lengths, used)
-    classes[order] = colors
-    return classes
+        used = _used_colors(colptr, rows, colors, settled, n_settled, indptr.numel() - 1)
+        found = _first_fit(rounds, rows, starts, lengths, used)
+    colors[order] = found
+    return colors
 
 
 def color_fields(indptr: Tensor, indices: Tensor, colptr: Tensor, rows: Tensor, fields: Tensor) -> Tensor:
-    """Color the columns, starting from the fields that can be classes as they are.
+    """Color the columns, starting from the fields that can be colors as they are.
 
-    These are those of `one_hot_fields`. The first classes are these fields in their order, so for one-hot
-    data classes are fields; other columns fill the gaps in them before they open new classes.
+    These are those of `one_hot_fields`. The first colors are these fields in their order, so for one-hot
+    data colors are fields; other columns fill the gaps in them before they open new colors.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def color_fields(indptr: Tensor, indices: Tensor, colptr: Tensor, rows: Tensor, 
     one_hot = one_hot_fields(indptr, indices, fields)
     numbers = torch.where(one_hot, one_hot.cumsum(0) - 1, -1)
     initial = numbers[fields]
-    priority = class_priority(fields, one_hot, colptr[1:].long() - colptr[:-1].long())
+    priority = color_priority(fields, one_hot, colptr[1:].long() - colptr[:-1].long())
     return color_columns(indptr, indices, colptr, rows, priority, initial)
 
 
@@ -208,7 +208,7 @@ def _elect(rowptr: Tensor, columns: Tensor, rows: Tensor, starts: Tensor, length
 
 
 def _used_colors(
-    colptr: Tensor, rows: Tensor, classes: Tensor, settled: Tensor, n_settled: int, n_rows: int
+    colptr: Tensor, rows: Tensor, colors: Tensor, settled: Tensor, n_settled: int, n_rows: int
 ) -> Tensor:
     """Return the colors in use in each row as bits, (n_rows, n_words), with room for one more color."""
     n_words = n_settled // _WORD + 1
@@ -216,7 +216,7 @@ def _used_colors(
     if n_settled:
         at = settled.nonzero().squeeze(1)
         lengths = (colptr[1:] - colptr[:-1]).long()[at]
-        color = torch.repeat_interleave(classes[at], lengths)
+        color = torch.repeat_interleave(colors[at], lengths)
         where = rows[_spans(colptr[:-1].long()[at], lengths)].long() * n_words + color // _WORD
         # A row has each color once, so a sum of bits is their union.
         used.index_add_(0, where, torch.ones_like(color) << (color % _WORD))

@@ -9,7 +9,7 @@ import torch
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """Return the device that was asked for, or say why it cannot be had.
+    """Return the device that was asked for, or raise an error if it is not available.
 
     Parameters
     ----------
@@ -70,13 +70,17 @@ SHARE_OF_MEMORY = 0.25
 
 
 def fits(X: Any, device: torch.device) -> bool:
-    """Tell whether a matrix and its batches fit on a device beside all else."""
+    """Return whether a matrix and its batches fit on a device, next to everything else."""
     if device.type != "cuda":
         return True
     nbytes = X.nbytes if isinstance(X, np.ndarray) else X.data.nbytes + X.indices.nbytes + X.indptr.nbytes
     return nbytes <= SHARE_OF_MEMORY * torch.cuda.mem_get_info(device)[0]
 
 
-def wide_dtype(device: torch.device) -> torch.dtype:
+def accum_dtype(device: torch.device) -> torch.dtype:
     """Return the type to sum many numbers in: float64, except on MPS, which has none."""
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+#: The name of before.
+wide_dtype = accum_dtype

@@ -29,32 +29,32 @@ class Relations(NamedTuple):
     ----------
     parts : list of DesignMatrix of shape (n_parts, n_features)
         The distinct parts of either kind, without the columns of the other.
-    classes : list of list of Tensor
-        The columns of either kind, one color class after the other.
+    colors : list of list of Tensor
+        The columns of either kind, color by color.
     pairs : Pairs
         The rows as pairs of parts; those of the second kind are numbered after those of the first.
     """
 
     parts: list[DesignMatrix]
-    classes: list[list[Tensor]]
+    colors: list[list[Tensor]]
     pairs: Pairs
 
 
-def find_relations(design: DesignMatrix, classes: Tensor) -> Relations | None:
+def find_relations(design: DesignMatrix, colors: Tensor) -> Relations | None:
     """Return the rows as pairs of parts, or None if they are not.
 
-    The keys are the two largest color classes of which every row has a column. Of every other column the value has
-    to be a function of one of them.
+    The keys are the two largest colors that have a column in every row. The value of every other column must be a
+    function of one of them.
     """
     n_samples, n_features = design.shape
     if len(design.dense_columns) or not len(design.indices):
         return None
-    class_of = classes.numpy(force=True)
+    color_of = colors.numpy(force=True)
     indices, indptr = design.indices.numpy(force=True), design.indptr.numpy(force=True)
     counts = np.bincount(indices, minlength=n_features)
-    used, n_classes = counts > 0, int(class_of.max()) + 1
-    sizes = np.bincount(class_of[used], minlength=n_classes)
-    complete = np.flatnonzero(np.bincount(class_of, weights=counts, minlength=n_classes) == n_samples)
+    used, n_colors = counts > 0, int(color_of.max()) + 1
+    sizes = np.bincount(color_of[used], minlength=n_colors)
+    complete = np.flatnonzero(np.bincount(color_of, weights=counts, minlength=n_colors) == n_samples)
     if len(complete) < 2 or np.count_nonzero(sizes) == 2:
         return None
     keys = complete[np.argsort(-sizes[complete], kind="stable")[:2]]
@@ -65,7 +65,7 @@ def find_relations(design: DesignMatrix, classes: Tensor) -> Relations | None:
     X = sparse.csr_matrix((values, indices, indptr), shape=design.shape)
     parts_of, sides = [], np.full(n_features, -1)
     for side, key in enumerate(keys):
-        sides[class_of == key] = side
+        sides[color_of == key] = side
         parts_of.append(np.unique(indices[sides[indices] == side], return_inverse=True)[1])
     for constant in (_probe, _is_function):
         follows = [constant(X, place) for place in parts_of]
@@ -73,11 +73,11 @@ def find_relations(design: DesignMatrix, classes: Tensor) -> Relations | None:
         if (used & ~allowed).any():
             return None
     sides = np.where(sides >= 0, sides, np.where(follows[0], 0, 1))
-    return _relations(design, X, class_of, parts_of, sides)
+    return _relations(design, X, color_of, parts_of, sides)
 
 
 def _probe(X: sparse.csr_matrix, part: np.ndarray) -> np.ndarray:
-    """Tell which columns are the same in two rows of each of some parts."""
+    """Return which columns are the same in two rows of each of some parts."""
     order = np.argsort(part, kind="stable")
     same = np.flatnonzero(part[order][1:] == part[order][:-1])
     same = same[:: max(1, len(same) // PROBES)]
@@ -87,7 +87,7 @@ def _probe(X: sparse.csr_matrix, part: np.ndarray) -> np.ndarray:
 
 
 def _is_function(X: sparse.csr_matrix, part: np.ndarray) -> np.ndarray:
-    """Tell which columns are the same in all rows of every part: there the values have no variance."""
+    """Return which columns are the same in all rows of every part: there the values have no variance."""
     n = len(part)
     ones = sparse.csr_matrix((np.ones(n), (part, np.arange(n))), shape=(part.max() + 1, n))
     totals = (ones @ X).tocoo()
@@ -100,7 +100,7 @@ def _is_function(X: sparse.csr_matrix, part: np.ndarray) -> np.ndarray:
 def _relations(
     design: DesignMatrix,
     X: sparse.csr_matrix,
-    class_of: np.ndarray,
+    color_of: np.ndarray,
     parts_of: list[np.ndarray],
     sides: np.ndarray,
 ) -> Relations:
@@ -113,8 +113,8 @@ def _relations(
             DesignMatrix.from_array(own, dtype=design.dtype, device=device, dense_columns=np.empty(0, int))
         )
         columns = np.unique(own.tocoo().col)
-        order = columns[np.argsort(class_of[columns], kind="stable")].astype(np.int64)
-        cuts = np.flatnonzero(np.diff(class_of[order])) + 1
+        order = columns[np.argsort(color_of[columns], kind="stable")].astype(np.int64)
+        cuts = np.flatnonzero(np.diff(color_of[order])) + 1
         found.append([torch.from_numpy(c).to(device) for c in np.split(order, cuts)])
     numbers = torch.arange(sum(part.shape[0] for part in parts), device=device)
     both = list(numbers.split([part.shape[0] for part in parts]))

@@ -40,25 +40,25 @@ def describe_fields(design: DesignMatrix) -> Tensor:
     return discover_fields(design.indptr.cpu(), design.indices.cpu(), design.shape[1], design.kinds())
 
 
-def color_classes(design: DesignMatrix, fields: Tensor) -> Tensor:
-    """Return the color class of every column, -1 for dense columns, which are classes of their own."""
+def find_colors(design: DesignMatrix, fields: Tensor) -> Tensor:
+    """Return the color of every column, -1 for dense columns, which are updated one by one."""
     indptr, indices = design.indptr.cpu(), design.indices.cpu()
     columns = design.columns()
-    classes = color_fields(indptr, indices, columns.colptr, columns.rows, fields.cpu())
-    classes[design.dense_columns.cpu()] = -1
-    return classes
+    colors = color_fields(indptr, indices, columns.colptr, columns.rows, fields.cpu())
+    colors[design.dense_columns.cpu()] = -1
+    return colors
 
 
-def make_tiles(design: DesignMatrix, classes: Tensor, width: int) -> list[Tile]:
-    """Return the tiles in the order of the update: dense columns, then class by class.
+def make_tiles(design: DesignMatrix, colors: Tensor, width: int) -> list[Tile]:
+    """Return the tiles in the order of the update: dense columns, then color by color.
 
     Parameters
     ----------
     design : DesignMatrix
-    classes : Tensor of shape (n_features,)
-        From `color_classes`.
+    colors : Tensor of shape (n_features,)
+        From `find_colors`.
     width : int
-        Floats that an update reads a row; wider rows get smaller tiles.
+        Floats that an update reads per row; wider rows get smaller tiles.
     """
     device = design.device
     budget = max(SMALL_TILE, TILE_ENTRIES.get(device.type, 1 << 15) * 16 // max(16, width))
@@ -69,9 +69,9 @@ def make_tiles(design: DesignMatrix, classes: Tensor, width: int) -> list[Tile]:
     columns = design.columns()
     counts = columns.colptr.long().diff()
     order = torch.argsort(counts, descending=True, stable=True)
-    order = order[torch.argsort(classes[order], stable=True)]
-    order = order[(counts[order] > 0) & (classes[order] >= 0)]
-    bounds = torch.unique_consecutive(classes[order], return_counts=True)[1].cumsum(0).tolist()
+    order = order[torch.argsort(colors[order], stable=True)]
+    order = order[(counts[order] > 0) & (colors[order] >= 0)]
+    bounds = torch.unique_consecutive(colors[order], return_counts=True)[1].cumsum(0).tolist()
     for start, stop in pairwise([0, *bounds]):
         for first, last in _cut(counts[order[start:stop]], budget):
             tiles.append(_tile(design, columns, counts, order[start + first : start + last]))
@@ -116,18 +116,18 @@ def _tile(design: DesignMatrix, csc: Columns, counts: Tensor, columns: Tensor) -
 
 
 class Pairs(NamedTuple):
-    """Rows that each hold one column of either of two classes, seen from both sides.
+    """Rows that each hold one column of either of two colors, seen from both sides.
 
     Attributes
     ----------
     columns : list of Tensor
-        The columns of a class.
+        The columns of each color.
     offsets : list of Tensor, bounds : list of list of int
         Where the entries of each of these begin and end.
     rows : list of Tensor
         The row of each entry.
     partners : list of Tensor
-        The row's column of the other class, as a place in that class.
+        The row's column of the other color, as a place among the columns of that color.
     """
 
     columns: list[Tensor]
@@ -137,14 +137,14 @@ class Pairs(NamedTuple):
     partners: list[Tensor]
 
 
-def find_pairs(design: DesignMatrix, classes: Tensor) -> Pairs | None:
-    """Return the rows as pairs, or None if they are not: two ones in each row, one of either class."""
+def find_pairs(design: DesignMatrix, colors: Tensor) -> Pairs | None:
+    """Return the rows as pairs, or None if they are not: two ones in each row, one of either color."""
     n_samples = design.shape[0]
     if design.values is not None or len(design.dense_columns) or len(design.indices) != 2 * n_samples:
         return None
     if bool((design.indptr.long().diff() != 2).any()):
         return None
-    sides = classes.to(design.device)[design.indices.view(-1, 2)]
+    sides = colors.to(design.device)[design.indices.view(-1, 2)]
     if bool((sides.amin(1) != 0).any()) or bool((sides.amax(1) != 1).any()):
         return None
     pairs = design.indices.view(-1, 2)
@@ -159,7 +159,7 @@ def find_pairs(design: DesignMatrix, classes: Tensor) -> Pairs | None:
 
 
 def pair_up(columns: list[Tensor], places: list[Tensor]) -> Pairs:
-    """Return rows as pairs, given the columns of both classes and the place of each row's among them."""
+    """Return rows as pairs, given the columns of both colors and the place of each row's among them."""
     rows = [torch.argsort(place, stable=True) for place in places]
     counts = [torch.bincount(place) for place in places]
     offsets = [torch.cat([count.new_zeros(1), count.cumsum(0)]) for count in counts]

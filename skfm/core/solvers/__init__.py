@@ -1,7 +1,7 @@
 """The solvers, by name."""
 
 from .als import ALS
-from .base import Iterate, Problem, Settings, Solver
+from .base import DivergenceError, Iterate, OnlineRun, Problem, Run, Settings, Solver, StateDict
 from .mcmc import MCMC
 from .minibatch.optimizers import OPTIMIZERS
 from .minibatch.run import MinibatchSolver
@@ -11,4 +11,14 @@ SOLVERS: dict[str, Solver] = {
     solver.name: solver for solver in (VB(), ALS(), MCMC(), *map(MinibatchSolver, OPTIMIZERS.values()))
 }
 
-__all__ = ["SOLVERS", "Iterate", "Problem", "Settings", "Solver"]
+__all__ = [
+    "SOLVERS",
+    "DivergenceError",
+    "Iterate",
+    "OnlineRun",
+    "Problem",
+    "Run",
+    "Settings",
+    "Solver",
+    "StateDict",
+]

@@ -8,15 +8,14 @@ sweep, by the quadratic that touches them from above, so the objective falls all
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..matrix.parameters import FMParameters
-from .base import Iterate, Problem, Settings
 from .block.run import BlockRun, BlockSolver, cholesky
+from .problem import Problem, Settings
 
 #: What "auto" stands for, for a standardized target.
 L2_LINEAR, L2_FACTORS = 1.0, 10.0
@@ -30,15 +29,14 @@ class ALS(BlockSolver):
     objective_name = "objective"
     objective_rises = False
 
-    def sweeps(self, problem: Problem, start: FMParameters, settings: Settings) -> Iterator[Iterate]:
+    def start(self, problem: Problem, parameters: FMParameters, settings: Settings) -> ALSRun:
         l2_linear = L2_LINEAR if settings.l2_linear == "auto" else float(settings.l2_linear)
         l2_factors = L2_FACTORS if settings.l2_factors == "auto" else float(settings.l2_factors)
-        run = ALSRun(problem, start, l2_linear, l2_factors)
+        run = ALSRun(problem, parameters, l2_linear, l2_factors)
         if settings.start == "random":
-            # All that the objective knows of columns without data is their penalty.
+            # The objective depends on columns without data by their penalty alone.
             run.state.theta[:, ~run.used] = 0
-        while True:
-            yield run.sweep()
+        return run
 
 
 class ALSRun(BlockRun):
@@ -61,5 +59,5 @@ class ALSRun(BlockRun):
     def finish(self) -> float:
         """Return the penalized loss, summed over the outputs."""
         self.fit = self.weighted_sum(self.likelihood.loss(self.problem.target, self.mean))
-        penalty = (self.state.theta.square() * self.penalty).sum(dtype=self.wide)
+        penalty = (self.state.theta.square() * self.penalty).sum(dtype=self.accum_dtype)
         return float(self.fit.sum() + penalty / 2)

@@ -13,21 +13,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..bayes.diagnostics import effective_sample_size, split_r_hat
+from ..bayes.chain_state import ChainState
+from ..bayes.diagnostics import Traces
 from ..bayes.draws import Draws, Sample
 from ..bayes.sampled_priors import Hyperpriors, SampledPriors
 from ..bayes.sampling import normal, normal_given
 from ..matrix.parameters import FMParameters, all_finite
 from ..observation.registry import MODELS, losses_with
-from .base import Iterate, Problem, Settings
 from .block.run import BlockRun, BlockSolver, cholesky
+from .problem import Problem, Settings
+from .run import AfterSegment, Iterate, StateDict
 
 #: Precisions of the priors at first, in standardized units: a chain begins with small factors, and makes a few
 #: sweeps from large ones to see whether it has missed something. From small ones it finds a better place where the
@@ -57,10 +58,8 @@ class MCMC(BlockSolver):
     def default_max_iter(self, n_samples: int | None) -> int:
         return 200
 
-    def sweeps(self, problem: Problem, start: FMParameters, settings: Settings) -> Iterator[Iterate]:
-        run = MCMCRun(problem, start, settings)
-        while True:
-            yield run.sweep()
+    def start(self, problem: Problem, parameters: FMParameters, settings: Settings) -> MCMCRun:
+        return MCMCRun(problem, parameters, settings)
 
 
 def plan_draws(problem: Problem, n_factors: int, settings: Settings) -> Draws:
@@ -97,7 +96,7 @@ class MCMCRun(BlockRun):
         n_factors, full = start.factors.shape[2], settings.covariance_type != "diag"
         self.draws = plan_draws(problem, n_factors, settings)
         device = problem.design.device
-        # Whoever goes on must not draw the same numbers again.
+        # A continued chain must not draw the same numbers again.
         self.rng = np.random.default_rng([settings.seed, settings.n_before])
         self.generator = torch.Generator(device).manual_seed(int(self.rng.integers(2**62)))
         n_chains = settings.n_chains
@@ -124,10 +123,15 @@ class MCMCRun(BlockRun):
             self.used,
             full=full,
         )
-        self.total_weight = float(problem.sample_weight.sum(dtype=self.wide))
+        total_weight = problem.sample_weight.sum(dtype=self.accum_dtype)
+        self.total_weight = float(self.reduction.sum(total_weight))
         self.noise: Tensor | None = None
-        self.traces: dict[str, list[np.ndarray]] = {}
+        self.traces = Traces(n_chains, self.draws.burn_in)
+        #: Log likelihoods of the last sweeps.
         self._fits: list[Tensor] = []
+        #: Where the second start begins until it has been made, and the log likelihoods there.
+        self._first_state: ChainState | None = None
+        self._first_fit = torch.zeros_like(self.fit)
         self._second_start = min(SECOND_START, self.draws.burn_in)
         if settings.start != "random" or self._second_start < COMPARED:
             self._second_start = -1
@@ -138,11 +142,11 @@ class MCMCRun(BlockRun):
         elif self._second_start < 0:
             self.priors.reset(LARGE_START)
         else:
-            self._first_state = self._state()
-            self._first_fit = self.rows.log_likelihood(self.mean, self.state.noise_precision)
+            self._first_state = self._chain_state().clone()
+            self._first_fit = self._log_likelihood()
 
     def _start(self, start: FMParameters, n_chains: int, n_outputs: int) -> FMParameters:
-        """Return where the chains start: where they are told, else the first there and the others at random."""
+        """Return where the chains start: those that have no given start begin at random around that of the first."""
         if len(start.intercept) == n_outputs:
             return start
         intercept, linear, factors = (t.repeat(n_chains, *[1] * (t.ndim - 1)) for t in start)
@@ -153,7 +157,7 @@ class MCMCRun(BlockRun):
     def prior(self, columns: Tensor) -> tuple[Tensor, Tensor]:
         return self.priors.of(columns)
 
-    def working(self) -> tuple[Tensor, Tensor]:
+    def working_response(self) -> tuple[Tensor, Tensor]:
         # Numbers for all columns at once, so that it does not matter in which tiles they come.
         self.noise = normal(self.state.theta[:, :, self.first :], self.generator)
         return self.rows.draw(self.mean)
@@ -166,7 +170,7 @@ class MCMCRun(BlockRun):
         noise = self.noise[:, block.columns].flatten(0, 1)
         return normal_given(L, prior_shift + alpha[:, None] * b, noise), None
 
-    def solve(self, L: Tensor, b: Tensor) -> Tensor:
+    def conditional_value(self, L: Tensor, b: Tensor) -> Tensor:
         return normal_given(L, b, normal(b, self.generator))
 
     def finish(self) -> float:
@@ -175,55 +179,111 @@ class MCMCRun(BlockRun):
         theta = self.state.theta[:, :, self.first :]
         self.priors.draw(theta, self.rng)
         self._draw_unused(theta)
-        self.fit = self.rows.log_likelihood(self.mean, self.state.noise_precision)
+        self.fit = self._log_likelihood()
         self._fits = [*self._fits, self.fit][-COMPARED:]
         return float(self.fit.sum()) / self.draws.n_chains
 
-    def _state(self) -> list[Tensor]:
-        """Return copies of all that a chain goes on from, each with the outputs first."""
-        parts = [self.state.intercept, self.state.theta, self.state.noise_precision]
-        parts += [self.priors.mean, self.priors.precision, self.mean]
-        if self.rows.cut_points is not None:
-            parts.append(self.rows.cut_points)
-        return [part.clone() for part in parts]
+    def _log_likelihood(self) -> Tensor:
+        """Return the log likelihood of each output, (n_outputs,)."""
+        return self.reduction.sum(self.rows.log_likelihood(self.mean, self.state.noise_precision))
 
-    def _set_state(self, parts: list[Tensor]) -> None:
-        for own, part in zip(
-            (self.state.intercept, self.state.theta, self.state.noise_precision), parts[:3], strict=True
-        ):
-            own.copy_(part)
-        self.priors.set(*parts[3:5])
-        self.mean = parts[5]
-        if self.rows.cut_points is not None:
-            self.rows.cut_points = parts[6]
+    def _chain_state(self) -> ChainState:
+        """Return the state of the chains, not copied."""
+        state, priors = self.state, self.priors
+        return ChainState(
+            state.intercept,
+            state.theta,
+            state.noise_precision,
+            priors.mean,
+            priors.precision,
+            self.mean,
+            self.rows.cut_points,
+        )
+
+    def _set_chain_state(self, chains: ChainState) -> None:
+        for name in ("intercept", "theta", "noise_precision"):
+            getattr(self.state, name).copy_(getattr(chains, name))
+        self.priors.set(chains.prior_mean, chains.prior_precision)
+        self.mean = chains.mean
+        if chains.cut_points is not None:
+            self.rows.cut_points = chains.cut_points
         self.engine.reset()
 
     def _try_second_start(self) -> None:
-        """Go on from a few sweeps with large factors where these explain much more."""
-        own, own_fit = self._state(), sum(self._fits) / COMPARED
-        self._set_state(self._first_state)
+        """Continue from a few sweeps with large factors where these explain much more."""
+        own, own_fit = self._chain_state().clone(), sum(self._fits) / COMPARED
+        assert self._first_state is not None  # for the type checker
+        self._set_chain_state(self._first_state)
         self.priors.reset(LARGE_START)
         for _ in range(SECOND_SWEEPS):
-            super().sweep()
+            self._sweep()
         fit = sum(self._fits[-COMPARED:]) / COMPARED
         better = fit - own_fit > BETTER * (fit - self._first_fit)
-
-        def choose(new: Tensor, old: Tensor) -> Tensor:
-            return torch.where(better.view(-1, *[1] * (new.ndim - 1)), new, old)
-
-        self._set_state([choose(new, old) for new, old in zip(self._state(), own, strict=True)])
-        self._first_state.clear()
+        self._set_chain_state(self._chain_state().where(better, own))
+        self._first_state = None
         self._second_start = -1
 
-    def sweep(self) -> Iterate:
+    def step(self, after_segment: AfterSegment | None = None) -> Iterate:
         if self.draws.n_seen == self._second_start:
             self._try_second_start()
-        iterate = super().sweep()
-        sample = Sample(iterate.parameters, self.state.noise_precision, self.fit, self.rows.cut_points)
-        # A sweep that went wrong is no draw.
-        if all_finite(iterate.parameters) and math.isfinite(iterate.objective):
-            self.draws.add(sample)
-        return iterate._replace(draws=self.draws, sample=sample, report=self._report())
+        self._sweep()
+        parameters = self.state.parameters
+        # A sweep that went wrong is not a draw.
+        if all_finite(parameters) and math.isfinite(self.objective):
+            self.draws.add(Sample(parameters, self.state.noise_precision, self.fit, self.rows.cut_points))
+        self.traces.add({name: values.tolist() for name, values in self._followed().items()})
+        return self.iterate()
+
+    def iterate(self) -> Iterate:
+        report = self.traces.report()
+        if self.rows.has_noise:
+            report = {"noise_precision": float(self._followed()["noise_precision"].mean()), **report}
+        return super().iterate()._replace(draws=self.draws, report=report)
+
+    def _followed(self) -> dict[str, Tensor]:
+        """Return the numbers that are followed over the sweeps, (n_chains,)."""
+        n_chains = self.draws.n_chains
+        followed = {"log_likelihood": self.fit.view(n_chains, -1).sum(1)}
+        if self.rows.has_noise:
+            followed["noise_precision"] = self.state.noise_precision.view(n_chains, -1).mean(1)
+        return followed
+
+    def state_dict(self) -> StateDict:
+        tensors, numbers = super().state_dict()
+        tensors |= self._chain_state().tensors()
+        tensors |= {f"draws_{name}": tensor for name, tensor in self.draws.tensors().items()}
+        tensors |= {f"fit_{i}": fit for i, fit in enumerate(self._fits)}
+        tensors["generator"] = self.generator.get_state()
+        if self._first_state is not None:
+            tensors |= {f"first_{name}": tensor for name, tensor in self._first_state.tensors().items()}
+            tensors["first_fit"] = self._first_fit
+        sampler = {
+            "rng": self.rng.bit_generator.state,
+            "n_seen": self.draws.n_seen,
+            "second_start": self._second_start,
+            "traces": self.traces.values,
+        }
+        return StateDict(tensors, numbers | {"sampler": sampler})
+
+    def load_state_dict(self, state: StateDict) -> None:
+        super().load_state_dict(state)
+        sampler, device = state.numbers["sampler"], self.mean.device
+        # Some of these are replaced from sweep to sweep, and others change in place.
+        tensors = {name: t.to(device, copy=True) for name, t in state.tensors.items() if name != "generator"}
+
+        def named(prefix: str) -> dict[str, Tensor]:
+            return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+
+        self._set_chain_state(ChainState.from_tensors(tensors))
+        self.draws.load(named("draws_"), sampler["n_seen"])
+        self._fits = [fit for _, fit in sorted(named("fit_").items())]
+        self.generator.set_state(state.tensors["generator"].cpu())
+        self.rng.bit_generator.state = sampler["rng"]
+        self._second_start = sampler["second_start"]
+        first = named("first_")
+        self._first_fit = first.get("fit", self._first_fit)
+        self._first_state = ChainState.from_tensors(first) if first else None
+        self.traces.values = {name: list(trace) for name, trace in sampler["traces"].items()}
 
     def _draw_noise(self) -> None:
         if not self.rows.has_noise:
@@ -240,19 +300,3 @@ class MCMCRun(BlockRun):
             noise = normal(shift, self.generator)
             drawn = normal_given(cholesky(precision), shift, noise)
             theta[:, columns] = drawn.unflatten(0, (self.n_outputs, -1))
-
-    def _report(self) -> dict[str, float]:
-        """Return the numbers of the history: the noise precision, and how well the chains have mixed."""
-        n_chains = self.draws.n_chains
-        latest = {"log_likelihood": self.fit.view(n_chains, -1).sum(1)}
-        report = {}
-        if self.rows.has_noise:
-            latest["noise_precision"] = self.state.noise_precision.view(n_chains, -1).mean(1)
-            report["noise_precision"] = float(latest["noise_precision"].mean())
-        for name, values in latest.items():
-            trace = self.traces.setdefault(name, [])
-            trace.append(values.numpy(force=True))
-            after = np.array(trace[self.draws.burn_in :], np.float64).reshape(-1, n_chains).T
-            report[f"r_hat_{name}"] = split_r_hat(after)
-            report[f"ess_{name}"] = effective_sample_size(after)
-        return report

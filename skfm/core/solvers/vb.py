@@ -13,7 +13,6 @@ raise the evidence lower bound.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -22,8 +21,9 @@ from torch import Tensor
 from ..bayes.priors import FieldPriors
 from ..matrix.design import BINARY
 from ..matrix.parameters import FMParameters
-from .base import Iterate, Problem, Settings
 from .block.run import BlockRun, BlockSolver, cholesky
+from .problem import Problem, Settings
+from .run import StateDict
 
 #: Where variances and priors start, in standardized units. Wide priors find the factors soonest.
 INITIAL_VARIANCE = 0.01
@@ -34,9 +34,12 @@ HELD_SWEEPS, FEW_ROWS = 6, 32
 #: The hyperprior of a field: linear weights of variance one, as in a logistic regression with C = 1, and
 #: small factors. It decides on fields of few columns only; measured on both kinds of fields.
 LINEAR_VARIANCE, FACTORS_SCATTER = 1.0, 0.1
-#: How much further than a sweep the scale of the predictions is tried, at first and at least, and for how many
-#: sweeps not at all where the least was too much.
-FIRST_STRETCH, LEAST_STRETCH, STRETCH_PAUSE = 0.5, 0.02, 5
+#: The first stretch of the predictions that is tried after a sweep: see `VBRun._stretch`.
+FIRST_STRETCH = 0.5
+#: The smallest stretch that is tried.
+LEAST_STRETCH = 0.02
+#: Number of sweeps without a stretch after the smallest one did not help.
+STRETCH_PAUSE = 5
 #: Bytes of the row state of full covariances that "auto" accepts, and multiplications a sweep
 #: that are few enough not to be felt.
 FULL_BYTES, FULL_WORK = 1 << 29, 1 << 26
@@ -54,14 +57,12 @@ class VB(BlockSolver):
     has_posterior = True
     starts_wide = True
 
-    def sweeps(self, problem: Problem, start: FMParameters, settings: Settings) -> Iterator[Iterate]:
+    def start(self, problem: Problem, parameters: FMParameters, settings: Settings) -> VBRun:
         kind = settings.covariance_type
         if kind == "auto":
-            kind = covariance_kind(problem, start.factors.shape[2])
+            kind = covariance_kind(problem, parameters.factors.shape[2])
         hold = min(HELD_SWEEPS, settings.max_iter // 2) if settings.start == "random" else 0
-        run = VBRun(problem, start, kind, hold=hold)
-        while True:
-            yield run.sweep()
+        return VBRun(problem, parameters, kind, hold=hold)
 
 
 def covariance_kind(problem: Problem, n_factors: int) -> str:
@@ -73,7 +74,7 @@ def covariance_kind(problem: Problem, n_factors: int) -> str:
     if n_outputs * n_features * (1 + n_factors) ** 2 * itemsize > FULL_BYTES:
         return "diag"
     if len(design.indices) <= 2 * n_samples and not len(design.dense_columns) and design.values is None:
-        # Pairs keep no state a row, and need second moments of either kind.
+        # Pairs keep no state per row, and need second moments of either kind.
         return "full"
     if n_outputs * n_samples * n_factors * (1 + n_factors) * itemsize > FULL_BYTES:
         return "diag"
@@ -102,7 +103,7 @@ class VBRun(BlockRun):
         self.log_det = start.factors.new_zeros(n_outputs, n_features)
         self._stretch_by = torch.full_like(start.intercept, FIRST_STRETCH)
         self._pause = torch.ones_like(start.intercept)
-        self.total_weight = problem.sample_weight.sum(dtype=self.wide)
+        self.total_weight = self.reduction.sum(problem.sample_weight.sum(dtype=self.accum_dtype))
         if not self.likelihood.is_gaussian:
             self.variance = self.engine.variance()
 
@@ -130,7 +131,7 @@ class VBRun(BlockRun):
         """Return the evidence lower bound, summed over the outputs, with improper priors taken as constants."""
         state = self.state
         if self.problem.fit_intercept:
-            state.intercept_variance.copy_(1 / (state.noise_precision * self.omega.sum(1, dtype=self.wide)))
+            state.intercept_variance.copy_(1 / (state.noise_precision * self.row_sum(self.omega)))
         bound = self._bound()
         if not self.likelihood.has_noise:
             bound = self._stretch(bound)
@@ -139,6 +140,29 @@ class VBRun(BlockRun):
             self._held = frozenset()
         self._settle_unused()
         return float(bound.sum())
+
+    def state_dict(self) -> StateDict:
+        tensors, numbers = super().state_dict()
+        tensors |= {
+            "log_det": self.log_det,
+            "stretch_by": self._stretch_by,
+            "stretch_pause": self._pause,
+            "prior_mean": self.priors.mean,
+            "prior_precision": self.priors.precision,
+        }
+        held = {"fields": sorted(self._held), "n_sweeps": self._hold_for}
+        return StateDict(tensors, numbers | {"held": held})
+
+    def load_state_dict(self, state: StateDict) -> None:
+        super().load_state_dict(state)
+        tensors, held = state.tensors, state.numbers["held"]
+        self.log_det.copy_(tensors["log_det"])
+        self._stretch_by.copy_(tensors["stretch_by"])
+        self._pause = tensors["stretch_pause"].to(self._pause, copy=True)
+        self.priors.set(tensors["prior_mean"], tensors["prior_precision"])
+        self._held, self._hold_for = frozenset(held["fields"]), held["n_sweeps"]
+        variance = self.engine.variance()  # also brings the moments of the rows up to date
+        self.variance = None if self.likelihood.is_gaussian else variance
 
     def _settle_unused(self) -> None:
         """Give columns without data the posterior that they have: the prior of their field."""
@@ -158,9 +182,9 @@ class VBRun(BlockRun):
         problem, state = self.problem, self.state
         assert state.covariances is not None  # for the type checker
         size = state.theta.shape[2] - self.first
-        bound = (self.log_det[:, self.used] + size).sum(1, dtype=self.wide) / 2
+        bound = (self.log_det[:, self.used] + size).sum(1, dtype=self.accum_dtype) / 2
         if problem.fit_intercept:
-            bound = bound + state.intercept_variance.to(self.wide).log() / 2
+            bound = bound + state.intercept_variance.to(self.accum_dtype).log() / 2
         theta, covariances = state.theta[:, :, self.first :], state.covariances[:, :, self.first :]
         if not self.diagonal:
             covariances = covariances[..., self.first :]
@@ -218,19 +242,20 @@ class VBRun(BlockRun):
 
 
 def _fields_to_hold(problem: Problem) -> frozenset[int]:
-    """Return the fields of categories, of which a row has one at most, if those of any field have few rows."""
+    """Return the fields of categories, with at most one per row, if the categories of any field have few rows."""
     design, fields = problem.design, problem.fields.cpu()
-    if not len(design.indices):
+    if not len(fields):
         return frozenset()
-    weight = problem.sample_weight.cpu().double()
+    weight, reduce = problem.sample_weight.cpu().double(), problem.reduction.sum
     row_weight = weight.repeat_interleave(design.indptr.cpu().diff())
-    rows = torch.bincount(design.indices.cpu(), weights=row_weight, minlength=design.shape[1])
+    rows = reduce(torch.bincount(design.indices.cpu(), weights=row_weight, minlength=design.shape[1]))
     numeric = design.kinds() != BINARY
     numeric[design.dense_columns.cpu()] = True
+    numeric = reduce(numeric.double()) > 0
     sums = torch.zeros(int(fields.max()) + 1, 3, dtype=torch.float64)
     sums.index_add_(0, fields, torch.stack([rows, (rows > 0).double(), numeric.double()], 1))
     total, used, n_numeric = sums.T
-    categories = (n_numeric == 0) & (used > 0) & (total <= weight.sum() * (1 + 1e-6))
+    categories = (n_numeric == 0) & (used > 0) & (total <= reduce(weight.sum()) * (1 + 1e-6))
     if not bool((categories & (total < FEW_ROWS * used)).any()):
         return frozenset()
     return frozenset(categories.nonzero()[:, 0].tolist())

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skfm.core.matrix import coloring
-from skfm.core.matrix.coloring import class_priority, color_columns, color_fields, one_hot_fields
+from skfm.core.matrix.coloring import color_columns, color_fields, color_priority, one_hot_fields
 
 
 def pattern_of(X, index_dtype=np.int32):
@@ -108,7 +108,7 @@ def test_one_hot_classes_are_the_fields(cardinalities, n_rows, seed):
     assert torch.equal(color_fields(*pattern, fields), fields)
     # the priority alone does the same for columns with entries
     counts = pattern[2].diff().long()
-    classes = color_columns(*pattern, class_priority(fields, one_hot_fields(*pattern[:2], fields), counts))
+    classes = color_columns(*pattern, color_priority(fields, one_hot_fields(*pattern[:2], fields), counts))
     assert torch.equal(classes[counts > 0], fields[counts > 0])
 
 
@@ -177,7 +177,7 @@ def test_bag_of_words_matches_sequential_first_fit(monkeypatch):
     X[np.arange(300)[:, None], words] = 1
     fields = torch.zeros(1000, dtype=torch.int64)
     pattern = pattern_of(X)
-    priority = class_priority(fields, torch.tensor([False]), pattern[2].diff().long())
+    priority = color_priority(fields, torch.tensor([False]), pattern[2].diff().long())
     classes = color_columns(*pattern, priority)
     check(X, classes)
     assert classes.tolist() == first_fit(X, priority).tolist()
@@ -189,7 +189,7 @@ def test_bag_of_words_matches_sequential_first_fit(monkeypatch):
 def test_priority_is_one_hot_fields_then_descending_count():
     fields = torch.tensor([0, 0, 1, 1, 2, 0])
     counts = torch.tensor([5, 9, 1, 2, 3, 7])
-    priority = class_priority(fields, torch.tensor([False, True, True]), counts)
+    priority = color_priority(fields, torch.tensor([False, True, True]), counts)
     assert sorted(priority.tolist()) == list(range(6))
     assert set(priority[2:4].tolist()) == {0, 1}
     assert priority[[4, 1, 5, 0]].tolist() == [2, 3, 4, 5]

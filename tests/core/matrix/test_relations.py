@@ -8,7 +8,7 @@ from scipy import sparse
 from skfm.core.matrix.design import DesignMatrix
 from skfm.core.matrix.parameters import FMParameters, raw_prediction
 from skfm.core.matrix.relations import find_relations
-from skfm.core.matrix.tiles import color_classes, describe_fields
+from skfm.core.matrix.tiles import describe_fields, find_colors
 from skfm.core.solvers import SOLVERS
 from skfm.core.solvers.base import Problem, Settings
 from skfm.core.solvers.block.engine import BlockState
@@ -52,7 +52,7 @@ def as_design(X):
 
 def relations_of(X):
     design = as_design(X)
-    return find_relations(design, color_classes(design, describe_fields(design)))
+    return find_relations(design, find_colors(design, describe_fields(design)))
 
 
 def make_problem(X, loss="squared_error", n_outputs=2, seed=1):
@@ -85,7 +85,7 @@ def test_parts_are_found():
     np.testing.assert_array_equal(found[1][:, width:], items)
     assert not found[0][:, width:].any()
     assert not found[1][:, :width].any()
-    columns = torch.cat([c for side in relations.classes for c in side])
+    columns = torch.cat([c for side in relations.colors for c in side])
     assert sorted(columns.tolist()) == list(range(width + items.shape[1]))
 
 

@@ -255,7 +255,7 @@ def random_state(rng, problem, kind, n_factors):
 
 
 def make_tile_engine(problem, state):
-    return TileEngine(problem, state, plan.color_classes(problem.design, problem.fields))
+    return TileEngine(problem, state, plan.find_colors(problem.design, problem.fields))
 
 
 @pytest.fixture
@@ -738,7 +738,7 @@ def test_block_size_does_not_matter(name, kind, monkeypatch):
     monkeypatch.setattr(plan, "TILE_ENTRIES", {"cpu": 40})
     monkeypatch.setattr(plan, "SMALL_TILE", 8)
     monkeypatch.setattr("skfm.core.solvers.block.pairs.BLOCK_FLOATS", {"cpu": 1})
-    for module in ("variance", "solvers.rows"):
+    for module in ("bayes.variance", "solvers.block.row_variance"):
         monkeypatch.setattr(f"skfm.core.{module}.CHUNK", 50)
     monkeypatch.setattr("skfm.core.matrix.parameters.ROW_FLOATS", {"cpu": 50})
     small = make_run(problem, kind, start)
@@ -766,7 +766,7 @@ def test_tiles_hold_every_entry_once(n_rows, n_features, density, budget, valued
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "TILE_ENTRIES", {"cpu": budget})
         patch.setattr(plan, "SMALL_TILE", budget)
-        made = plan.make_tiles(design, plan.color_classes(design, plan.describe_fields(design)), 1)
+        made = plan.make_tiles(design, plan.find_colors(design, plan.describe_fields(design)), 1)
     rebuilt = np.zeros((n_rows + 1, n_features))
     for tile in made:
         rows = torch.arange(n_rows)[None] if tile.rows is None else tile.rows.long()
@@ -799,8 +799,8 @@ def test_weights_are_repeats(name, kind, loss, monkeypatch):
         loss,
         weighted.fields,
     )
-    classes = plan.color_classes(weighted.design, weighted.fields)
-    monkeypatch.setattr(block, "color_classes", lambda *_: classes)
+    classes = plan.find_colors(weighted.design, weighted.fields)
+    monkeypatch.setattr(block, "find_colors", lambda *_: classes)
     start = make_start(weighted, 2)
     runs = [snapshot(make_run(problem, kind, start), 4) for problem in (weighted, repeated)]
     assert_same_runs(*runs)

@@ -1,4 +1,4 @@
-"""Updates of dense columns, whose variance corrections need no state a row.
+"""Updates of dense columns, whose variance corrections need no state per row.
 
 Where all rows hold all columns, T_i and h_i are sums over the same columns for every row, so sums over the rows
 come first, as Gram matrices, and those over the columns l (the updated column j left out) last::
@@ -18,7 +18,7 @@ from torch import Tensor
 from ...matrix.design import DesignMatrix
 from .engine import BlockState, DenseLinear
 
-#: Above so many dense columns, sums over rows and columns cost more than a state a row.
+#: Above this number of dense columns, sums over rows and columns cost more than a state per row.
 MOST_COLUMNS = 512
 
 
@@ -63,8 +63,8 @@ class DensePart:
         self.means = self.state.theta[:, self.columns, 1:]
         self.covariances = self.state.covariances[:, self.columns]
 
-    def moments(self, block: DenseColumn) -> tuple[Tensor, Tensor]:
-        """Return A of shape (n_outputs, size, size) and b of shape (n_outputs, size)."""
+    def row_sums(self, block: DenseColumn) -> tuple[Tensor, Tensor]:
+        """Return A, (n_outputs, size, size), and b, (n_outputs, size): sums over the rows of this process."""
         j, rows = block.place, self.rows
         self._old = theta = self.state.theta[:, block.columns[0]]
         x = self.x[j][:, None]
@@ -78,7 +78,7 @@ class DensePart:
         return A, b
 
     def linear(self) -> DenseLinear:
-        """Return the sums of a joint step of the linear weights, at the current rows."""
+        """Return the sums of a joint step of the linear weights over the rows of this process."""
         root = self.rows[:, :, 0]
         x = torch.cat([torch.ones_like(self.x[:1]), self.x]) * root[:, None, :]
         return DenseLinear(self.columns, x @ x.mT, (x @ self.rows[:, :, -1:])[:, :, 0])
@@ -102,7 +102,7 @@ class DensePart:
             change = (Y * S[:, :, 1:]).sum(1, keepdim=True)
         b[:, 1:] -= change[:, 0]
 
-    def commit(self, block: DenseColumn, theta: Tensor, covariances: Tensor | None) -> None:
+    def write_back(self, block: DenseColumn, theta: Tensor, covariances: Tensor | None) -> None:
         """Store an update and bring the rows up to date."""
         change = theta - self._old
         self.rows[:, :, -1:] -= self.R @ change[:, :, None]

@@ -1,4 +1,4 @@
-"""What a block solver asks of the rows: sums that update whole columns in closed form.
+"""The engine of a block solver: sums over rows that update whole columns in closed form.
 
 For column j put theta_j = (w_j, v_j). In every row i that holds it the prediction is linear in it::
 
@@ -9,7 +9,7 @@ so that with row precisions omega_i and a Gaussian prior the update needs two su
     A_j = sum_i omega_i E[z_i z_i']        b_j = sum_i omega_i E[z_i (target_i - c_i)]
 
 Expectations are over the posterior of the other columns; for point estimates they are plain values.
-An engine delivers these sums for a block of columns that share no row, and is told the outcome.
+An engine returns these sums, the normal equations, for a block of columns that share no row, and stores their update.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from typing import Any, NamedTuple, Protocol
 from torch import Tensor
 
 from ...bayes.variance import prediction_variance
-from ...matrix.device import wide_dtype
+from ...matrix.device import accum_dtype
 from ...matrix.parameters import FMParameters, Posterior, raw_prediction
-from ..base import Problem
+from ..problem import Problem
 
 
 @dataclass
 class BlockState:
-    """What a block solver changes.
+    """The unknowns of a block solver, which it changes in place.
 
     Attributes
     ----------
@@ -89,12 +89,14 @@ class DenseLinear(NamedTuple):
 class Engine(ABC):
     """Sums over rows for blocks of columns.
 
-    Distribution over machines would be one all-reduce on what `moments` returns.
+    An engine sums over the rows of its problem. What it returns is complete: `Problem.reduction` has added the sums
+    over the rows of other processes.
     """
 
     def __init__(self, problem: Problem, state: BlockState) -> None:
         self.problem = problem
         self.state = state
+        self.reduction = problem.reduction
 
     @property
     @abstractmethod
@@ -103,23 +105,27 @@ class Engine(ABC):
 
     @abstractmethod
     def load(self, omega: Tensor, target: Tensor, mean: Tensor) -> None:
-        """Take row precisions, working targets and current predictions, each (n_outputs, n_samples)."""
+        """Take row precisions, working responses and current predictions, each (n_outputs, n_samples)."""
 
     @abstractmethod
-    def moments(self, block: Any) -> tuple[Tensor, Tensor]:
+    def normal_equations(self, block: Any) -> tuple[Tensor, Tensor]:
         """Return A of shape (n, size, size) and b of shape (n, size) for n = n_outputs * n_columns."""
 
+    def _complete(self, A: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """Add the normal equations of the rows of other processes."""
+        return self.reduction.sum(A), self.reduction.sum(b)
+
     @abstractmethod
-    def commit(self, block: Any, theta: Tensor, covariances: Tensor | None) -> None:
-        """Store the update of the block that `moments` was asked for last."""
+    def write_back(self, block: Any, theta: Tensor, covariances: Tensor | None) -> None:
+        """Store the update of the block whose `normal_equations` were asked for last."""
 
     def reset(self) -> None:  # noqa: B027
-        """Take note that all parameters have changed. Engines that keep nothing of them need not."""
+        """Compute anew what is derived from the parameters, all of which have changed."""
 
     def dense_linear(self) -> DenseLinear | None:
         """Return the sums for one joint step of the intercept and the linear weights of the dense columns, if any.
 
-        Dense columns are often correlated, and one at a time they take many sweeps to settle.
+        Dense columns are often correlated. Updated one at a time, they take many sweeps to settle.
         """
         return None
 
@@ -136,8 +142,9 @@ class Engine(ABC):
     def total_variance(self, mean: Tensor) -> Tensor:
         """Return the sum over the rows of weight times variance, (n_outputs,), the intercept's part left out.
 
-        ``mean`` are the predictions, if they help. Only at the end of a sweep, and only for likelihoods
-        whose precisions are the sample weights.
+        ``mean`` are the current predictions. Call it at the end of a sweep only, and only for likelihoods whose
+        precisions are the sample weights.
         """
         variance = self.variance() - self.state.intercept_variance[:, None]
-        return (variance * self.problem.sample_weight).sum(1, dtype=wide_dtype(variance.device))
+        total = (variance * self.problem.sample_weight).sum(1, dtype=accum_dtype(variance.device))
+        return self.reduction.sum(total)

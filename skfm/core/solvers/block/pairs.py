@@ -1,9 +1,9 @@
-"""The engine for two one-hot fields: ratings by user and item, and whatever else comes in pairs.
+"""The engine for two one-hot fields: ratings by user and item, and other data that come in pairs.
 
 If a row holds column j and one other column o, then z = [1, v_o] and the prediction without j is
 w0 + w_o, so all that an update needs of the row are second moments of a = [1, w_o, v_o]. These stand
-in a table with a row a column, packed like a triangular matrix, and A and b are sums of its rows: one
-embedding bag, no state a sample, nothing gathered or written back.
+in a table with one row per column, packed like a triangular matrix, and A and b are sums of its rows: one
+embedding bag, no state per sample, nothing gathered or scattered.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from ...matrix.device import wide_dtype
+from ...matrix.device import accum_dtype
 from ...matrix.tiles import Pairs
-from ..base import Problem
+from ..problem import Problem
 from .engine import BlockState, Engine
 
 #: Floats of the sums of a block.
@@ -25,14 +25,14 @@ BLOCK_FLOATS = {"cpu": 1 << 19, "cuda": 1 << 26, "mps": 1 << 24}
 
 
 class PairBlock(NamedTuple):
-    """Some columns of one of the two classes.
+    """Some columns of one of the two colors.
 
     Attributes
     ----------
     side : int
-        The class, 0 or 1.
+        The color, 0 or 1.
     start, stop : int
-        Places of the columns in the class.
+        Places of the columns in the color.
     columns : Tensor of shape (n_columns,)
     """
 
@@ -72,7 +72,7 @@ class PairEngine(Engine):
             self.inner = ((self.row == self.col) & (self.row > 0)).nonzero()[:, 0]
             self.from_covariances = self.row[self.inner] - 1
         self.reset()
-        self.square = torch.zeros(self.n_outputs, dtype=wide_dtype(device), device=device)
+        self.square = torch.zeros(self.n_outputs, dtype=accum_dtype(device), device=device)
         step = max(1, BLOCK_FLOATS.get(device.type, 1 << 19) // (n_moments**2 * self.n_outputs))
         self._blocks = [
             PairBlock(side, start, min(start + step, len(columns)), columns[start : start + step])
@@ -109,7 +109,7 @@ class PairEngine(Engine):
         self.entry_target = [weighted[:, rows] for rows in self.pairs.rows]
         self.square.zero_()
 
-    def moments(self, block: PairBlock) -> tuple[Tensor, Tensor]:
+    def normal_equations(self, block: PairBlock) -> tuple[Tensor, Tensor]:
         side, other = block.side, 1 - block.side
         offsets = self.pairs.offsets[side][block.start : block.stop + 1]
         first, last = self.pairs.bounds[side][block.start], self.pairs.bounds[side][block.stop]
@@ -126,9 +126,9 @@ class PairEngine(Engine):
             linear.append(bag(partners, z, offsets, target[b, first:last]))
         self._sums = torch.cat(sums)
         A = self._sums.index_select(1, self.to_A).view(-1, self.size, self.size)
-        return A, torch.cat(linear) - self._sums[:, self.to_b]
+        return self._complete(A, torch.cat(linear) - self._sums[:, self.to_b])
 
-    def commit(self, block: PairBlock, theta: Tensor, covariances: Tensor | None) -> None:
+    def write_back(self, block: PairBlock, theta: Tensor, covariances: Tensor | None) -> None:
         theta = theta.view(self.n_outputs, -1, self.size)
         self.state.theta[:, block.columns] = theta
         if covariances is not None:
@@ -138,18 +138,18 @@ class PairEngine(Engine):
         table = self._pack(theta, covariances)
         self.tables[block.side][:, block.start : block.stop] = table
         if block.side == 1 and covariances is not None:
-            # The other class is done for this sweep, so these are the sums of E[f^2] at its end.
+            # The other color is done for this sweep, so these are the sums of E[f^2] at its end.
             sums = self._sums.view(self.n_outputs, -1, len(self.row)) * self.twice
             self.square += (table[:, :, self.to_c] * sums).sum((1, 2), dtype=self.square.dtype)
 
-    def commit_side(self, side: int, theta: Tensor) -> None:
-        """Store updates of all columns of a class, of shape (n_outputs, n_columns, size)."""
+    def write_back_side(self, side: int, theta: Tensor) -> None:
+        """Store updates of all columns of a color, of shape (n_outputs, n_columns, size)."""
         self.state.theta[:, self.pairs.columns[side]] = theta
         self.tables[side] = self._pack(theta, None)
 
     def total_variance(self, mean: Tensor) -> Tensor:
         plain = (self.omega * (mean - self.state.intercept[:, None]).square()).sum(1, dtype=self.square.dtype)
-        return (self.square - plain).clamp_(min=0)
+        return self.reduction.sum(self.square - plain).clamp_(min=0)
 
 
 def bag(indices: Tensor, table: Tensor, offsets: Tensor, weights: Tensor | None) -> Tensor:

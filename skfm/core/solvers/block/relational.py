@@ -27,7 +27,7 @@ from torch import Tensor
 from ...matrix.design import DesignMatrix
 from ...matrix.parameters import FMParameters, raw_prediction
 from ...matrix.relations import Relations
-from ..base import Problem
+from ..problem import Problem
 from .engine import BlockState, Engine
 from .pairs import PairEngine, bag
 
@@ -36,20 +36,20 @@ MOST_FLOATS, ROW_FLOATS = 1 << 26, 1 << 20
 
 
 def fits_in_memory(relations: Relations, state: BlockState) -> bool:
-    """Tell whether the quadratic forms of the larger kind of parts take little memory."""
+    """Return whether the quadratic forms of the larger kind of parts take little memory."""
     n_outputs, _, size = state.theta.shape
     return max(part.shape[0] for part in relations.parts) * n_outputs * size**2 <= MOST_FLOATS
 
 
 class RelationBlock(NamedTuple):
-    """The columns of a color class.
+    """The columns of a color.
 
     Attributes
     ----------
     side : int
         The kind of parts.
     first, last : bool
-        Whether it is the first or the last class of its side.
+        Whether it is the first or the last color of its side.
     columns : Tensor of shape (n_columns,)
     parts : Tensor of shape (n_entries,)
         The parts that have a column, column by column.
@@ -72,7 +72,10 @@ class RelationBlock(NamedTuple):
 
 
 class RelationalEngine(Engine):
-    """Sums over the parts, of sums over the rows."""
+    """Sums over the parts, of sums over the rows.
+
+    The sums over rows are those of the engine for pairs, which completes them.
+    """
 
     def __init__(self, problem: Problem, state: BlockState, relations: Relations) -> None:
         super().__init__(problem, state)
@@ -89,7 +92,7 @@ class RelationalEngine(Engine):
         self._blocks = [
             block
             for side, part in enumerate(relations.parts)
-            for block in _blocks(side, part, relations.classes[side])
+            for block in _blocks(side, part, relations.colors[side])
         ]
 
     @property
@@ -100,7 +103,7 @@ class RelationalEngine(Engine):
         self.inner.load(omega, target, mean)
 
     def reset(self) -> None:
-        # Worked out of the columns, since differences over many sweeps lose digits.
+        # Computed from the columns, since differences over many sweeps lose digits.
         intercept, linear, factors = self.state.parameters
         alone = FMParameters(torch.zeros_like(intercept), linear, factors)
         for part, numbers in zip(self.relations.parts, self.relations.pairs.columns, strict=True):
@@ -126,7 +129,7 @@ class RelationalEngine(Engine):
                 out[b, rows[piece]] = found + self.state.intercept[b]
         return out
 
-    def moments(self, block: RelationBlock) -> tuple[Tensor, Tensor]:
+    def normal_equations(self, block: RelationBlock) -> tuple[Tensor, Tensor]:
         if block.first:
             self._begin(block.side)
         x, K = block.values, self.size - 1
@@ -151,7 +154,7 @@ class RelationalEngine(Engine):
         b = flat[..., self.size**2 :].flatten(0, 1)
         return A, b + (A @ self._old.reshape(-1, K + 1, 1))[..., 0]
 
-    def commit(self, block: RelationBlock, theta: Tensor, covariances: Tensor | None) -> None:
+    def write_back(self, block: RelationBlock, theta: Tensor, covariances: Tensor | None) -> None:
         theta = theta.view(self.n_outputs, -1, self.size)
         self.state.theta[:, block.columns] = theta
         change = (theta - self._old)[:, block.places]
@@ -161,22 +164,22 @@ class RelationalEngine(Engine):
         self._theta[:, block.parts] += change
         self._h[:, block.parts] -= (self._G[:, block.parts] @ change[..., None])[..., 0]
         if block.last:
-            self.inner.commit_side(block.side, self._theta)
+            self.inner.write_back_side(block.side, self._theta)
 
     def _begin(self, side: int) -> None:
         """Sum the rows of every part of a kind."""
         self._theta = theta = self.whole.theta[:, self.relations.pairs.columns[side]]
-        sums = [self.inner.moments(block) for block in self.inner.blocks if block.side == side]
+        sums = [self.inner.normal_equations(block) for block in self.inner.blocks if block.side == side]
         G = [A.unflatten(0, (self.n_outputs, -1)) for A, _ in sums]
         b = [b.unflatten(0, (self.n_outputs, -1)) for _, b in sums]
         self._G = torch.cat(G, 1)
         self._h = torch.cat(b, 1) - (self._G @ theta[..., None])[..., 0]
 
 
-def _blocks(side: int, part: DesignMatrix, classes: list[Tensor]) -> list[RelationBlock]:
+def _blocks(side: int, part: DesignMatrix, colors: list[Tensor]) -> list[RelationBlock]:
     colptr, rows, values = part.columns()
     blocks = []
-    for number, columns in enumerate(classes):
+    for number, columns in enumerate(colors):
         starts, counts = colptr[columns.cpu()].long(), colptr.diff()[columns.cpu()].long()
         offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         places = torch.repeat_interleave(torch.arange(len(columns)), counts)
@@ -189,7 +192,7 @@ def _blocks(side: int, part: DesignMatrix, classes: list[Tensor]) -> list[Relati
             RelationBlock(
                 side,
                 number == 0,
-                number == len(classes) - 1,
+                number == len(colors) - 1,
                 columns,
                 rows[entries].long().to(device),
                 places.to(device),

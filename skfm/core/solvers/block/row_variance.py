@@ -29,7 +29,7 @@ class RowVariance:
         With covariances.
     sparse_first : bool
         Whether the sums leave the dense columns out until `add_dense`: those come first in a sweep
-        and look after their own part.
+        and handle their own part.
     """
 
     def __init__(self, design: DesignMatrix, state: BlockState, *, sparse_first: bool) -> None:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ...matrix.device import wide_dtype
+from ...matrix.device import accum_dtype
 from ...matrix.parameters import FMParameters
 from ...matrix.relations import find_relations
-from ...matrix.tiles import color_classes, find_pairs
+from ...matrix.tiles import find_colors, find_pairs
 from ...observation.parts import QuadraticBound
 from ...observation.registry import MODELS, losses_with
-from ..base import Iterate, Problem, Solver
+from ..base import Solver
+from ..problem import Problem
+from ..run import AfterSegment, Iterate, Run, StateDict
 from .engine import BlockState, Engine
 from .pairs import PairEngine
 from .relational import RelationalEngine, fits_in_memory
@@ -24,16 +26,16 @@ from .tiles import TileEngine
 
 
 def make_engine(problem: Problem, state: BlockState) -> Engine:
-    """Return the fastest engine that can do the problem."""
-    classes = color_classes(problem.design, problem.fields)
-    pairs = find_pairs(problem.design, classes)
+    """Return the fastest engine for a problem."""
+    colors = find_colors(problem.design, problem.fields)
+    pairs = find_pairs(problem.design, colors)
     if pairs is not None:
         return PairEngine(problem, state, pairs)
-    # Covariances of columns that come together would have to be summed up to those of a part.
-    relations = find_relations(problem.design, classes) if state.covariances is None else None
+    # Covariances of the columns of a part would have to be summed to those of the part.
+    relations = find_relations(problem.design, colors) if state.covariances is None else None
     if relations is not None and fits_in_memory(relations, state):
         return RelationalEngine(problem, state, relations)
-    return TileEngine(problem, state, classes)
+    return TileEngine(problem, state, colors)
 
 
 class BlockSolver(Solver):
@@ -45,18 +47,22 @@ class BlockSolver(Solver):
         return MODELS[loss].quadratic
 
 
-class BlockRun(ABC):
+class BlockRun(Run):
     """A run of a block solver: the engine, the state and the order of a sweep.
 
     A subclass says how a block is updated from its sums and what is learned at the end of a sweep.
     """
 
-    #: Of the prior of the intercept; its mean is zero.
+    #: Prior precision of the intercept, whose prior mean is zero.
     intercept_precision = 0.0
 
     def __init__(self, problem: Problem, start: FMParameters, covariances: Tensor | None) -> None:
-        self.problem = problem
-        self.wide = wide_dtype(problem.design.device)
+        if len(problem.target) != len(start.intercept):
+            raise ValueError(
+                f"Block solvers need a target per output, got {len(problem.target)} for {len(start.intercept)}."
+            )
+        self.problem, self.reduction = problem, problem.reduction
+        self.accum_dtype = accum_dtype(problem.design.device)
         self.state = BlockState(
             start.intercept.clone(),
             torch.cat([start.linear[:, :, None], start.factors], 2),
@@ -66,17 +72,19 @@ class BlockRun(ABC):
         )
         self.engine = make_engine(problem, self.state)
         self.n_outputs, n_features, _ = self.state.theta.shape
-        #: Without a linear term, w is no part of the updates.
+        #: Without a linear term, w is not part of the updates.
         self.first = 0 if problem.fit_linear else 1
         self.used = torch.zeros(n_features, dtype=torch.bool, device=problem.design.device)
         for block in self.engine.blocks:
             self.used[block.columns] = True
+        #: The predictions, (n_outputs, n_samples).
         self.mean = self.engine.mean()
+        self.objective = math.nan
         #: The loss or expected log likelihood of each output, (n_outputs,).
         self.fit = torch.zeros_like(start.intercept)
         #: Whether small changes of the objective mean that it has converged.
         self.settles = True
-        #: Variance of the predictions, None where there is none or nobody needs it.
+        #: Variances of the predictions, (n_outputs, n_samples). None where there are none or they are not needed.
         self.variance: Tensor | None = None
 
     @property
@@ -99,41 +107,77 @@ class BlockRun(ABC):
 
     @abstractmethod
     def finish(self) -> float:
-        """Learn what is learned once a sweep, set ``fit`` and return the objective."""
+        """Learn what is learned once per sweep, set ``fit`` and return the objective."""
 
-    def sweep(self) -> Iterate:
+    def step(self, after_segment: AfterSegment | None = None) -> Iterate:
+        self._sweep()
+        return self.iterate()
+
+    def _sweep(self) -> None:
         """Update everything once."""
         problem, state = self.problem, self.state
-        self.omega, target = self.working()
+        self.omega, target = self.working_response()
         self.engine.load(self.omega, target, self.mean)
         for block in self.engine.blocks:
-            A, b = self.engine.moments(block)
+            A, b = self.engine.normal_equations(block)
             theta, covariances = self.update(block, A[:, self.first :, self.first :], b[:, self.first :])
-            self.engine.commit(block, *self._with_linear(theta, covariances))
+            self.engine.write_back(block, *self._with_linear(theta, covariances))
         if problem.fit_linear:
             self._joint_linear_step()
         self.mean = self.engine.mean()
         if problem.fit_intercept:
-            alpha, decay = state.noise_precision.to(self.wide), self.intercept_precision
-            slope = alpha * (self.omega * (target - self.mean)).sum(1, dtype=self.wide)
-            precision = alpha * self.omega.sum(1, dtype=self.wide) + decay
-            step = self.minimize(precision[:, None, None], (slope - decay * state.intercept)[:, None])[:, 0]
-            step = step.to(self.mean.dtype)
+            alpha, decay = state.noise_precision.to(self.accum_dtype), self.intercept_precision
+            slope = alpha * self.row_sum(self.omega * (target - self.mean))
+            precision = alpha * self.row_sum(self.omega) + decay
+            slope -= decay * state.intercept
+            step = self.conditional_step(precision[:, None, None], slope[:, None])[:, 0].to(self.mean.dtype)
             state.intercept += step
             self.mean += step[:, None]
-        objective = self.finish()
-        fit = float(self.fit.sum())
-        return Iterate(state.parameters, objective, state.posterior, fit, settles=self.settles)
+        self.objective = self.finish()
 
-    def working(self) -> tuple[Tensor, Tensor]:
-        """Return row precisions, sample weights included, and targets for a sweep, (n_outputs, n_samples)."""
+    def iterate(self) -> Iterate:
+        fit, state = float(self.fit.sum()), self.state
+        return Iterate(state.parameters, self.objective, state.posterior, fit, settles=self.settles)
+
+    def state_dict(self) -> StateDict:
+        state = self.state
+        tensors = {
+            "intercept": state.intercept,
+            "theta": state.theta,
+            "noise_precision": state.noise_precision,
+            "intercept_variance": state.intercept_variance,
+            "mean": self.mean,
+            "fit": self.fit,
+        }
+        if state.covariances is not None:
+            tensors["covariances"] = state.covariances
+        return StateDict(tensors, {"objective": self.objective, "settles": self.settles})
+
+    def load_state_dict(self, state: StateDict) -> None:
+        tensors, numbers = state
+        own = self.state
+        for name in ("intercept", "theta", "noise_precision", "intercept_variance"):
+            getattr(own, name).copy_(tensors[name])
+        if own.covariances is not None:
+            own.covariances.copy_(tensors["covariances"])
+        # These are replaced, not changed, from sweep to sweep.
+        self.mean = tensors["mean"].to(self.mean, copy=True)
+        self.fit = tensors["fit"].to(self.fit.device, copy=True)
+        self.objective, self.settles = numbers["objective"], numbers["settles"]
+        self.engine.reset()
+
+    def working_response(self) -> tuple[Tensor, Tensor]:
+        """Return row precisions, sample weights included, and the targets of a sweep, (n_outputs, n_samples)."""
         problem = self.problem
         omega, target = self.likelihood.linearize(problem.target, self.mean, self.variance)
         weight = problem.sample_weight.expand_as(self.mean)
         return weight if omega is None else weight * omega, target
 
-    def minimize(self, A: Tensor, b: Tensor) -> Tensor:
-        """Return the step to where ``step' A step / 2 - b' step`` is least, or zero where that is no one place.
+    def conditional_step(self, A: Tensor, b: Tensor) -> Tensor:
+        """Return a step of parameters given all others: the optimum, or in a sampler a draw.
+
+        The objective is ``step' A step / 2 - b' step`` up to a constant, and its minimum A^-1 b. A sampler draws the
+        step from N(A^-1 b, A^-1). If A is singular, the step is zero.
 
         Parameters
         ----------
@@ -142,12 +186,19 @@ class BlockRun(ABC):
         """
         L, info = torch.linalg.cholesky_ex(A)
         if bool(info.any()):
-            # Collinear columns without a penalty have no one optimum; they are fine where they are.
+            # Collinear columns without a penalty have no unique optimum, and their current values are as good as any.
             return torch.zeros_like(b)
-        return self.solve(L, b)
+        return self.conditional_value(L, b)
 
-    def solve(self, L: Tensor, b: Tensor) -> Tensor:
-        """Return x with L L' x = b, for L of shape (n, size, size) and b of shape (n, size)."""
+    def conditional_value(self, L: Tensor, b: Tensor) -> Tensor:
+        """Return the optimum (L L')^-1 b, or in a sampler a draw from N((L L')^-1 b, (L L')^-1).
+
+        Parameters
+        ----------
+        L : Tensor of shape (n, size, size)
+            Lower triangular.
+        b : Tensor of shape (n, size)
+        """
         return torch.cholesky_solve(b[:, :, None], L)[:, :, 0]
 
     def _joint_linear_step(self) -> None:
@@ -166,7 +217,7 @@ class BlockRun(ABC):
         A[:, 0, 0] += self.intercept_precision
         b[:, 0] -= self.intercept_precision * state.intercept
         first = 0 if self.problem.fit_intercept else 1
-        step = self.minimize(A[:, first:, first:], b[:, first:])
+        step = self.conditional_step(A[:, first:, first:], b[:, first:])
         if self.problem.fit_intercept:
             state.intercept += step[:, 0]
         state.theta[:, sums.columns, 0] += step[:, 1 - first :]
@@ -178,9 +229,13 @@ class BlockRun(ABC):
             covariances = pad(covariances, (1, 0, 1, 0) if covariances.ndim == 3 else (1, 0))
         return pad(theta, (1, 0)), covariances
 
+    def row_sum(self, rows: Tensor) -> Tensor:
+        """Return the sums over all rows, (n_outputs,), of numbers of shape (n_outputs, n_samples)."""
+        return self.reduction.sum(rows.sum(1, dtype=self.accum_dtype))
+
     def weighted_sum(self, rows: Tensor) -> Tensor:
-        """Return the sum over the rows by sample weight, (n_outputs,)."""
-        return (rows * self.problem.sample_weight).sum(1, dtype=self.wide)
+        """Return the sums over all rows, weighted by sample, (n_outputs,)."""
+        return self.row_sum(rows * self.problem.sample_weight)
 
 
 def cholesky(A: Tensor) -> Tensor:

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from ...matrix.tiles import Tile, make_tiles
-from ..base import Problem
+from ..problem import Problem
 from .dense import MOST_COLUMNS, DenseColumn, DensePart
 from .engine import BlockState, DenseLinear, Engine
 from .row_variance import RowVariance
 
 
 class Gathered(NamedTuple):
-    """What `TileEngine.moments` leaves for `TileEngine.commit`.
+    """What `TileEngine.normal_equations` leaves for `TileEngine.write_back`.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Gathered(NamedTuple):
 class TileEngine(Engine):
     """Sums over padded tiles of columns, and over dense columns one by one."""
 
-    def __init__(self, problem: Problem, state: BlockState, classes: Tensor) -> None:
+    def __init__(self, problem: Problem, state: BlockState, colors: Tensor) -> None:
         super().__init__(problem, state)
         design = problem.design
         self.n_outputs, _, self.size = state.theta.shape
@@ -60,7 +60,7 @@ class TileEngine(Engine):
             self.row_variance.refresh()
             width += self.row_variance.width + self.size - 1
         self.tiles = [
-            tile for tile in make_tiles(design, classes, width) if tile.rows is not None or self.dense is None
+            tile for tile in make_tiles(design, colors, width) if tile.rows is not None or self.dense is None
         ]
 
     @property
@@ -84,11 +84,18 @@ class TileEngine(Engine):
         return self.row_variance.refresh() + self.state.intercept_variance[:, None]
 
     def dense_linear(self) -> DenseLinear | None:
-        return None if self.dense is None else self.dense.linear()
+        if self.dense is None:
+            return None
+        sums = self.dense.linear()
+        gram, residual = self.reduction.sum(sums.gram), self.reduction.sum(sums.residual)
+        return DenseLinear(sums.columns, gram, residual)
 
-    def moments(self, block: Tile | DenseColumn) -> tuple[Tensor, Tensor]:
-        if isinstance(block, DenseColumn):
-            return self._dense_moments(block)
+    def normal_equations(self, block: Tile | DenseColumn) -> tuple[Tensor, Tensor]:
+        sums = self._dense_sums(block) if isinstance(block, DenseColumn) else self._tile_sums(block)
+        return self._complete(*sums)
+
+    def _tile_sums(self, block: Tile) -> tuple[Tensor, Tensor]:
+        """Return A and b as sums over the rows of this process."""
         kept = self._kept = self._take(block)
         A = kept.R.mT @ kept.R
         b = torch.baddbmm(A @ kept.theta[:, :, None], kept.R.mT, kept.rows[:, :, -1:])[:, :, 0]
@@ -114,9 +121,9 @@ class TileEngine(Engine):
         R[:, :, 1:].addcmul_(R[:, :, :1] * x, theta[:, None, 1:], value=-1)
         return Gathered(place, rows, R, x, theta)
 
-    def commit(self, block: Tile | DenseColumn, theta: Tensor, covariances: Tensor | None) -> None:
+    def write_back(self, block: Tile | DenseColumn, theta: Tensor, covariances: Tensor | None) -> None:
         if isinstance(block, DenseColumn):
-            self._commit_dense(block, theta, covariances)
+            self._write_back_dense(block, theta, covariances)
             return
         place, rows, R, x, old = self._kept
         change = theta - old
@@ -134,17 +141,17 @@ class TileEngine(Engine):
             self.state.covariances[:, block.columns] = covariances.unflatten(0, (self.n_outputs, -1))
         self.state.theta[:, block.columns] = theta.unflatten(0, (self.n_outputs, -1))
 
-    def _dense_moments(self, block: DenseColumn) -> tuple[Tensor, Tensor]:
+    def _dense_sums(self, block: DenseColumn) -> tuple[Tensor, Tensor]:
         assert self.dense is not None
-        A, b = self.dense.moments(block)
+        A, b = self.dense.row_sums(block)
         if self.tiles and self.row_variance is not None:
             T, h = self.row_variance.T[:, :-1], self.row_variance.h[:, :-1]
             self.row_variance.add(T, h, self.dense.rows[:, :, :1], self.dense.R, A, b)
         return A, b
 
-    def _commit_dense(self, block: DenseColumn, theta: Tensor, covariances: Tensor | None) -> None:
+    def _write_back_dense(self, block: DenseColumn, theta: Tensor, covariances: Tensor | None) -> None:
         assert self.dense is not None
-        self.dense.commit(block, theta, covariances)
+        self.dense.write_back(block, theta, covariances)
         if self.tiles and self.row_variance is not None and block is self.dense.blocks[-1]:
             self.row_variance.add_dense()
 

@@ -1,4 +1,4 @@
-"""Where the batches of an epoch come from, how large they are and how many epochs a run has if nobody says."""
+"""Where the batches of an epoch come from, and the default sizes of batches and numbers of epochs."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...matrix.batches import Batch, BatchSource, TensorSamples, make_batches
+from ...matrix.batches import Batch, BatchSource, make_batches
+from ...matrix.samples import TensorSamples
 
-#: Up to so many rows are one batch, and so many epochs then.
+#: Up to this number of rows there is one batch, and this is the number of epochs then.
 SMALL, SMALL_EPOCHS = 256, 100
 #: Rows of a batch for a million rows, the power of their number that it grows by, and its bounds. Larger batches are
 #: faster, and with the epochs below as good; with smaller ones, few rows still make some hundred steps.
 BATCH_SIZE, POWER, BATCH_SIZES = 6144, 0.7, (64, 8192)
-#: Rows of a batch of a stream, which may be gone through once only: with larger ones that would teach a little less.
+#: Rows of a batch of a stream, which may have a single epoch: with larger batches, an epoch teaches a little less.
 STREAM_BATCH_SIZE = 4096
 #: Epochs over a million rows and more; fewer rows take more of them.
 EPOCHS, MILLION = 3, 1_000_000
 
 
 def auto_epochs(n_samples: int | None) -> int:
-    """Return the number of epochs for so many rows, None for a stream of unknown length."""
+    """Return the number of epochs over ``n_samples`` rows, None for a stream of unknown length."""
     if n_samples is not None and n_samples <= SMALL:
         return SMALL_EPOCHS
     return round(EPOCHS * max(1.0, MILLION / (n_samples or MILLION)) ** 0.4)
@@ -45,22 +46,22 @@ def shuffled(n: int, *seed: int) -> Tensor:
     return torch.randperm(n, generator=torch.Generator().manual_seed(state >> 1))
 
 
-def cut(rows: TensorSamples, batch_size: int | str, *seed: int, shuffle: bool) -> list[Batch]:
+def cut(samples: TensorSamples, batch_size: int | str, *seed: int, shuffle: bool) -> list[Batch]:
     """Return a chunk in batches, in an order of its own; "auto" is the size for streams."""
     size = auto_batch_size(None) if isinstance(batch_size, str) else batch_size
-    n_samples = rows.design.shape[0]
+    n_samples = samples.design.shape[0]
     order = None
     if shuffle and n_samples > size:
-        order = shuffled(n_samples, *seed).to(rows.design.device)
-    return list(make_batches(rows, size, order))
+        order = shuffled(n_samples, *seed).to(samples.design.device)
+    return list(make_batches(samples, size, order))
 
 
 class PlannedBatches(BatchSource):
-    """Batches of rows in memory, laid out once, in another order every epoch.
+    """Batches of samples in memory, laid out once, in another order every epoch.
 
     Parameters
     ----------
-    rows : Rows
+    samples : TensorSamples
     batch_size : int
     seed : int
     shuffle : bool
@@ -71,9 +72,9 @@ class PlannedBatches(BatchSource):
     n_segments = 1
 
     def __init__(
-        self, rows: TensorSamples, batch_size: int, seed: int, *, shuffle: bool, pin: bool = False
+        self, samples: TensorSamples, batch_size: int, seed: int, *, shuffle: bool, pin: bool = False
     ) -> None:
-        batches = cut(rows, batch_size, seed, shuffle=shuffle)
+        batches = cut(samples, batch_size, seed, shuffle=shuffle)
         self._batches = [batch.pin() for batch in batches] if pin else batches
         self._seed, self._shuffle = seed, shuffle
 

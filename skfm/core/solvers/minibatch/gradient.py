@@ -7,7 +7,7 @@ sample weight, and s_i = sum_j x_ij v_j::
     grad v_j = sum_i delta_i x_ij s_i - v_j sum_i delta_i x_ij^2
     curvature of w_j = sum_i omega_i x_ij^2
 
-Tables of parameters have one row a column of the data, which holds ``[w, v_1 .. v_K]`` of every output.
+Tables of parameters have one row per column of the data, which holds ``[w, v_1 .. v_K]`` of every output.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ...matrix.batches import Batch
 
 
 class Forward(NamedTuple):
-    """What the rows of a batch come to.
+    """The raw predictions of the rows of a batch, and their sums of factors.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Forward(NamedTuple):
 
 
 class Backward(NamedTuple):
-    """Sums over the rows of a batch, one row a distinct column: the sparse ones first, then the dense ones.
+    """Sums over the rows of a batch, one row per distinct column: the sparse ones first, then the dense ones.
 
     Attributes
     ----------

@@ -21,7 +21,7 @@ from torch import Tensor
 
 
 class Step(NamedTuple):
-    """What an update rule is told.
+    """The input of an update rule.
 
     Attributes
     ----------
@@ -35,9 +35,9 @@ class Step(NamedTuple):
         The part of the penalties that this batch sees.
     l2 : Tensor of shape (n_columns, n_outputs) or None
         Penalties of the linear weights in a whole pass. Only for rules that read them.
-    passes, visits : Tensor of shape (n_columns, 1)
-        How many passes these parts come to so far, and how many batches have held the column. Only for rules
-        that count visits.
+    passes, batches_seen : Tensor of shape (n_columns, 1)
+        How many passes these parts amount to so far, and how many batches have contained the column. Only for rules
+        that count batches.
     l1_linear : float
         Penalty of the absolute linear weights, of a whole pass.
     """
@@ -48,24 +48,24 @@ class Step(NamedTuple):
     rate: float
     penalty: Tensor
     passes: Tensor
-    visits: Tensor
+    batches_seen: Tensor
     l2: Tensor | None = None
     l1_linear: float = 0.0
 
 
 class Optimizer(ABC):
-    """An update rule. Its state is a few tables with a row a column, its slots."""
+    """An update rule. Its state is a few tables with one row per column, its slots."""
 
     name: ClassVar[str]
     #: What ``learning_rate="auto"`` stands for.
     learning_rate: ClassVar[float]
     #: Public parameters that only this rule reads.
     options: ClassVar[frozenset[str]] = frozenset()
-    #: Whether it asks how often each column has been visited.
-    counts_visits: ClassVar[bool] = False
+    #: Whether it reads how many batches have contained each column.
+    counts_batches: ClassVar[bool] = False
     #: Whether it reads the penalties of a whole pass.
     reads_l2: ClassVar[bool] = False
-    #: How many of its slots, from the first on, know of step sizes only: they go with other parameters too.
+    #: How many of its slots, from the first on, are about step sizes only: they are valid for other parameters too.
     n_portable: ClassVar[int] = 2
 
     @abstractmethod
@@ -127,7 +127,7 @@ class Adam(Optimizer):
 
     name = "adam"
     learning_rate = 0.01
-    counts_visits = True
+    counts_batches = True
     beta1, beta2, epsilon = 0.9, 0.999, 1e-8
 
     def slots(self, theta: Tensor, n_outputs: int) -> list[Tensor]:
@@ -137,8 +137,8 @@ class Adam(Optimizer):
         first, second = slots
         first.lerp_(step.gradient, 1 - self.beta1)
         second.mul_(self.beta2).addcmul_(step.gradient, step.gradient, value=1 - self.beta2)
-        mean = first / (1 - self.beta1**step.visits)
-        spread = second / (1 - self.beta2**step.visits)
+        mean = first / (1 - self.beta1**step.batches_seen)
+        spread = second / (1 - self.beta2**step.batches_seen)
         least = torch.addmm(spread, step.curvature.square(), step.profile.square(), beta=step.rate**-2)
         descend(theta, mean, least.sqrt_().add_(self.epsilon / step.rate), step.penalty)
 
@@ -159,7 +159,7 @@ class FTRL(AdaGrad):
 
     name = "ftrl"
     options = frozenset({"l1_linear"})
-    counts_visits = True
+    counts_batches = True
     reads_l2 = True
     n_portable = 1
 

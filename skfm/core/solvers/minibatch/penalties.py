@@ -19,13 +19,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from ...matrix.reduce import LOCAL, Reduction
 from ...matrix.row_ops import take_rows
 
 #: Precision to begin with of linear weights; that of factors gives all interactions of a row a variance of one.
 START_LINEAR = 1.0
-#: How much of the doubt about the other columns counts. All of it, as in mean field theory, holds back many sparse
-#: fields; nothing lets them overfit (measured on planted clicks of 1e4 to 1e6 rows).
-DOUBT = 0.4
+#: How much of the variance of the other columns counts. All of it, as in mean field theory, holds back many sparse
+#: fields; none of it lets them overfit (measured on planted clicks of 1e4 to 1e6 rows).
+NEIGHBOR_SHARE = 0.4
 #: Columns of a field that are looked at.
 SAMPLE = 4096
 #: The first update, and the growth of the number of batches from one to the next.
@@ -44,6 +45,8 @@ class Penalties:
     n_outputs, n_factors : int
     like : Tensor
         Of the dtype and on the device of the parameters.
+    reduction : Reduction
+        Completes the sums over the rows of the batches.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Penalties:
         n_outputs: int,
         n_factors: int,
         like: Tensor,
+        reduction: Reduction = LOCAL,
     ) -> None:
         size = 1 + n_factors
         given = like.new_ones(size)
@@ -64,6 +68,7 @@ class Penalties:
         learned = torch.ones(size, dtype=torch.bool, device=like.device)
         learned[0] = isinstance(l2_linear, str)
         learned[1:] = isinstance(l2_factors, str)
+        self._reduction = reduction
         #: Whether there is anything to learn.
         self.learns = bool(learned.any())
         n_fields = int(fields.max()) + 1 if self.learns and len(fields) else 1
@@ -76,21 +81,21 @@ class Penalties:
         self._shape = n_outputs, size
         #: Precisions of the prior, (n_fields, n_outputs, size).
         self.precision = like.new_full((n_fields, n_outputs, size), START_LINEAR)
-        #: The penalties, one row a field, (n_fields, n_outputs * size).
+        #: The penalties, one row per field, (n_fields, n_outputs * size).
         self.l2 = given.repeat(n_fields, n_outputs)
         #: Sums since the last update: omega [1, s^2] and delta^2 of each output, (n_outputs, size + 1).
         self.sums = like.new_zeros(n_outputs, size + 1)
-        #: What is not known of the other factors of a row, in columns of each field, as ``l2``.
-        self.doubt = torch.zeros_like(self.l2)
+        #: Variance of the other factors of a row, for columns of each field, in the shape of ``l2``.
+        self.neighbor_variance = torch.zeros_like(self.l2)
         self.next_update = FIRST_UPDATE
         if self.learns:
-            # Where each column finds, for each output, its penalties and its doubt.
+            # Where each column finds, for each output, its penalties and its neighbor variance.
             first = torch.arange(n_fields * n_outputs, dtype=torch.int32, device=like.device)
             pairs = torch.stack([first, first + len(first)], 1).view(n_fields, -1)
             self._rows = take_rows(pairs, fields)
 
     def begin(self, entries_per_row: float) -> None:
-        """Set the precisions to begin with, for rows of so many non-zeros."""
+        """Set the initial precisions, given the average number of non-zeros of a row."""
         n_factors = len(self._start) - 1
         pairs = entries_per_row * max(0.0, entries_per_row - 1) / 2
         self._start[1:] = max(1.0, (n_factors * pairs) ** 0.5)
@@ -98,7 +103,7 @@ class Penalties:
         self.l2.copy_(torch.where(self._learned, self.precision, self._given).flatten(1))
 
     def share(self, columns: Tensor, share: Tensor, curvature: Tensor) -> Tensor:
-        """Return what a batch sees of the penalties: their share, and the doubt, as strong as it is curved.
+        """Return what a batch sees of the penalties: their share, and the neighbor variance times the curvature.
 
         Parameters
         ----------
@@ -116,7 +121,7 @@ class Penalties:
         # A sum of two rows of a small table, with weights.
         rows = take_rows(self._rows, columns)
         weights = torch.stack([share.expand_as(curvature), curvature], 2)
-        table = torch.cat([self.l2.view(-1, size), self.doubt.view(-1, size)])
+        table = torch.cat([self.l2.view(-1, size), self.neighbor_variance.view(-1, size)])
         found = embedding_bag(rows.view(-1, 2), table, mode="sum", per_sample_weights=weights.view(-1, 2))
         return found.view(-1, n_outputs * size)
 
@@ -147,22 +152,23 @@ class Penalties:
         squares = theta.index_select(0, columns).view(-1, n_outputs, size).square()
         by_field = self._sampled.sum
         tiny = torch.finfo(H.dtype).tiny
-        omega = self.sums[:, :1].clamp(min=tiny)
-        alpha = (omega / self.sums[:, -1:].clamp(min=tiny)).clamp(*ALPHA_RANGE)
+        sums = self._reduction.sum(self.sums)
+        omega = sums[:, :1].clamp(min=tiny)
+        alpha = (omega / sums[:, -1:].clamp(min=tiny)).clamp(*ALPHA_RANGE)
         # The sums of a row hold a column's own factors too, on average those of its field.
         weight = by_field(H)[:, :, None].clamp(min=tiny)
         own = by_field(squares * H[:, :, None]) / weight
-        others = (self.sums[:, :-1] / omega - own).clamp(min=0)
+        others = (sums[:, :-1] / omega - own).clamp(min=0)
         others[:, :, 0] = 1
-        others += self.doubt.view_as(others) / DOUBT
+        others += self.neighbor_variance.view_as(others) / NEIGHBOR_SHARE
         known = alpha * H[:, :, None] * others.index_select(0, fields)
         unknown = 1 / (known + self.precision.index_select(0, fields))
         # Non-zeros of a row in each field.
         per_row = self._all.sum(curvature)[:, :, None] / total[:, None]
         variance = by_field(unknown * H[:, :, None]) / weight
-        doubt = DOUBT * ((per_row * variance).sum(0) - variance).clamp(min=0)
-        doubt[:, :, 0] = 0
-        self.doubt.copy_(torch.where(self._learned, doubt, 0).flatten(1))
+        neighbors = NEIGHBOR_SHARE * ((per_row * variance).sum(0) - variance).clamp(min=0)
+        neighbors[:, :, 0] = 0
+        self.neighbor_variance.copy_(torch.where(self._learned, neighbors, 0).flatten(1))
         count = by_field(used[:, None])[:, :, None]
         scatter = by_field((squares + unknown) * used[:, None, None])
         learned = (count + 1) / (1 / self._start + scatter)
@@ -176,12 +182,12 @@ class Penalties:
         self.l2.copy_(torch.where(self._learned, l2, self._given).flatten(1))
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the tensors that change while learning."""
+        """Return the tensors that change while learning, under the names that saved models have."""
         return {
             "precision": self.precision,
             "precision_start": self._start,
             "l2": self.l2,
-            "doubt": self.doubt,
+            "doubt": self.neighbor_variance,
             "penalty_sums": self.sums,
         }
 

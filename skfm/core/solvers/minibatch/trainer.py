@@ -55,18 +55,18 @@ class Trainer:
         self.dense_columns = dense_columns
         self.fit_intercept, self.fit_linear, self.l1_linear = fit_intercept, fit_linear, l1_linear
         table = torch.cat([start.linear[:, :, None], start.factors], 2).permute(1, 0, 2)
-        #: Parameters, one row a column: [w, v] of every output.
+        #: Parameters, one row per column: [w, v] of every output.
         self.theta = table.reshape(n_features, -1).contiguous()
         self.intercept = start.intercept.clone()[None]
         self.slots = optimizer.slots(self.theta, n_outputs)
         self.intercept_slots = optimizer.slots(self.intercept, n_outputs)
-        # Of each column: batches of the first pass that held it, and its curvature over that pass.
+        # For each column the batches of the first pass that contained it, and its curvature over that pass.
         self._known = start.factors.new_zeros(n_features, 1 + n_outputs)
-        self.held, self.curvature = self._known[:, 0], self._known[:, 1:]
+        self.batches_per_pass, self.curvature = self._known[:, 0], self._known[:, 1:]
         #: Sum of the curvatures of the rows of the first pass.
         self.total_curvature = start.factors.new_zeros(n_outputs)
-        #: Batches that have held it ever, where the rule asks for them.
-        self.visits = start.factors.new_zeros(n_features if optimizer.counts_visits else 0)
+        #: All batches so far that contained it, where the rule reads them.
+        self.batches_seen = start.factors.new_zeros(n_features if optimizer.counts_batches else 0)
         #: Sum of the losses before each step and sum of the weights, since they were last set to zero.
         self.totals = start.factors.new_zeros(2)
         self.n_batches = 0
@@ -89,13 +89,13 @@ class Trainer:
                 self.penalties.update(self.theta, self.curvature, self.total_curvature, self.n_batches)
 
     def end_pass(self, *, random_start: bool = False) -> None:
-        """Say that all data have been seen once."""
+        """Take note that all data have been seen once."""
         if self.pass_batches is not None:
             return
         self.pass_batches = self.n_batches
         if random_start:
-            # Chance, which no data have corrected: most likely is the mean of the prior.
-            self.theta.index_fill_(0, (self.held == 0).nonzero()[:, 0], 0)
+            # These are random numbers that no data have corrected. Most likely is the mean of the prior.
+            self.theta.index_fill_(0, (self.batches_per_pass == 0).nonzero()[:, 0], 0)
 
     def _step(self, batch: Batch, rate: float) -> None:
         columns = batch.columns
@@ -118,15 +118,15 @@ class Trainer:
         spread = moments / moments[:, :1].clamp(min=torch.finfo(moments.dtype).tiny)
         if not self.fit_linear:
             gradient.view(-1, n_outputs, size)[:, :, 0] = 0
-        held, visits = self._count(columns, curvature, moments[:, 0])
+        per_pass, seen = self._count(columns, curvature, moments[:, 0])
         step = Step(
             gradient=gradient,
             curvature=curvature,
             profile=self._blocks * (crowd * spread).view(1, -1),
             rate=rate,
-            penalty=self.penalties.share(columns, held.reciprocal(), curvature),
-            passes=(visits / held).clamp_(min=1) if self.optimizer.counts_visits else visits,
-            visits=visits,
+            penalty=self.penalties.share(columns, per_pass.reciprocal(), curvature),
+            passes=(seen / per_pass).clamp_(min=1) if self.optimizer.counts_batches else seen,
+            batches_seen=seen,
             l2=self.penalties.linear(columns) if self.optimizer.reads_l2 else None,
             l1_linear=self.l1_linear,
         )
@@ -140,22 +140,22 @@ class Trainer:
         self.totals += torch.stack([(losses @ batch.weight).sum(), batch.weight.sum()])
 
     def _count(self, columns: Tensor, curvature: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
-        """Count a batch; return the batches of a pass that hold each column, and all so far, (n_columns, 1)."""
+        """Count a batch; return the batches per pass that contain each column, and all so far, (n_columns, 1)."""
         if self.pass_batches is None:
             known = take_rows(self._known, columns)
             known[:, 0] += 1
             known[:, 1:] += curvature
             put_rows(self._known, columns, known)
-            held = known[:, 0]
+            per_pass = known[:, 0]
             self.total_curvature += total
         else:
-            held = self.held.index_select(0, columns)
-        visits = held
-        if self.optimizer.counts_visits:
-            visits = self.visits.index_select(0, columns).add_(1)
-            self.visits.index_copy_(0, columns, visits)
+            per_pass = self.batches_per_pass.index_select(0, columns)
+        seen = per_pass
+        if self.optimizer.counts_batches:
+            seen = self.batches_seen.index_select(0, columns).add_(1)
+            self.batches_seen.index_copy_(0, columns, seen)
         # A column can be new after the first pass.
-        return held.clamp(min=1)[:, None], visits[:, None]
+        return per_pass.clamp(min=1)[:, None], seen[:, None]
 
     def _move_intercept(self, gradient: Tensor, curvature: Tensor, crowd: float, rate: float) -> None:
         nothing, once = self._constants
@@ -166,7 +166,7 @@ class Trainer:
             rate=rate,
             penalty=nothing,
             passes=once,
-            visits=once * (self.n_batches + 1),
+            batches_seen=once * (self.n_batches + 1),
             l2=nothing,
         )
         self.optimizer.update(self.intercept, self.intercept_slots, step)
@@ -185,28 +185,28 @@ class Trainer:
         return FMParameters(self.intercept[0], table[:, :, 0].T, table[:, :, 1:].permute(1, 0, 2))
 
     def is_finite(self) -> bool:
-        """Tell whether all parameters are finite numbers."""
+        """Return whether all parameters are finite numbers."""
         return all_finite((self.theta, self.intercept))
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return all tensors that it takes to go on, as they are."""
+        """Return all tensors that are needed to continue, not copied, under the names that saved models have."""
         named = {"theta": self.theta, "intercept": self.intercept}
-        named |= {"held": self.held, "curvature": self.curvature, "visits": self.visits}
+        named |= {"held": self.batches_per_pass, "curvature": self.curvature, "visits": self.batches_seen}
         named["total_curvature"] = self.total_curvature
         named |= {f"slot_{i}": slot for i, slot in enumerate(self.slots)}
         named |= {f"intercept_slot_{i}": slot for i, slot in enumerate(self.intercept_slots)}
         return named | self.penalties.tensors()
 
     def numbers(self) -> dict[str, Any]:
-        """Return all else that it takes."""
+        """Return all numbers that are needed to continue."""
         return {
             "n_batches": self.n_batches,
             "pass_batches": self.pass_batches,
             "next_update": self.penalties.next_update,
         }
 
-    def load_slots(self, tensors: dict[str, Tensor]) -> None:
-        """Take over what another trainer knows of step sizes, where it has the same shape."""
+    def load_step_sizes(self, tensors: dict[str, Tensor]) -> None:
+        """Take over the slots for step sizes among the `tensors` of another trainer, where the shapes agree."""
         for name, slots in (("slot", self.slots), ("intercept_slot", self.intercept_slots)):
             for i, slot in enumerate(slots[: self.optimizer.n_portable]):
                 other = tensors.get(f"{name}_{i}")
@@ -214,7 +214,7 @@ class Trainer:
                     slot.copy_(other)
 
     def move_to(self, parameters: FMParameters) -> None:
-        """Go on from other parameters, with what is known of step sizes."""
+        """Continue from other parameters, with the current step sizes."""
         if all(torch.equal(mine, other) for mine, other in zip(self.parameters(), parameters, strict=True)):
             return
         for mine, other in zip(self.parameters(), parameters, strict=True):
@@ -225,10 +225,10 @@ class Trainer:
                 slots[kept:], self.optimizer.slots(table, self.shape[0])[kept:], strict=True
             ):
                 slot.copy_(fresh)
-                self.visits.zero_()
+                self.batches_seen.zero_()
 
     def load(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
-        """Go on from `tensors` and `numbers` of another trainer of the same shape, which are copied."""
+        """Continue from `tensors` and `numbers` of another trainer of the same shape, which are copied."""
         for name, tensor in self.tensors().items():
             tensor.copy_(tensors[name])
         self.n_batches, self.pass_batches = numbers["n_batches"], numbers["pass_batches"]

@@ -1,0 +1,54 @@
+"""What the chains of a sampler continue from."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class ChainState(NamedTuple):
+    """All that the chains continue from but the state of their generators, each tensor with the outputs first.
+
+    Attributes
+    ----------
+    intercept, theta, noise_precision : Tensor
+        As in `BlockState`.
+    prior_mean, prior_precision : Tensor
+        As in `SampledPriors`.
+    mean : Tensor of shape (n_outputs, n_samples)
+        The predictions.
+    cut_points : Tensor of shape (n_outputs, n_levels - 1) or None
+    """
+
+    intercept: Tensor
+    theta: Tensor
+    noise_precision: Tensor
+    prior_mean: Tensor
+    prior_precision: Tensor
+    mean: Tensor
+    cut_points: Tensor | None
+
+    def clone(self) -> ChainState:
+        """Return a copy that shares no memory with this one."""
+        return self.from_tensors({name: part.clone() for name, part in self.tensors().items()})
+
+    def where(self, chosen: Tensor, other: ChainState) -> ChainState:
+        """Return this state for the chosen outputs, a boolean for each, and another one for the rest."""
+        rest = other.tensors()
+        return self.from_tensors(
+            {
+                name: torch.where(chosen.view(-1, *[1] * (part.ndim - 1)), part, rest[name])
+                for name, part in self.tensors().items()
+            }
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors by their names."""
+        return {name: part for name, part in self._asdict().items() if part is not None}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> ChainState:
+        """Undo `tensors`; others with further names are ignored."""
+        return cls(**{name: tensors.get(name) for name in cls._fields})  # type: ignore[arg-type]

@@ -1,0 +1,64 @@
+"""When the losses of a minibatch run count as a blow-up."""
+
+from __future__ import annotations
+
+import math
+
+from ...matrix.batches import Batch
+from ...matrix.parameters import FMParameters
+from .trainer import Trainer
+
+#: A mean loss this far above that of the start is a blow-up.
+BLOW_UP = 3.0
+
+
+class LossLimit:
+    """Compares mean losses with those of the best constant.
+
+    Parameters
+    ----------
+    trainer : Trainer
+    start : FMParameters
+        Where the run starts. Its intercept is the constant.
+
+    Attributes
+    ----------
+    base : float
+        A mean loss that is far from a blow-up; infinite before `begin`.
+    """
+
+    def __init__(self, trainer: Trainer, start: FMParameters) -> None:
+        self.base = math.inf
+        self._trainer, self._start = trainer, start
+
+    def begin(self, batches: list[Batch]) -> None:
+        """Measure the base on the first batch of a run."""
+        if self.base == math.inf and batches:
+            # The factors to begin with can be far off by themselves where rows have many non-zeros.
+            self.base = max(self._constant_loss(batches[0]), float(self._trainer.mean_loss(batches[0])))
+
+    def is_fit(self, mean: float, batches: list[Batch]) -> bool:
+        """Return whether the mean loss of a segment is that of a fit: not far above that of a constant."""
+        if mean < _limit(self.base):
+            return True
+        # The segment may hold outliers that the first batch did not have.
+        weights = [float(batch.weight.sum()) for batch in batches]
+        losses = (weight * self._constant_loss(batch) for weight, batch in zip(weights, batches, strict=True))
+        return mean < _limit(max(self.base, sum(losses) / sum(weights)))
+
+    def holds(self, batches: list[Batch]) -> bool:
+        """Return whether the last step has led to a fit: the losses so far are from before each step."""
+        if not batches:
+            return True
+        limit = _limit(max(self.base, self._constant_loss(batches[-1])))
+        return float(self._trainer.mean_loss(batches[-1])) < limit
+
+    def _constant_loss(self, batch: Batch) -> float:
+        raw = self._start.intercept[:, None].expand(-1, len(batch.target)).to(batch.target.device)
+        losses = self._trainer.loss.loss(batch.target[None], raw).sum(0)
+        return float(losses @ batch.weight / batch.weight.sum())
+
+
+def _limit(loss: float) -> float:
+    """Return where a mean loss is a blow-up, given that of a constant model."""
+    return loss + BLOW_UP * (1 + abs(loss))

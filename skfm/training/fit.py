@@ -1,0 +1,162 @@
+"""The steps of a fit, which `skfm._base.BaseFM.fit` makes one after the other.
+
+`plan_fit`, then `skfm.training.inputs.read_data`, `describe_fit`, `observe`, `start_run`, `skfm.training.loop.train`,
+and at last `attributes_of`, which returns all that is written on the estimator.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+
+from ..core.matrix.device import resolve_device
+from ..core.solvers import OnlineRun, Run, Settings, Solver
+from ..data.targets import Target
+from .callbacks import FitCallbacks, NoCallbacks
+from .checkpoint import Checkpoint, CheckpointEvents, identity_of
+from .events import EventList, Events, progress_bar
+from .inputs import TrainingData
+from .loop import Outcome
+from .partial_fit import OnlineState, frozen_params
+from .problem import ModelOptions, TrainingProblem, describe, supported_solver
+from .result import fitted_attributes, warn_if_chains_disagree
+from .start import Start, continues, find_seed, find_start, solver_settings, starting_point
+from .stream import ChunkedBatches
+
+
+class FitPlan(NamedTuple):
+    """What is known of a fit before its data are read.
+
+    Attributes
+    ----------
+    target : Target
+    solver : Solver
+    device : torch.device
+    rng : RandomState
+        For the initial factors.
+    seed : int
+        Of the validation split and of the order of the samples.
+    start : Start
+    checkpoint : Checkpoint or None
+    """
+
+    target: Target
+    solver: Solver
+    device: torch.device
+    rng: np.random.RandomState
+    seed: int
+    start: Start
+    checkpoint: Checkpoint | None
+
+
+def plan_fit(estimator: Any) -> FitPlan:
+    """Return the plan of a fit, or raise an error if the parameters of the estimator do not fit together."""
+    solver, device = supported_solver(estimator), resolve_device(estimator.device)
+    rng = check_random_state(estimator.random_state)
+    start, seed = find_start(estimator, solver), find_seed(estimator, rng)
+    checkpoint = None if estimator.checkpoint is None else Checkpoint(estimator.checkpoint)
+    if checkpoint is not None:
+        # The order and the split of the samples have to be those of the interrupted run.
+        seed = checkpoint.seed(seed)
+    return FitPlan(estimator._target, solver, device, rng, seed, start, checkpoint)
+
+
+def describe_fit(estimator: Any, plan: FitPlan, data: TrainingData) -> tuple[TrainingProblem, Settings]:
+    """Turn the data into a problem, and the parameters of the estimator into the settings of the solver."""
+    transform = plan.target.measure(data.samples, plan.solver)
+    problem = describe(ModelOptions.of(estimator), data.samples, transform, plan.solver, plan.device)
+    max_iter = data.max_iter(estimator.max_iter, plan.solver)
+    return problem, solver_settings(estimator, problem, max_iter=max_iter, seed=plan.seed, start=plan.start)
+
+
+class Observers(NamedTuple):
+    """What watches a fit.
+
+    Attributes
+    ----------
+    events : Events
+        For the run.
+    callbacks : NoCallbacks
+        Those of scikit-learn, which also follow the fit as a whole.
+    """
+
+    events: Events
+    callbacks: NoCallbacks
+
+
+def observe(
+    estimator: Any,
+    plan: FitPlan,
+    data: TrainingData,
+    problem: TrainingProblem,
+    max_iter: int,
+    *,
+    is_weighted: bool,
+) -> Observers:
+    """Return the checkpoints, the progress bar and the callbacks of a fit, which begins for them now."""
+    samples = data.samples
+    observers: list[Events] = []
+    if plan.checkpoint is not None:
+        identity = identity_of(estimator, samples, data.held_out)
+        plan.checkpoint.identity = {**identity, "X_val in chunks": data.validation_chunks is not None}
+        observers.append(CheckpointEvents(plan.checkpoint))
+    if estimator.verbose:
+        observers.append(progress_bar(max_iter, plan.solver, is_stream=data.stream is not None))
+    callbacks = FitCallbacks.of(
+        estimator,
+        max_iter=max_iter,
+        X=samples.as_given,
+        y=plan.target.decode(samples.y),
+        sample_weight=samples.sample_weight if is_weighted else None,
+        fitted_attributes=functools.partial(fitted_attributes, problem),
+    )
+    return Observers(EventList([*observers, callbacks]), callbacks)
+
+
+def attach_stream(
+    data: TrainingData, problem: TrainingProblem, settings: Settings
+) -> tuple[TrainingData, TrainingProblem]:
+    """Let a problem take its batches from the stream of the data, if they have one.
+
+    What there is to know of the first chunk is known by now, so that neither holds it in memory any longer.
+    """
+    stream = data.stream
+    if stream is None:
+        return data, problem
+    data, problem = data._replace(samples=data.samples.without_rows()), problem.without_rows()
+    source = ChunkedBatches(stream, problem, settings.batch_size, settings.seed, shuffle=settings.shuffle)
+    return data, problem._replace(problem=dataclasses.replace(problem.problem, source=source))
+
+
+def start_run(estimator: Any, plan: FitPlan, problem: TrainingProblem, settings: Settings) -> Run:
+    """Return a run at its start."""
+    options = ModelOptions.of(estimator)
+    parameters = starting_point(options, problem, plan.rng, plan.start.parameters)
+    run = plan.solver.start(problem.problem, parameters, settings)
+    if isinstance(run, OnlineRun) and continues(estimator) and estimator._model["solver"] == estimator.solver:
+        # A warm start continues with the step sizes of the fit before.
+        online = OnlineState.of(estimator)
+        if online is not None:
+            run.load_step_sizes(online.run.tensors)
+    return run
+
+
+def attributes_of(
+    estimator: Any, plan: FitPlan, problem: TrainingProblem, run: Run, outcome: Outcome
+) -> dict[str, Any]:
+    """Return the fitted attributes of an estimator, but those that the validation of the data has set."""
+    history = outcome.history
+    attributes = fitted_attributes(problem, history.kept, history)
+    attributes |= {"_lasting": frozen_params(estimator), "_seed": plan.seed}
+    if isinstance(run, OnlineRun):
+        # The state that is kept need not be the one in which the run ended.
+        run.move_to(history.kept.parameters)
+        attributes["_online"] = OnlineState(run.state_dict(), n_chunks=0).attribute()
+    if plan.solver.samples:
+        warn_if_chains_disagree(history.history, estimator.n_chains)
+    return attributes
