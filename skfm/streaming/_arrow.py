@@ -132,7 +132,7 @@ class ArrowChunks(RecordBatchChunks):
         import_pyarrow("ArrowChunks")
         super().__init__(
             data,
-            _schema(data),
+            _schema_of(data),
             target=target,
             weight=weight,
             columns=columns,
@@ -154,11 +154,11 @@ class ArrowChunks(RecordBatchChunks):
         if isinstance(self.source, pyarrow.Table):
             yield from self.source.select(self._names).slice(first_row).to_batches(self.batch_rows)
         elif callable(self.source):
-            with _open(self.source) as reader:
+            with _open_reader(self.source) as reader:
                 if not reader.schema.equals(self._schema):
                     raise ValueError(
                         "The reader that data() returned has another schema than the first one: "
-                        f"{_list(reader.schema)} instead of {_list(self._schema)}."
+                        f"{_describe_schema(reader.schema)} instead of {_describe_schema(self._schema)}."
                     )
                 yield from skip_rows((batch.select(self._names) for batch in reader), first_row)
         else:
@@ -169,14 +169,14 @@ class ArrowChunks(RecordBatchChunks):
             yield from skip_rows(batches, first_row)
 
 
-def _schema(data: Any) -> Any:
+def _schema_of(data: Any) -> Any:
     import pyarrow
     import pyarrow.dataset
 
     if isinstance(data, pyarrow.Table | pyarrow.dataset.Dataset):
         return data.schema
     if callable(data):
-        with _open(data) as reader:
+        with _open_reader(data) as reader:
             return reader.schema
     if isinstance(data, pyarrow.RecordBatchReader):
         raise TypeError(
@@ -188,7 +188,7 @@ def _schema(data: Any) -> Any:
     )
 
 
-def _open(data: Callable[[], Any]) -> Any:
+def _open_reader(data: Callable[[], Any]) -> Any:
     import pyarrow
 
     reader = data()
@@ -200,5 +200,5 @@ def _open(data: Callable[[], Any]) -> Any:
     return reader
 
 
-def _list(schema: Any) -> str:
+def _describe_schema(schema: Any) -> str:
     return ", ".join(f"{field.name} ({field.type})" for field in schema)

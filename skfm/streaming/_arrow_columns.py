@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from sklearn.feature_extraction import FeatureHasher
 from sklearn.preprocessing import OneHotEncoder
 
-from ._arrow_values import as_numbers, distinct, whole
+from ._arrow_values import as_numbers, combined_column, dictionary_codes
 
 #: What a null is hashed as, after "column=".
 MISSING = "<missing>"
@@ -68,7 +68,7 @@ class OneHotLookup:
         return positions, np.ones(len(values))
 
 
-class Column(NamedTuple):
+class ColumnEncoder(NamedTuple):
     """What becomes of a column of the table.
 
     Attributes
@@ -92,13 +92,13 @@ class Column(NamedTuple):
         if self.lookup is None:
             values = as_numbers(column, self.name, first_row, dtype)
             return np.where(values != 0, self.position, -1), values * np.asarray(self.value, dtype)
-        categories, codes = distinct(column)
+        categories, codes = dictionary_codes(column)
         positions, values = self.lookup(categories)
         positions, values = np.append(positions, self.position), np.append(values, self.value)
         return positions[codes], values[codes].astype(dtype, copy=False)
 
 
-class Kind(NamedTuple):
+class ColumnKind(NamedTuple):
     """How a column of some type can be used.
 
     Attributes
@@ -113,7 +113,7 @@ class Kind(NamedTuple):
     is_text: bool
 
 
-def kind_of(column_type: Any) -> Kind | None:
+def kind_of(column_type: Any) -> ColumnKind | None:
     """Return how a column can be used, None if it cannot."""
     import pyarrow
 
@@ -121,14 +121,14 @@ def kind_of(column_type: Any) -> Kind | None:
     is_dictionary = types.is_dictionary(column_type)
     inner = column_type.value_type if is_dictionary else column_type
     if str(inner) in _TEXT:
-        return Kind(True, True)
+        return ColumnKind(True, True)
     if types.is_integer(inner):
-        return Kind(is_dictionary, False)
+        return ColumnKind(is_dictionary, False)
     is_number = types.is_floating(inner) or types.is_boolean(inner) or types.is_decimal(inner)
-    return Kind(False, False) if is_number and not is_dictionary else None
+    return ColumnKind(False, False) if is_number and not is_dictionary else None
 
 
-def hashed_columns(kinds: Mapping[str, Kind], hasher: FeatureHasher) -> list[Column]:
+def hashed_columns(kinds: Mapping[str, ColumnKind], hasher: FeatureHasher) -> list[ColumnEncoder]:
     """Plan columns that are hashed as `hasher` hashes dicts."""
     strings = FeatureHasher(
         hasher.n_features, input_type="string", alternate_sign=hasher.alternate_sign, dtype=np.float64
@@ -137,21 +137,21 @@ def hashed_columns(kinds: Mapping[str, Kind], hasher: FeatureHasher) -> list[Col
     for name, kind in kinds.items():
         (position,), (sign,) = _hash(strings, [f"{name}={MISSING}" if kind.is_category else name])
         lookup = HashLookup(name, strings) if kind.is_category else None
-        columns.append(Column(name, int(position), float(sign), lookup))
+        columns.append(ColumnEncoder(name, int(position), float(sign), lookup))
     return columns
 
 
 def one_hot_columns(
-    kinds: Mapping[str, Kind], categories: Mapping[str, Any]
-) -> tuple[list[Column], np.ndarray, np.ndarray]:
+    kinds: Mapping[str, ColumnKind], categories: Mapping[str, Any]
+) -> tuple[list[ColumnEncoder], np.ndarray, np.ndarray]:
     """Plan columns of which some have given categories; return their fields and feature names too."""
-    columns: list[Column] = []
+    columns: list[ColumnEncoder] = []
     fields: list[int] = []
     names: list[str] = []
     for field, (name, kind) in enumerate(kinds.items()):
         first = len(names)
         if name not in categories:
-            columns.append(Column(name, first, 1.0))
+            columns.append(ColumnEncoder(name, first, 1.0))
             names.append(name)
         else:
             known, has_missing = _check_categories(name, kind.is_text, categories[name])
@@ -163,14 +163,16 @@ def one_hot_columns(
                 raise ValueError(f"The categories of column {name!r} cannot be used: {error}") from error
             names += list(encoder.get_feature_names_out([name])) + [f"{name}_None"] * has_missing
             missing = len(names) - 1 if has_missing else -1
-            columns.append(Column(name, missing, 1.0, OneHotLookup(encoder, first)))
+            columns.append(ColumnEncoder(name, missing, 1.0, OneHotLookup(encoder, first)))
         fields += [field] * (len(names) - first)
     return columns, np.array(fields), np.array(names, dtype=object)
 
 
-def to_csr(columns: list[Column], table: Any, first_row: int, n_features: int, dtype: Any) -> sp.csr_matrix:
+def to_csr(
+    columns: list[ColumnEncoder], table: Any, first_row: int, n_features: int, dtype: Any
+) -> sp.csr_matrix:
     """Encode some rows."""
-    encoded = [column.encode(whole(table, column.name), first_row, dtype) for column in columns]
+    encoded = [column.encode(combined_column(table, column.name), first_row, dtype) for column in columns]
     positions = np.stack([positions for positions, _ in encoded], axis=1)
     values = np.stack([values for _, values in encoded], axis=1)
     present = positions >= 0
@@ -182,7 +184,9 @@ def to_csr(columns: list[Column], table: Any, first_row: int, n_features: int, d
 
 def to_dense(names: list[str], table: Any, first_row: int, dtype: Any) -> np.ndarray:
     """Return columns of numbers as they are."""
-    return np.stack([as_numbers(whole(table, name), name, first_row, dtype) for name in names], axis=1)
+    return np.stack(
+        [as_numbers(combined_column(table, name), name, first_row, dtype) for name in names], axis=1
+    )
 
 
 def _hash(hasher: FeatureHasher, names: list[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 
-def whole(table: Any, name: str) -> Any:
+def combined_column(table: Any, name: str) -> Any:
     """Return a column in one piece, decimals as floats."""
     import pyarrow
 
@@ -40,7 +40,7 @@ def to_target(table: Any, name: str, first_row: int) -> np.ndarray:
     """Return numbers or labels, of which none may be missing."""
     import pyarrow
 
-    column = whole(table, name)
+    column = combined_column(table, name)
     if pyarrow.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if column.null_count:
@@ -53,7 +53,7 @@ def to_target(table: Any, name: str, first_row: int) -> np.ndarray:
     return column.to_numpy(zero_copy_only=False)
 
 
-def distinct(column: Any) -> tuple[Any, np.ndarray]:
+def dictionary_codes(column: Any) -> tuple[Any, np.ndarray]:
     """Return distinct values and the number of each row's, that behind the last one for a null."""
     import pyarrow
 

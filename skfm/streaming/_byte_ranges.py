@@ -56,7 +56,7 @@ def check_file(path: Path) -> None:
             )
 
 
-def cut(path: Path, n_bytes: int, is_row: Callable[[bytes], bool]) -> list[ByteRange]:
+def split_file(path: Path, n_bytes: int, is_row: Callable[[bytes], bool]) -> list[ByteRange]:
     """Cut a file into ranges that begin with a row and are at least `n_bytes` long, but for the last one.
 
     Parameters
@@ -84,7 +84,7 @@ def cut(path: Path, n_bytes: int, is_row: Callable[[bytes], bool]) -> list[ByteR
     return [ByteRange(path, start, stop, stamp) for start, stop in zip(starts, stops, strict=True)]
 
 
-def read(piece: ByteRange) -> bytes:
+def read_range(piece: ByteRange) -> bytes:
     """Read the lines of a range, which must be as they were when the file was cut."""
     with piece.path.open("rb") as file:
         file.seek(piece.start)

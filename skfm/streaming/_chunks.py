@@ -115,7 +115,7 @@ class Chunks:
         self.source = source
         self._n_features = None if n_features is None else int(n_features)
         self._classes = None if classes is None else _check_classes(classes)
-        self._is_used_up = False
+        self._is_exhausted = False
 
     @property
     def n_features(self) -> int | None:
@@ -208,12 +208,12 @@ class Chunks:
         """Yield tuples (X, y) or (X, y, sample_weight) from chunk number `start` on. Subclasses override it."""
         iterator = iter(self.source() if callable(self.source) else self.source)
         if iterator is self.source:
-            if self._is_used_up:
+            if self._is_exhausted:
                 raise ValueError(
                     f"A {type(self.source).__name__} object can be read once only, and an earlier pass has "
                     "used it up. Pass a function that makes a new generator, or fit with max_iter=1."
                 )
-            self._is_used_up = True
+            self._is_exhausted = True
         return islice(iterator, start, None)
 
     def _checked(self, start: int) -> Iterator[Chunk]:

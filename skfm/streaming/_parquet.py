@@ -138,7 +138,7 @@ class ParquetChunks(RecordBatchChunks):
         self._row_groups: list[list[int]] = []
         schemas = []
         for each in paths:
-            with _open(each) as file:
+            with _open_parquet(each) as file:
                 groups = file.metadata.num_row_groups
                 self._row_groups.append([file.metadata.row_group(i).num_rows for i in range(groups)])
                 schemas.append(file.schema_arrow)
@@ -182,7 +182,7 @@ class ParquetChunks(RecordBatchChunks):
             first_row = max(0, first_row - sum(n_rows))
 
     def _row_group_batches(self, path: Path, groups: list[int], n_rows: int) -> Iterator[Any]:
-        with _open(path) as file:
+        with _open_parquet(path) as file:
             if file.metadata.num_rows != n_rows:
                 raise OSError(
                     f"{path} was changed since its rows were counted: it had {n_rows} rows and has "
@@ -222,7 +222,7 @@ def _find_files(path: Any) -> list[Path]:
     return files
 
 
-def _open(path: Path) -> Any:
+def _open_parquet(path: Path) -> Any:
     import pyarrow
     import pyarrow.parquet
 

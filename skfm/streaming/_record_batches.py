@@ -10,15 +10,15 @@ import numpy as np
 from sklearn.feature_extraction import FeatureHasher
 
 from ._arrow_columns import (
-    Column,
-    Kind,
+    ColumnEncoder,
+    ColumnKind,
     hashed_columns,
     kind_of,
     one_hot_columns,
     to_csr,
     to_dense,
 )
-from ._arrow_values import as_numbers, to_target, whole
+from ._arrow_values import as_numbers, combined_column, to_target
 from ._checks import check_float_type, check_integer
 from ._chunks import Chunks
 
@@ -54,15 +54,15 @@ class RecordBatchChunks(Chunks):
         self._names = [*self.columns, target] + ([weight] if weight is not None else [])
 
         kinds = _check_kinds(schema, self.columns, target, weight, categories, hasher)
-        self._plan: list[Column]
+        self._encoders: list[ColumnEncoder]
         if hasher is not None:
             hasher = _check_hasher(hasher)
-            self._plan, self._n_outputs = hashed_columns(kinds, hasher), int(hasher.n_features)
+            self._encoders, self._n_encoded = hashed_columns(kinds, hasher), int(hasher.n_features)
         else:
-            self._plan, self.fields, self.feature_names = one_hot_columns(kinds, categories or {})
-            self._n_outputs = len(self.fields)
+            self._encoders, self.fields, self.feature_names = one_hot_columns(kinds, categories or {})
+            self._n_encoded = len(self.fields)
         self._is_dense = hasher is None and not categories
-        super().__init__(source, n_features=self._n_outputs, classes=classes)
+        super().__init__(source, n_features=self._n_encoded, classes=classes)
 
     @property
     def n_chunks(self) -> int | None:
@@ -88,10 +88,10 @@ class RecordBatchChunks(Chunks):
         if self._is_dense:
             X = to_dense(self.columns, table, first_row, self.dtype)
         else:
-            X = to_csr(self._plan, table, first_row, self._n_outputs, self.dtype)
+            X = to_csr(self._encoders, table, first_row, self._n_encoded, self.dtype)
         weight = None
         if self.weight is not None:
-            weight = as_numbers(whole(table, self.weight), self.weight, first_row, np.float64)
+            weight = as_numbers(combined_column(table, self.weight), self.weight, first_row, np.float64)
         return X, to_target(table, self.target, first_row), weight
 
 
@@ -132,13 +132,13 @@ def _regroup(batches: Iterable[Any], n_rows: int) -> Iterator[Any]:
 
 def _choose_columns(schema: Any, target: str, weight: str | None, columns: Sequence[str] | None) -> list[str]:
     """Return the names of the columns to use, all of which the schema has exactly once."""
-    apart = {"target": target} if weight is None else {"target": target, "weight": weight}
+    reserved = {"target": target} if weight is None else {"target": target, "weight": weight}
     if isinstance(columns, str):
         raise TypeError(f"columns must be a list of names, got the string {columns!r}.")
     chosen = (
-        [name for name in schema.names if name not in apart.values()] if columns is None else list(columns)
+        [name for name in schema.names if name not in reserved.values()] if columns is None else list(columns)
     )
-    for role, name in [*apart.items(), *(("columns", name) for name in chosen)]:
+    for role, name in [*reserved.items(), *(("columns", name) for name in chosen)]:
         count = schema.names.count(name)
         if count != 1:
             raise ValueError(
@@ -146,7 +146,7 @@ def _choose_columns(schema: Any, target: str, weight: str | None, columns: Seque
                 if count == 0
                 else f"{role}: there are {count} columns {name!r}. Rename them, or leave them out of columns."
             )
-    for role, name in apart.items():
+    for role, name in reserved.items():
         if name in chosen:
             raise ValueError(f"{name!r} is the {role}, so it cannot be in columns too.")
     if target == weight:
@@ -166,7 +166,7 @@ def _check_kinds(
     weight: str | None,
     categories: Mapping[str, Any] | None,
     hasher: Any,
-) -> dict[str, Kind]:
+) -> dict[str, ColumnKind]:
     """Return how each column can be used, if it can."""
     if categories is not None and hasher is not None:
         raise ValueError("categories and hasher are both given. Pass one of them.")

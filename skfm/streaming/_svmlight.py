@@ -12,8 +12,8 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.datasets import load_svmlight_file
 
-from ._byte_ranges import ByteRange, count_lines, read
-from ._svmlight_line import explain, first_fault
+from ._byte_ranges import ByteRange, count_lines, read_range
+from ._svmlight_line import describe_fault, first_bad_line
 from ._text_chunks import TextChunks
 
 #: What scikit-learn's parser raises at a bad line: no number, no colon, an index beyond the range of int.
@@ -157,7 +157,7 @@ class SvmlightChunks(TextChunks):
             If it was not given, the files are read when it is first asked for.
         """
         if self._zero_based is None:
-            self._survey()
+            self._scan_files()
         return self._zero_based  # type: ignore[return-value]
 
     def _read(self, start: int) -> Iterator[tuple[Any, np.ndarray]]:
@@ -165,7 +165,7 @@ class SvmlightChunks(TextChunks):
         for piece in self._byte_ranges()[start:]:
             yield load_range(piece, **options)
 
-    def _survey(self) -> None:
+    def _scan_files(self) -> None:
         """Read the files to find what is unknown of the number of columns and of where they begin."""
         lowest: dict[Path, float] = {}
         highest = -1
@@ -204,15 +204,15 @@ def load_range(piece: ByteRange, **options: Any) -> tuple[Any, np.ndarray]:
     y : ndarray of shape (n_samples,)
         The labels.
     """
-    text = read(piece)
+    text = read_range(piece)
     try:
         return _parse(text, **options)
     except _PARSE_ERRORS as error:
         lines = BytesIO(text).readlines()
-        at = first_fault(lines, _fails(options))
+        at = first_bad_line(lines, _parse_fails(options))
         raise ValueError(
             f"{piece.path}, line {count_lines(piece.path, piece.start) + at + 1}: "
-            f"{explain(lines[at], **options) or error}"
+            f"{describe_fault(lines[at], **options) or error}"
         ) from None
 
 
@@ -226,7 +226,7 @@ def _parse(text: bytes, **options: Any) -> tuple[Any, np.ndarray]:
     return X, y
 
 
-def _fails(options: dict[str, Any]) -> Callable[[list[bytes]], bool]:
+def _parse_fails(options: dict[str, Any]) -> Callable[[list[bytes]], bool]:
     def fails(lines: list[bytes]) -> bool:
         try:
             _parse(b"".join(lines), **options)

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-REPAIR = "Correct the line or remove it."
+REMEDY = "Correct the line or remove it."
 
 
-def first_fault(lines: list[bytes], fails: Callable[[list[bytes]], bool]) -> int:
+def first_bad_line(lines: list[bytes], fails: Callable[[list[bytes]], bool]) -> int:
     """Return the number of the first bad line, given that there is one.
 
     Halving costs as much as parsing all lines twice, however many there are.
@@ -22,36 +22,36 @@ def first_fault(lines: list[bytes], fails: Callable[[list[bytes]], bool]) -> int
     return start
 
 
-def explain(line: bytes, *, n_features: int | None, zero_based: bool, dtype: Any) -> str:
+def describe_fault(line: bytes, *, n_features: int | None, zero_based: bool, dtype: Any) -> str:
     """Say what is wrong with a line and what to do, '' if it is not clear."""
     reason = _reason(line, 0 if zero_based else 1, n_features, dtype)
     if not reason:
         return ""
-    return f"{reason} The line begins with {show(line.rstrip(), 60)}."
+    return f"{reason} The line begins with {quote(line.rstrip(), 60)}."
 
 
 def _reason(line: bytes, first: int, n_features: int | None, dtype: Any) -> str:
     label, *features = line.split(b"#", 1)[0].split()
-    reason = number_fault(label, np.float64)
+    reason = number_error(label, np.float64)
     if reason:
-        return f"the label {reason}. {REPAIR}"
+        return f"the label {reason}. {REMEDY}"
     if features and features[0].startswith(b"qid"):
         del features[0]
     previous = first - 1
     for feature in features:
-        shown = show(feature)
+        shown = quote(feature)
         digits, colon, value = feature.partition(b":")
         if not colon:
-            return f"{shown} is not of the form index:value. {REPAIR}"
+            return f"{shown} is not of the form index:value. {REMEDY}"
         try:
             index = int(digits)
         except ValueError:
-            return f"the index of {shown} is not an integer. {REPAIR}"
+            return f"the index of {shown} is not an integer. {REMEDY}"
         if index < first:
             counting = "from 0 (zero_based=True)" if first == 0 else "from 1 (zero_based=False)"
             return f"index {index} is not possible where columns are numbered {counting}."
         if index <= previous:
-            return f"index {index} follows {previous}, but indices must ascend. {REPAIR}"
+            return f"index {index} follows {previous}, but indices must ascend. {REMEDY}"
         if index > np.iinfo(np.int32).max:
             return f"index {index} is larger than {np.iinfo(np.int32).max}. Number the columns anew."
         if n_features is not None and index - first >= n_features:
@@ -59,19 +59,19 @@ def _reason(line: bytes, first: int, n_features: int | None, dtype: Any) -> str:
                 f"index {index} is beyond the last column, number {n_features - 1 + first} "
                 f"(n_features={n_features}, zero_based={first == 0}). Pass a larger n_features."
             )
-        reason = number_fault(value, dtype)
+        reason = number_error(value, dtype)
         if reason:
-            return f"the value of {shown} {reason}. {REPAIR}"
+            return f"the value of {shown} {reason}. {REMEDY}"
         previous = index
     return ""
 
 
-def number_fault(text: bytes, dtype: Any) -> str:
+def number_error(text: bytes, dtype: Any) -> str:
     """Say what is wrong with a number, '' if nothing is."""
     try:
         number = float(text)
     except ValueError:
-        return f"{show(text)} is not a number"
+        return f"{quote(text)} is not a number"
     if not np.isfinite(number):
         return f"{number} is not finite"
     if abs(number) > float(np.finfo(dtype).max):
@@ -79,6 +79,6 @@ def number_fault(text: bytes, dtype: Any) -> str:
     return ""
 
 
-def show(text: bytes, length: int = 40) -> str:
+def quote(text: bytes, length: int = 40) -> str:
     """Return the beginning of a text in quotes, other characters than ASCII escaped."""
     return repr(text if len(text) <= length else text[:length] + b"...")[1:]

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ._byte_ranges import ByteRange, check_file, cut
+from ._byte_ranges import ByteRange, check_file, split_file
 from ._checks import check_float_type, check_integer
 from ._chunks import Chunks
 
@@ -56,7 +56,7 @@ class TextChunks(Chunks):
             If it was not given, the files are read when it is first asked for.
         """
         if self._n_features is None:
-            self._survey()
+            self._scan_files()
         return self._n_features  # type: ignore[return-value]
 
     @property
@@ -73,7 +73,7 @@ class TextChunks(Chunks):
     def _byte_ranges(self) -> list[ByteRange]:
         if self._ranges is None:
             self._ranges = [
-                piece for path in self.source for piece in cut(path, self.chunk_bytes, self.is_row)
+                piece for path in self.source for piece in split_file(path, self.chunk_bytes, self.is_row)
             ]
         return self._ranges
 
@@ -83,5 +83,5 @@ class TextChunks(Chunks):
         """Tell rows from other lines."""
 
     @abstractmethod
-    def _survey(self) -> None:
+    def _scan_files(self) -> None:
         """Read the files to find what was not given."""

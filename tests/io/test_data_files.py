@@ -93,7 +93,7 @@ def test_pieces_of_a_libsvm_file(tmp_path, monkeypatch):
     path = tmp_path / "data.libfm"
     path.write_text("1 0:1\n" * 40 + "2 7:1\n" + "3 1:1\n" * 40)
     whole = read_libsvm(path)
-    monkeypatch.setattr("skfm.io._libsvm.PIECE", 50)
+    monkeypatch.setattr("skfm.io._libsvm.BYTES_PER_RANGE", 50)
     parts = read_libsvm(path)
     assert whole[0].shape == parts[0].shape == (81, 8)
     assert (whole[0] != parts[0]).nnz == 0
@@ -132,11 +132,11 @@ def test_libffm_rows(tmp_path):
         (b"1 a:1:1", "'a:1:1' is not of the form field:index:value"),
         (b"1 0:1:x", "the value 'x' is not a number"),
         (b"1 0:1:inf", "the value inf is not finite"),
-        (b"1 0:99999999999:1", "the index '99999999999' is larger than 2147483647"),
-        (b"1 9999999999:1:1", "the field '9999999999' is larger than 2147483647"),
+        (b"1 0:99999999999:1", "the index '99999999999' is greater than 2147483647"),
+        (b"1 9999999999:1:1", "the field '9999999999' is greater than 2147483647"),
         (b"1 0:2147483647:1", "index 2147483647"),
-        (b"1 1:0:1", "column 0 is of field 1 here, and of field 0 before"),
-        (b"1 0:1:1 2:1:1", "column 1 is of field 2 here, and of field 0 before"),
+        (b"1 1:0:1", "column 0 has field 1 here, but field 0 on an earlier line"),
+        (b"1 0:1:1 2:1:1", "column 1 has field 2 here, but field 0 on an earlier line"),
         (b"\xff\xfe", r"the label '\\xff\\xfe' is not a number"),
         (b"1 # 0:1:1", "'#' is not of the form"),
     ],
@@ -153,14 +153,16 @@ def test_malformed_libffm_lines(make, line, message, tmp_path):
 def test_sums_that_overflow(tmp_path):
     path = tmp_path / "data.ffm"
     path.write_text("1 0:0:1e308 0:0:1e308\n")
-    with pytest.raises(ValueError, match=r"data\.ffm: entries of one column in a row add up"):
+    with pytest.raises(ValueError, match=r"data\.ffm: the sum of the repeated entries of a column overflows"):
         read_libffm(path)
 
 
 def test_an_index_far_beyond_the_file_takes_no_memory(tmp_path):
     path = tmp_path / "data.ffm"
     path.write_text("1 0:5000:1\n" * 100)
-    with pytest.raises(ValueError, match=r"more columns than a file of this size.*pass n_features"):
+    with pytest.raises(
+        ValueError, match=r"more columns than are expected for a file of this size.*pass n_features"
+    ):
         read_libffm(path)
     X, _, fields = read_libffm(path, n_features=6000)
     assert X.shape == (100, 6000)
@@ -191,7 +193,7 @@ def test_files_that_hold_nothing(read, tmp_path):
         ([[1, 2]], ["a"], [0, 0], "y must hold numbers, got <U1"),
         ([[1, 2]], [1], [0], "fields must hold an integer for each of the 2 columns"),
         ([[1, 2]], [1], [0.5, 1], "fields must hold an integer"),
-        ([[1, 2]], [1], ["a", "b"], r"Number labels by np\.unique"),
+        ([[1, 2]], [1], ["a", "b"], r"Convert labels to integers with np\.unique"),
         ([[1, 2]], [1], [0, -1], "must not be negative"),
     ],
 )

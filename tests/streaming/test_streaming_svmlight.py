@@ -145,8 +145,8 @@ def test_the_counting_pass_happens_once_and_only_if_needed(write, monkeypatch):
     import skfm.streaming._svmlight as module
 
     reads = []
-    original = module.read
-    monkeypatch.setattr(module, "read", lambda piece: reads.append(piece) or original(piece))
+    original = module.read_range
+    monkeypatch.setattr(module, "read_range", lambda piece: reads.append(piece) or original(piece))
     path = write(b"1 1:1\n" * 4)
     data = SvmlightChunks(path, chunk_bytes=12)
     assert not reads
