@@ -13,9 +13,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from ..streaming._svmlight_line import REMEDY, number_error, quote
-from ._rows import to_ndarray
+from ._rows import TOKEN_PATTERN, to_ndarray
 
-TOKEN_PATTERN = re.compile(rb"\S+")
 ENTRY_PATTERN = re.compile(rb"([0-9]+):([0-9]+):([^:]+)")
 INT32_MAX, FLOAT64_MAX = int(np.iinfo(np.int32).max), float(np.finfo(np.float64).max)
 #: Limits on an inferred number of columns: the number that any file may have, and the bytes of a file that each further

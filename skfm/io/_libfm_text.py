@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from array import array
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -11,11 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ..streaming._svmlight_line import quote
-from ._rows import to_ndarray
+from ._rows import TOKEN_PATTERN, to_ndarray
 
 BIAS, LINEAR, FACTORS = b"#global bias W0", b"#unary interactions Wj", b"#pairwise interactions Vj,f"
 HEADINGS = (BIAS, LINEAR, FACTORS)
-TOKEN_PATTERN = re.compile(rb"\S+")
 
 
 class Sections(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import check_X_y
+
+#: Tokens of a line: its parts without white space.
+TOKEN_PATTERN = re.compile(rb"\S+")
 
 
 def check_table(X: Any, y: Any) -> tuple[sp.csr_matrix, np.ndarray]:

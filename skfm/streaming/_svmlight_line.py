@@ -1,4 +1,4 @@
-"""What is wrong with a line in the svmlight format."""
+"""Error messages for invalid lines in the svmlight format."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ REMEDY = "Correct the line or remove it."
 
 
 def first_bad_line(lines: list[bytes], fails: Callable[[list[bytes]], bool]) -> int:
-    """Return the number of the first bad line, given that there is one.
+    """Return the index of the first invalid line, given that there is one.
 
-    Halving costs as much as parsing all lines twice, however many there are.
+    The search is by bisection, which takes at most the time of parsing all lines twice.
     """
     start, stop = 0, len(lines)
     while stop - start > 1:
@@ -23,7 +23,7 @@ def first_bad_line(lines: list[bytes], fails: Callable[[list[bytes]], bool]) -> 
 
 
 def describe_fault(line: bytes, *, n_features: int | None, zero_based: bool, dtype: Any) -> str:
-    """Say what is wrong with a line and what to do, '' if it is not clear."""
+    """Return the reason why a line is invalid and a remedy, or '' if the reason is unknown."""
     reason = _reason(line, 0 if zero_based else 1, n_features, dtype)
     if not reason:
         return ""
@@ -49,14 +49,14 @@ def _reason(line: bytes, first: int, n_features: int | None, dtype: Any) -> str:
             return f"the index of {shown} is not an integer. {REMEDY}"
         if index < first:
             counting = "from 0 (zero_based=True)" if first == 0 else "from 1 (zero_based=False)"
-            return f"index {index} is not possible where columns are numbered {counting}."
+            return f"index {index} is invalid, since columns are numbered {counting}. {REMEDY}"
         if index <= previous:
-            return f"index {index} follows {previous}, but indices must ascend. {REMEDY}"
+            return f"index {index} follows {previous}, but indices must be increasing. {REMEDY}"
         if index > np.iinfo(np.int32).max:
-            return f"index {index} is larger than {np.iinfo(np.int32).max}. Number the columns anew."
+            return f"index {index} is greater than {np.iinfo(np.int32).max}. Use smaller column numbers."
         if n_features is not None and index - first >= n_features:
             return (
-                f"index {index} is beyond the last column, number {n_features - 1 + first} "
+                f"index {index} exceeds the index of the last column, {n_features - 1 + first} "
                 f"(n_features={n_features}, zero_based={first == 0}). Pass a larger n_features."
             )
         reason = number_error(value, dtype)
@@ -67,7 +67,7 @@ def _reason(line: bytes, first: int, n_features: int | None, dtype: Any) -> str:
 
 
 def number_error(text: bytes, dtype: Any) -> str:
-    """Say what is wrong with a number, '' if nothing is."""
+    """Return the reason why a number is invalid in the given dtype, or '' if it is valid."""
     try:
         number = float(text)
     except ValueError:
@@ -80,5 +80,5 @@ def number_error(text: bytes, dtype: Any) -> str:
 
 
 def quote(text: bytes, length: int = 40) -> str:
-    """Return the beginning of a text in quotes, other characters than ASCII escaped."""
+    """Return the beginning of a text in quotes, with non-ASCII characters escaped."""
     return repr(text if len(text) <= length else text[:length] + b"...")[1:]

@@ -106,7 +106,7 @@ def test_columns_of_libsvm(tmp_path):
     assert read_libsvm(path)[0].toarray().tolist() == [[0, 5, 0, 7], [0, 0, 1, 0]]
     assert read_libsvm(path, zero_based=False)[0].toarray().tolist() == [[5, 0, 7], [0, 1, 0]]
     assert read_libsvm(path, n_features=9)[0].shape == (2, 9)
-    with pytest.raises(ValueError, match=r"line 2: index 3 is beyond the last column"):
+    with pytest.raises(ValueError, match=r"line 2: index 3 exceeds the index of the last column"):
         read_libsvm(path, n_features=2)
 
 
@@ -211,7 +211,7 @@ def test_wrong_parameters(tmp_path):
     path = tmp_path / "data"
     write_libffm([[1.0]], [1], [0], path)
     for read in (read_libffm, read_libsvm, LibffmChunks):
-        with pytest.raises(ValueError, match="n_features must be 1 or more"):
+        with pytest.raises(ValueError, match="n_features must be at least 1"):
             read(path, n_features=0)
         with pytest.raises(ValueError, match="dtype must be float32 or float64"):
             read(path, dtype=int)
@@ -219,7 +219,7 @@ def test_wrong_parameters(tmp_path):
         read_libsvm(path, zero_based="auto")
     with pytest.raises(ValueError, match="empty list"):
         LibffmChunks([])
-    with pytest.raises(ValueError, match="chunk_bytes must be 1 or more"):
+    with pytest.raises(ValueError, match="chunk_bytes must be at least 1"):
         LibffmChunks(path, chunk_bytes=0)
 
 
@@ -262,5 +262,5 @@ def test_a_file_that_changes_between_passes(tmp_path):
     data = LibffmChunks(path, chunk_bytes=20)
     list(data)
     path.write_text("1 0:0:1\n" * 11)
-    with pytest.raises(OSError, match="was changed"):
+    with pytest.raises(OSError, match="has changed since it was split"):
         list(data)
