@@ -32,8 +32,8 @@ def read_libffm(
     path : path-like
         Path to a plain text file.
     n_features : int or None, default=None
-        Number of columns. If None, it is inferred from the largest index, which may not exceed the larger of 1024 and
-        half the size of the file in bytes. Pass it if the indices are hashed, and for test data, in which the last
+        Number of columns. If None, it is inferred from the largest index, which must be less than the larger of 1024
+        and half the size of the file in bytes. Pass it if the indices are hashed, and for test data, in which the last
         columns of the training data may not occur.
     dtype : dtype, default=numpy.float64
         Data type of `X`, float32 or float64.
@@ -105,7 +105,7 @@ def write_libffm(X: Any, y: Any, fields: Any, path: str | os.PathLike[str]) -> N
         The targets, or the classes as numbers. The program libffm expects the classes 0 and 1.
     fields : array-like of shape (n_features,)
         The field of each column: a non-negative integer, or any integer for columns without entries. The attribute
-        `fields_` of an estimator that was fitted to an array can be passed.
+        `fields_` of a fitted estimator can be passed if it holds integers.
     path : path-like
         Path of the file to write. An existing file is replaced atomically once the new one is complete.
 
@@ -172,8 +172,8 @@ class LibffmChunks(TextChunks):
         Paths of plain text files, in the order in which they are read. No chunk spans two files.
 
     n_features : int, default=None
-        Number of columns. If None, it is inferred from the largest index, which may not exceed the larger of 1024 and
-        half the size of the files in bytes. This reads the files once, chunk by chunk, when the number is first
+        Number of columns. If None, it is inferred from the largest index, which must be less than the larger of 1024
+        and half the size of the files in bytes. This reads the files once, chunk by chunk, when the number is first
         needed. Pass it if the indices are hashed.
 
     chunk_bytes : int, default=16777216

@@ -24,7 +24,7 @@ class ParquetChunks(RecordBatchChunks):
     path : str, path-like or list of these
         A file, a list of files in the order in which they are read, or a folder. In a folder, all files ``*.parquet``
         are read in the order of their paths, including those in subfolders, except files whose name starts with a dot
-        or an underscore. All files must have the same columns.
+        or an underscore. Every file must have the columns that are used, with the same types as in the first file.
 
     target : str
         Name of the column with the targets: numbers, booleans or strings.
