@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.preprocessing import OneHotEncoder
 
-from ..data.categories import one_hot, rare_categories
+from ..data.categories import infrequent_categories, make_encoder
 from ._codec import Codec, Decoder, Encoder, expect
 
 
@@ -25,7 +25,7 @@ class OneHotCodec(Codec):
 
     def encode(self, value: Any, to: Encoder, name: str, depth: int) -> Any:
         categories = np.asarray(value.categories_[0], object)
-        rare = rare_categories(value)
+        rare = infrequent_categories(value)
         parts = {
             "categories": categories,
             "rare": np.array([category in rare for category in categories.tolist()], bool),
@@ -52,13 +52,13 @@ class OneHotCodec(Codec):
             raise ValueError("the categories of an encoder do not have the format that skfm writes")
         # This is the validation that `fit` does, with the same errors.
         limits = {name: parts[name] for name in ("min_frequency", "max_categories")}
-        one_hot(**limits)._validate_params()
+        make_encoder(**limits)._validate_params()
         merges = any(limit is not None for limit in limits.values())
         if rare.any() and not merges:
             raise ValueError(
                 "an encoder has infrequent categories but neither min_frequency nor max_categories"
             )
-        encoder = one_hot(min_frequency=2 if merges else None)
+        encoder = make_encoder(min_frequency=2 if merges else None)
         encoder.fit(np.repeat(categories, np.where(rare, 1, 2))[:, None])
         if encoder.categories_[0].tolist() != categories.tolist():
             raise ValueError("the categories of an encoder are not sorted")
