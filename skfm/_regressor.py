@@ -132,7 +132,7 @@ class FMRegressor(RegressorMixin, BaseFM):
         Categorical columns, which are one-hot encoded internally. Each of them is a field.
 
         - "from_dtype": the columns of a pandas or polars DataFrame that have a string, boolean or categorical dtype.
-          Columns of lists are encoded as well, as categories of which a row can have several.
+          Columns of lists are encoded as well, with several categories per row.
         - array-like: a mask, the numbers or the names of the categorical columns of a DataFrame or a dense array.
         - None: no columns.
 
