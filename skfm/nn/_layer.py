@@ -18,7 +18,7 @@ from ._tables import Table
 is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
 
 #: Activation functions by name.
-ACTIVATION_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "exp": torch.exp,
     "relu": torch.relu,
     "sigmoid": torch.sigmoid,
@@ -173,9 +173,9 @@ class FactorizationMachine(torch.nn.Module):
         for name, number in numbers.items():
             if isinstance(number, bool) or not isinstance(number, int) or number < 0:
                 raise ValueError(f"{name} must be a non-negative integer, got {number!r}.")
-        if isinstance(activation, str) and activation not in ACTIVATION_FUNCTIONS:
+        if isinstance(activation, str) and activation not in ACTIVATIONS:
             raise ValueError(
-                f"activation must be one of {', '.join(map(repr, ACTIVATION_FUNCTIONS))} or a function, got "
+                f"activation must be one of {', '.join(map(repr, ACTIVATIONS))} or a function, got "
                 f"{activation!r}."
             )
         for name, function in (("activation", activation), ("factor_regularizer", factor_regularizer)):
@@ -260,9 +260,7 @@ class FactorizationMachine(torch.nn.Module):
         output = raw[:, None]
         if self.activation is None:
             return output
-        return (
-            ACTIVATION_FUNCTIONS[self.activation] if isinstance(self.activation, str) else self.activation
-        )(output)
+        return (ACTIVATIONS[self.activation] if isinstance(self.activation, str) else self.activation)(output)
 
     def _raw(self, input: Any, offsets: Tensor | None, values: Tensor | None) -> Tensor:
         factors, linear = self.factors.weight, None if self.linear is None else self.linear.weight
