@@ -1,4 +1,4 @@
-"""Factorization machines for classification."""
+"""The factorization machine for classification."""
 
 from __future__ import annotations
 
@@ -30,196 +30,212 @@ def _has_probabilities(estimator: FMClassifier) -> bool:
 class FMClassifier(ClassifierMixin, BaseFM):
     """Factorization machine for classification.
 
-    A linear model with an interaction of every pair of columns, whose strength is the inner
-    product of two vectors of `n_factors` numbers, one a column [1]_::
+    A factorization machine is a linear model with an interaction term for every pair of columns. The strength of each
+    interaction is the inner product of the factors of the two columns, which are vectors of length `n_factors` [1]_::
 
         raw(x) = intercept + <coef, x> + sum_{i<j} <factors_i, factors_j> x_i x_j
         P(y = classes_[1]) = 1 / (1 + exp(-raw(x)))        # loss="log_loss"
 
-    So interactions can be learned that the training data hardly show, such as those of a user
-    and an advertisement. The time it takes grows with the number of non-zeros in X, not with the
-    number of pairs. More than two classes have such a raw prediction each: see `loss`.
+    The model can therefore learn interactions that are rare in the training data, such as those of a user and an
+    advertisement. The computation time is linear in the number of non-zero entries of X and does not depend on the
+    number of pairs. With more than two classes, there is one raw prediction per class: see `loss`.
 
-    Columns may be in any units: they are standardized inside, and the fitted attributes are in
-    the units of X. Read more in the :ref:`user guide <user_guide>`.
+    The columns may be in any units: they are standardized internally, and the fitted attributes are in the units of X.
+    Read more in the :ref:`user guide <user_guide>`.
 
     Parameters
     ----------
     n_factors : int, default=8
-        Length of the vectors of the interactions. 0 is a linear model. With `solver="vb"` more
-        cost time but rarely accuracy.
+        Latent dimension: the length of the factors of each column. With 0, the model is linear. With `solver="vb"`,
+        values that are larger than necessary cost time but rarely accuracy.
 
     solver : {"vb", "als", "mcmc", "adagrad", "adam", "sgd", "ftrl"}, default="vb"
-        Block solvers hold all data in memory, and need no learning rate:
+        Algorithm that fits the model. Block solvers hold all data in memory and have no learning rate:
 
-        - "vb" approximates the posterior of a Bayesian model by variational inference. It learns
-          how strongly to regularize and needs no tuning; probabilities are averaged over the posterior.
-        - "mcmc" draws from that posterior by Gibbs sampling, and averages predictions over the draws. A little more
-          accurate on ratings, in several times the time and memory: see `n_draws`.
-        - "als" minimizes the penalized loss by alternating least squares, with the penalties
-          `l2_linear` and `l2_factors`. Less memory and time a sweep.
+        - "vb" approximates the posterior distribution of a Bayesian model by variational inference. It learns the
+          strength of the regularization, so no tuning is needed. Predictions of a regressor have a standard deviation,
+          and the probabilities of a classifier are averaged over the posterior.
+        - "mcmc" draws samples from this posterior by Gibbs sampling and averages the predictions over the draws. It is
+          slightly more accurate than "vb" on rating data, but takes several times the time and memory: see `n_draws`.
+        - "als" minimizes the penalized loss by alternating least squares, with the penalties `l2_linear` and
+          `l2_factors`. It takes less memory, and less time per sweep.
 
-        Minibatch solvers take a step for every batch of rows. They are for large data, for
-        streams of chunks, for `partial_fit` and for the other losses. All bound their steps by the curvature of
-        the loss, and learn their penalties along the way unless these are given:
+        Minibatch solvers take one step per batch of rows. They are intended for large data, for data in chunks, for
+        `partial_fit` and for the losses that block solvers do not support. All of them bound their steps by the
+        curvature of the loss, and learn the penalties during training unless these are given:
 
-        - "adagrad" has a step size for each column that shrinks with its gradients [2]_. Recommended.
-        - "adam" goes by running means of the gradients and of their squares [3]_, for columns in
-          use only. Takes twice the memory of the model besides, where "adagrad" takes two numbers a column.
-        - "sgd" is plain stochastic gradient descent, with one step size for all columns.
-        - "ftrl" follows the regularized leader on the linear term [4]_, which `l1_linear` makes sparse, and
-          is "adagrad" on the factors.
+        - "adagrad" has a step size for each column, which decreases as squared gradients accumulate [2]_. This is the
+          recommended minibatch solver.
+        - "adam" uses running means of the gradients and of their squares [3]_, which are updated only for the columns
+          in use. It takes twice the memory of the model in addition to the model, whereas "adagrad" takes two numbers
+          per column.
+        - "sgd" is plain stochastic gradient descent with one step size for all columns.
+        - "ftrl" is follow-the-regularized-leader for the linear term [4]_, which `l1_linear` makes sparse, and
+          "adagrad" for the factors.
 
     loss : {"log_loss", "probit", "ordered_probit", "hinge", "squared_hinge"}, default="log_loss"
-        With z = 1 for samples of the class and -1 for others:
+        Loss function. With z = 1 for samples of a class and z = -1 for all others:
 
-        - "log_loss": ``log(1 + exp(-z * raw))``, which takes the raw prediction for log odds, as logistic
-          regression does. More than two classes are one model under the minibatch solvers, with
-          ``P(y = c) = exp(raw_c) / sum_k exp(raw_k)``; under block solvers each is fitted against the rest.
-        - "probit": takes the raw prediction for a quantile of the normal distribution. Only for
-          block solvers.
-        - "ordered_probit": for classes in order, as `classes_` has them. The raw prediction plus standard normal
-          noise falls between two cut-points, which are learned. Only for "mcmc".
+        - "log_loss": ``log(1 + exp(-z * raw))``, in which the raw prediction is the log odds, as in logistic
+          regression. For more than two classes, the minibatch solvers fit one multinomial model with
+          ``P(y = c) = exp(raw_c) / sum_k exp(raw_k)``, and the block solvers fit each class against the rest.
+        - "probit": ``-log(Phi(z * raw))``, where Phi is the cumulative distribution function of the standard normal
+          distribution. Only supported by block solvers, which fit each class against the rest.
+        - "ordered_probit": for ordinal classes, in the order of `classes_`. The raw prediction plus standard normal
+          noise falls between two cut-points, which are learned. Only supported by "mcmc".
         - "hinge": ``max(0, 1 - z * raw)``, the loss of a linear support vector machine, and "squared_hinge", its
-          square. Only for minibatch solvers, and without probabilities. More than two classes are each fitted
-          against the rest.
+          square. Only supported by minibatch solvers, which fit each class against the rest if there are more than two.
+          There are no probabilities.
 
     l1_linear : float, default=0.0
-        Penalty of the linear term, ``l1_linear * sum(abs(coef))`` beside the sum of the losses. Coefficients
-        that are worth less are exactly 0. Only for "ftrl".
+        Strength of the L1 penalty of the linear term: ``l1_linear * sum(abs(coef))`` is added to the sum of the losses.
+        Coefficients that reduce the losses by less than their penalty are exactly 0. Only used by "ftrl".
 
     l2_linear : float or "auto", default="auto"
-        Penalty of the linear term, ``l2_linear / 2 * sum(coef ** 2)`` beside the sum of the
-        losses. On numeric columns (values other than 0 and 1) this and the other penalties are those of the
-        coefficients of the standardized columns. "auto" is learned for each field by "vb" and "mcmc", which take no
-        number, and by the minibatch solvers; it is 1 for "als".
+        Strength of the L2 penalty of the linear term: ``l2_linear / 2 * sum(coef ** 2)`` is added to the sum of the
+        losses. For numeric columns, which are those with values other than 0 and 1, all penalties apply to the
+        parameters of the standardized columns. With "auto", the strength is learned for each field by "vb" and "mcmc",
+        which accept no other value, and by the minibatch solvers. For "als", "auto" is 1 (in regression, for a target
+        with unit standard deviation).
 
     l2_factors : float or "auto", default="auto"
-        Penalty of the interactions, ``l2_factors / 2 * sum(factors ** 2)``, in the same way.
-        "auto" is learned for each field and factor by "vb" and "mcmc", which take no number, and by the minibatch
-        solvers; it is 10 for "als".
+        Strength of the L2 penalty of the factors: ``l2_factors / 2 * sum(factors ** 2)`` is added to the sum of the
+        losses, as for `l2_linear`. With "auto", the strength is learned for each field and factor by "vb" and "mcmc",
+        which accept no other value, and by the minibatch solvers. For "als", "auto" is 10 (in regression, for a target
+        with unit standard deviation).
 
     fit_intercept : bool, default=True
-        Whether the model has an intercept.
+        Whether to fit an intercept.
 
     fit_linear : bool, default=True
-        Whether the model has a linear term.
+        Whether to fit a linear term.
 
     max_iter : int or None, default=None
-        Sweeps over all columns (block solvers) or epochs over all rows (minibatch solvers), at most. None is 100
-        sweeps, of "mcmc" 200 with the burn-in; or 3 epochs for a million rows and more, 8 for 100,000, 19 for 10,000,
-        48 for 1,000 and 100 for 256 or fewer; 3 for a stream of unknown length, and 1 for an iterator, which can be
-        read once only.
+        Maximum number of sweeps over all columns (block solvers) or epochs over all rows (minibatch solvers). With
+        None, the number of sweeps is 100 for "vb" and "als", and 200 for "mcmc", including the burn-in. The number of
+        epochs is 3 for a million rows or more, 8 for 100,000 rows, 19 for 10,000, 48 for 1,000 and 100 for 256 or
+        fewer. For a stream of chunks of unknown length, it is 3, and for an iterator, which can be read only once, it
+        is 1.
 
     tol : float, default=4e-4
-        "vb" and "als" stop when two sweeps in a row change the objective, or the bound, by less than
-        this share of the loss, or of the expected log likelihood, that is part of it. 0 never stops.
-        The others do not read it: "mcmc" makes all its sweeps, and the learning rate of minibatch solvers plans for
-        `max_iter` epochs.
+        Tolerance of the stopping criterion of "vb" and "als". They stop after two consecutive sweeps in which the
+        objective ("als") or the evidence lower bound ("vb") changes by less than `tol` times its data term, which is
+        the loss or the expected log likelihood. With 0, they do not stop early. Not used by the other solvers: "mcmc"
+        makes all its sweeps, and the minibatch solvers schedule their learning rate for `max_iter` epochs.
 
     init_scale : float or "auto", default="auto"
-        Standard deviation of the initial factors. "auto" is 0.1, but for "vb" as much as gives all interactions of a
-        row together a variance of one, if that is more: where categories have few rows, smaller factors can shrink to
-        nothing.
+        Standard deviation of the initial factors. "auto" is 0.1. For "vb", it is chosen so that the summed interactions
+        of a row have unit variance, if this is larger: with smaller initial factors, those of categories with few rows
+        can shrink to zero.
 
     categorical_features : "from_dtype", array-like of bool, int or str, or None, default="from_dtype"
-        Columns of categories, which are one-hot encoded inside, each as a field of its own. "from_dtype" takes the
-        columns of a DataFrame of pandas or polars that hold strings, booleans or a categorical type, and, as categories
-        of which a row has several, those that hold lists. Otherwise a mask, numbers or names of columns of a DataFrame
-        or a dense array; None for none. A missing category is a category. One that the training data did not have is
-        taken for an average one of its column: it is at the prior of the field.
+        Categorical columns, which are one-hot encoded internally. Each of them is a field.
+
+        - "from_dtype": the columns of a pandas or polars DataFrame that have a string, boolean or categorical dtype.
+          Columns of lists are encoded as well, with several categories per row.
+        - array-like: a mask, the numbers or the names of the categorical columns of a DataFrame or a dense array.
+        - None: no columns.
+
+        Missing values are a category of their own. Unknown categories, which did not occur in the training data, are
+        treated as an average category of their column: their parameters are at the prior of the field.
 
     min_frequency : int, float or None, default=None
-        Categories of fewer samples, or of a smaller share of them, have one column together, and new categories
-        go there too.
+        Minimum number of samples (int) or minimum fraction of the samples (float) of a category. Categories with fewer
+        samples are grouped into one column, which also receives unknown categories.
 
     max_categories : int or None, default=None
-        Most columns for the categories of a column of X; the rarest categories have one together.
+        Maximum number of columns for the categories of a column of X, as in
+        :class:`~sklearn.preprocessing.OneHotEncoder`. The least frequent categories are grouped into one column.
 
     multi_value_features : dict, array-like or None, default=None
-        Columns that hold several categories a row, such as genres or tags: a dict from the name or number of a column
-        to the delimiter between the values of a string, ``{"genres": "|"}``, or to None where the values are lists.
+        Columns with several categories per row, such as genres or tags. A dict maps the name or number of a column to
+        the delimiter between the categories in a string, for example ``{"genres": "|"}``, or to None if the values are
+        lists. An array-like holds the names or numbers of columns of lists.
 
     multi_value_weights : {"sqrt", "mean", "one"}, default="sqrt"
-        What each of n such values of a row counts: ``1 / sqrt(n)``, ``1 / n`` or 1.
+        Value of each of the n categories of a row in the encoded columns: ``1 / sqrt(n)`` ("sqrt"), ``1 / n`` ("mean")
+        or 1 ("one").
 
     fields : "auto" or array-like of shape (n_features,), default="auto"
-        The field of each column of X, as numbers or strings. Columns of a field share a prior in "vb" and "mcmc", and a
-        learned penalty in the minibatch solvers. "auto" finds the columns that one-hot encode one category, and takes
-        all numeric columns together. Categories that are encoded inside are a field each.
+        Field of each column of X, as numbers or strings. The columns of a field share a prior in "vb" and "mcmc", and a
+        learned penalty in the minibatch solvers. "auto" detects the columns that one-hot encode the same category, and
+        assigns all numeric columns to one field. Each categorical column that is encoded internally is a field.
 
     covariance_type : {"auto", "full", "diag"}, default="auto"
-        Posterior covariances of "vb": of all parameters of a column, or variances only, which
-        takes less memory and time for large `n_factors` and many non-zeros a row. "auto" takes
-        "full" where it is not much more expensive. For "mcmc" that of the priors, where "auto" is "full": a
-        Normal-Wishart prior for each field, and "diag" a Normal-Gamma prior for each of its factors.
+        Type of the posterior covariances of "vb": "full" is a covariance matrix of all parameters of each column, and
+        "diag" only their variances, which takes less memory and time if `n_factors` is large or rows have many non-zero
+        entries. "auto" is "full" unless this is much more expensive. For "mcmc", it is the type of the priors: "full"
+        is a Normal-Wishart prior for each field, and "diag" a Normal-Gamma prior for each field and factor. Here "auto"
+        is "full".
 
     learning_rate : float or "auto", default="auto"
-        Step size of the minibatch solvers, for standardized columns. "auto" is
-        0.25 for "adagrad" and "ftrl", 0.01 for "adam" and 0.03 for "sgd". Where training blows up, it goes on from
-        the last good state with a quarter of it, and warns.
+        Learning rate of the minibatch solvers, for standardized columns and, in regression, a standardized target.
+        "auto" is 0.25 for "adagrad" and "ftrl", 0.01 for "adam" and 0.03 for "sgd". If the loss diverges, training
+        resumes from the last good state with a quarter of the learning rate, and a warning is issued.
 
     learning_rate_schedule : {"linear", "constant"}, default="linear"
-        "linear" lowers the learning rate to zero over the epochs. "constant" does not, for models that go
-        on learning; `partial_fit` always takes it.
+        "linear" decreases the learning rate to zero over the epochs. "constant" does not change it, which is suitable
+        for models that are trained further. `partial_fit` always uses a constant learning rate.
 
     batch_size : int or "auto", default="auto"
-        Rows that the minibatch solvers take a step for. "auto" is all of 256 rows or fewer, a multiple of 64
-        up to 8192 that grows with the number of rows for more, and 4096 for streams and `partial_fit`.
+        Number of rows per step of the minibatch solvers. "auto" uses all rows if there are at most 256. For more rows,
+        it is a multiple of 64 that increases with the number of rows up to 8192. For streams of chunks and
+        `partial_fit`, it is 4096.
 
     shuffle : bool, default=True
-        Whether the minibatch solvers put rows into batches at random, and go through the batches in another order
-        every epoch. The rows of a stream are shuffled within each chunk, and the chunks keep their order.
+        Whether the minibatch solvers assign the rows to batches at random and change the order of the batches in every
+        epoch. In a stream, the rows of each chunk are shuffled, and the order of the chunks does not change.
 
     burn_in : int or "auto", default="auto"
-        Sweeps of "mcmc" at first of which nothing is kept. "auto" is a fifth of `max_iter` and 50 at most; 0 where
-        `warm_start` continues chains.
+        Number of initial "mcmc" sweeps to discard. "auto" is a fifth of `max_iter`, but at most 50, or 0 if
+        `warm_start` continues the chains of a previous fit.
 
     n_draws : int or "auto", default="auto"
-        Draws of each chain that "mcmc" keeps, at most: evenly spread over the sweeps after the burn-in, the last
-        among them. Each takes the memory of a model, and so much time in a prediction. "auto" keeps every sweep, or
-        as many as fit in 256 MiB, but 20 at least.
+        Maximum number of draws that "mcmc" keeps per chain. They are evenly spaced over the sweeps after the burn-in
+        and include the last one. Each draw takes as much memory and prediction time as one model. "auto" keeps all
+        sweeps, or as many as fit in 256 MiB, but at least 20.
 
     n_chains : int, default=1
-        Chains of "mcmc", which are run together from different starting points. Predictions are averaged over all
-        of them. A fit warns if they have not come to the same distribution (R-hat above 1.1).
+        Number of chains of "mcmc", which are run together from different starting points. Predictions are averaged over
+        all chains. A warning is issued if the chains have not converged to the same distribution (R-hat above 1.1).
 
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes, by which the weights of their samples are multiplied. "balanced"
-        gives all classes the same total weight; of a stream, in its first chunk.
+        Weights of the classes, which are multiplied by the sample weights. A dict maps class labels to weights.
+        "balanced" gives all classes the same total weight; for a stream, in its first chunk. With None, all classes
+        have weight one.
 
     early_stopping : bool, default=False
-        Whether to set a part of the training data aside, the same of each class, and stop when the
-        loss on it does not fall any more. Passing `X_val` and `y_val` to `fit` does the same on
+        Whether to set aside a fraction of the training data, stratified by class in classification, and to stop when
+        the loss on it no longer decreases. Passing `X_val` and `y_val` to `fit` has the same effect with validation
         data of your own.
 
     validation_fraction : float, default=0.1
-        Share of the training data to set aside for early stopping; of a stream, share of its first chunk.
+        Fraction of the training data to set aside for early stopping; for a stream, the fraction of its first chunk.
 
     n_iter_no_change : int, default=5
-        Stop after so many sweeps or epochs without a lower loss on the validation data. The parameters
-        of the lowest loss are kept. "mcmc" counts from the end of its burn-in, by the loss of what its sweeps predict
-        on average, makes 20 sweeps after it at least, and keeps all of its draws.
+        Number of sweeps or epochs without improvement of the validation loss before stopping. The parameters with the
+        lowest validation loss are kept. "mcmc" counts from the end of its burn-in, uses the validation loss of the
+        averaged predictions, makes at least 20 sweeps after the burn-in, and keeps all of its draws.
 
     warm_start : bool, default=False
-        Whether `fit` continues from the parameters of the fit before, in minibatch solvers from the state of
-        their step sizes too. "mcmc" goes on with the chains of the fit before, from their last draws, or starts from
-        what another solver has found; it keeps the new draws only.
+        Whether `fit` continues from the parameters of the previous fit; the minibatch solvers also continue with the
+        state of their step sizes. "mcmc" continues the chains of the previous fit from their last draws, or starts from
+        the solution of another solver. It keeps only the new draws.
 
     checkpoint : str, path-like or None, default=None
-        File in which a minibatch solver saves its state, every 30 seconds at most, after an epoch or a chunk. If it
-        is there when `fit` begins, the fit goes on from it. It is deleted at the end of the fit.
+        Path of a file in which a minibatch solver saves its state after an epoch or a chunk, at most every 30 seconds.
+        If the file exists when `fit` is called, training resumes from it. The file is deleted at the end of the fit.
 
     device : str or torch.device, default="auto"
-        Where to compute: "cpu", "cuda", "cuda:1", "mps", or "auto" for a CUDA device where there is one.
+        Device for the computations: "cpu", "cuda", "cuda:1", "mps", or "auto", which is a CUDA device if there is one,
+        else the CPU.
 
     random_state : int, RandomState instance or None, default=None
-        Draws the initial factors, the validation data, the order of the rows and the draws of "mcmc". Pass an int
-        for the same result every time.
+        Controls the random initialization of the factors, the selection of the validation data, the order of the rows
+        and the draws of "mcmc". Pass an int for reproducible results across multiple function calls.
 
     verbose : int or bool, default=0
-        Whether to show a progress bar, with the objective and the loss on the validation data. For
-        a stream it counts rows.
+        Whether to show a progress bar with the objective and the validation loss. For a stream, the bar counts rows.
 
     Attributes
     ----------
@@ -227,54 +243,60 @@ class FMClassifier(ClassifierMixin, BaseFM):
         The class labels, sorted.
 
     intercept_ : float or ndarray of shape (n_classes,)
-        The intercept. This and the next three have a leading axis of classes if there are more
-        than two.
+        The intercept. With more than two classes, `intercept_`, `coef_`, `factors_` and `covariances_` have a leading
+        axis for the classes, except with ``loss="ordered_probit"``.
 
     coef_ : ndarray of shape (n_columns,) or (n_classes, n_columns)
-        The linear term. Its columns are those of X, or what these are encoded as: see `encoded_feature_names_`.
+        Coefficients of the linear term. The columns are those of X after encoding: see `encoded_feature_names_`.
 
     factors_ : ndarray of shape (n_columns, n_factors) or (n_classes, n_columns, n_factors)
-        The vectors of the interactions, one a column. With "mcmc" those of all draws side by side, over the square
-        root of the number of draws: this one model has the averages of the raw predictions.
+        Factors of the interactions, one vector per column. With "mcmc", these are the factors of all draws,
+        concatenated and divided by the square root of the number of draws: the raw predictions of this single model are
+        the averages over the draws.
 
-    covariances_ : ndarray of shape ([n_classes,] n_columns, 1 + n_factors[, 1 + n_factors])
-        Posterior covariances (or variances) of the linear and the interaction parameters of each
-        column, for standardized columns. Only with "vb".
+    covariances_ : ndarray of shape (n_columns, 1 + n_factors, 1 + n_factors) or (n_columns, 1 + n_factors)
+        Posterior covariances, or variances only, of the linear coefficient and the factors of each column, for
+        standardized columns and, in regression, a standardized target. Only available with "vb".
 
     fields_ : ndarray of shape (n_columns,)
-        The field of each column of the model: what `fields` calls it, else the column of the DataFrame that
-        it comes from (of which all numeric ones share a prior), else a number, counted from 0.
+        Field of each column of the model: the label that was given as `fields`; or the name of the column of the
+        DataFrame from which it is derived (where all numeric columns share a prior); or a number, counted from 0.
 
     encoded_feature_names_ : ndarray of shape (n_columns,)
         Names of the columns of `coef_` and `factors_`.
 
     n_iter_ : int
-        Number of sweeps or epochs of the last fit; with `partial_fit`, one more for each call.
+        Number of sweeps or epochs of the last fit. Each call of `partial_fit` increases it by one.
 
     history_ : dict of list
-        One entry a sweep or epoch of the last fit: "bound" ("vb", the lower bound on the log evidence,
-        rises), "objective" ("als", falls) or "training_loss" (minibatch solvers, the mean of the
-        losses of all rows, each before the step for its batch, without penalties). With validation data
-        also "validation_loss", the mean loss a sample. Classes that are fitted against the rest add up.
-        For "mcmc" "log_likelihood", averaged over the chains, and "r_hat_log_likelihood" and "ess_log_likelihood",
-        R-hat and the effective sample size of the sweeps since the burn-in so far (nan for fewer than four).
+        Lists with one entry per sweep or epoch of the last fit. Losses of classes that are fitted against the rest are
+        summed:
+
+        - "bound" ("vb"): the evidence lower bound, which increases.
+        - "objective" ("als"): the penalized loss, which decreases.
+        - "training_loss" (minibatch solvers): the mean loss of all rows, without penalties. The loss of each row is
+          computed before the step for its batch.
+        - "validation_loss", if there are validation data: their mean loss.
+        - "log_likelihood" ("mcmc"), averaged over the chains.
+        - "r_hat_log_likelihood" and "ess_log_likelihood" ("mcmc"): R-hat and the effective sample size of the sweeps
+          since the burn-in [5]_; NaN for fewer than four sweeps.
 
     posterior_ : PosteriorDraws
-        The kept draws. Only with "mcmc".
+        The draws that were kept. Only available with "mcmc".
 
     device_ : str
-        Where the model was fitted. Predictions are made there too if the machine has such a device.
+        Device on which the model was fitted. Predictions are computed on the same device if it is available.
 
     n_features_in_ : int
         Number of features seen during `fit`.
 
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of features seen during `fit`, if X had names that are all strings.
+        Names of features seen during `fit`. Defined only when X has feature names that are all strings.
 
     See Also
     --------
     FMRegressor : Factorization machine for regression.
-    skfm.streaming.Chunks : Data sets larger than memory, for `fit`.
+    skfm.streaming.Chunks : Datasets that are larger than memory.
 
     References
     ----------
@@ -289,9 +311,12 @@ class FMClassifier(ClassifierMixin, BaseFM):
     .. [4] H. Brendan McMahan et al., "Ad Click Prediction: a View from the Trenches", ACM SIGKDD Conference on
        Knowledge Discovery and Data Mining, 2013.
 
+    .. [5] Aki Vehtari et al., "Rank-Normalization, Folding, and Localization: An Improved R-hat for Assessing
+       Convergence of MCMC", Bayesian Analysis 16, 2021.
+
     Examples
     --------
-    A class that no linear model can tell, since it depends on whether two categories agree.
+    Classes that a linear model cannot separate, since they depend on whether two categories are equal:
 
     >>> import numpy as np
     >>> import pandas as pd
@@ -303,7 +328,7 @@ class FMClassifier(ClassifierMixin, BaseFM):
     >>> model.predict(pd.DataFrame({"shirt": ["red", "red"], "shoes": ["red", "blue"]}))
     array(['same', 'different'], dtype='<U9')
 
-    The same from records that come day by day, with hashed categories and a minibatch solver.
+    The same classes from records that arrive daily, with hashed categories and a minibatch solver:
 
     >>> from sklearn.feature_extraction import FeatureHasher
     >>> hasher = FeatureHasher(1000, alternate_sign=False)
@@ -402,128 +427,133 @@ class FMClassifier(ClassifierMixin, BaseFM):
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, classes=None, sample_weight=None):
-        """Learn from some more samples, with a minibatch solver.
+        """Fit incrementally to a batch of samples.
 
-        The first call measures the scales of numeric columns, as `fit` does; later calls keep to these measures.
+        Only available for minibatch solvers. The first call measures the means and scales of the numeric columns, like
+        `fit`; later calls use the same values. After `fit`, training continues with the step sizes of that fit.
 
-        Each call is one pass over its samples, and counts in `n_iter_`. Learning rates do not decay. With
-        ``batch_size="auto"`` up to 4096 samples are one step, so give a smaller batch size for smaller calls.
-        After a `fit` it goes on with the step sizes of that.
+        Each call makes one pass over its samples and increases `n_iter_` by one. The learning rate is constant. With
+        ``batch_size="auto"``, up to 4096 samples are one step, so set a smaller batch size if there are few samples per
+        call.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
-            Samples.
+            The samples.
         y : array-like of shape (n_samples,)
-            Class labels.
+            The class labels.
         classes : array-like of shape (n_classes,), default=None
-            All labels that there will ever be. Needed in the first call only.
+            All class labels that can occur in `y`. Must be given in the first call, and can be omitted in later ones.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples.
+            Sample weights. If None, all samples have equal weights.
 
         Returns
         -------
         self : object
-            The estimator. If the call fails, it stays as it was.
+            The estimator. If the call fails, the estimator is unchanged.
         """
         self._target.learn_online(classes)
         self._partial_fit(X, y, sample_weight)
         return self
 
     def decision_function(self, X):
-        """Return the raw predictions, before they are turned into probabilities.
+        """Return the raw predictions, from which the probabilities are computed.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
-            Samples.
+            The samples.
 
         Returns
         -------
         scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
-            Log odds ("log_loss"), standard scores ("probit") or margins (the hinge losses): of ``classes_[1]``
-            for two classes, else of each class against the rest. Of the softmax of more than two classes, the
-            logarithms of the probabilities up to a constant; so of the levels of "ordered_probit". With "mcmc" they
-            are those of the averaged probabilities.
+            Log odds ("log_loss"), standard normal quantiles ("probit") or margins (the hinge losses). With two classes,
+            these are the scores of ``classes_[1]``, else the scores of each class against the rest. For multinomial
+            models and for "ordered_probit" with more than two classes, the scores are the logarithms of the
+            probabilities up to a constant per sample. With "mcmc", they are derived from the averaged probabilities.
         """
         X = self.encode(X)
         scores = predictor(self).scores(X).numpy()
         return scores[0] if len(scores) == 1 else np.ascontiguousarray(scores.T)
 
     def predict(self, X):
-        """Predict the class.
+        """Predict the class labels of samples.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
-            Samples.
+            The samples.
 
         Returns
         -------
         y : ndarray of shape (n_samples,)
-            Predicted class labels.
+            The predicted class labels.
         """
         scores = self.decision_function(X)
         return self.classes_[(scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(1)]
 
     @available_if(_has_probabilities)
     def predict_proba(self, X):
-        """Predict the probability of each class.
+        """Predict the class probabilities of samples.
 
-        With a posterior ("vb", "mcmc") probabilities are expected values over it, closer to 1/2 the less
-        is known about the columns of a sample, so that under "vb" samples of almost the same score can stand in
-        another order. Those of more than two classes are a softmax under the minibatch solvers, else the probabilities
-        of each against the rest, normalized. The hinge losses have none.
+        With "vb" and "mcmc", the probabilities are expected values over the posterior distribution. They are closer to
+        1/2 if the posterior variance of a sample is larger, so with "vb" they can rank samples with similar scores in a
+        different order than `decision_function`. With more than two classes, the probabilities of the minibatch solvers
+        are the softmax of the scores, and those of the block solvers are the normalized probabilities of each class
+        against the rest. Not available for the hinge losses.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
-            Samples.
+            The samples.
 
         Returns
         -------
         p : ndarray of shape (n_samples, n_classes)
-            Probabilities, in the order of `classes_`.
+            The probabilities of the classes, in the order of `classes_`.
         """
         X = self.encode(X)
         return predictor(self).probabilities(X).T.contiguous().numpy()
 
     @available_if(_has_probabilities)
     def predict_log_proba(self, X):
-        """Predict the logarithm of the probability of each class.
+        """Predict the logarithms of the class probabilities of samples.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
-            Samples.
+            The samples.
 
         Returns
         -------
         log_p : ndarray of shape (n_samples, n_classes)
-            Log probabilities, in the order of `classes_`.
+            The log probabilities of the classes, in the order of `classes_`.
         """
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))
 
     def to_module(self, output="probability", *, sparse_grad=False):
-        """Return the fitted model as a module of torch.
+        """Return the fitted model as a PyTorch module.
 
-        It needs torch alone to predict, can be trained further, compiled and exported. Its parameters are copies, in
-        the units of X. Probabilities of a model with a posterior ("vb") take the variance of the raw predictions
-        along, whose parameters are not trained. Those of "mcmc" are averages over draws, which no module has.
+        The module can be trained further, compiled and exported, and its predictions only require torch. Its parameters
+        are copies of the fitted parameters, in the units of X. For "vb", the probabilities take the posterior variance
+        of the raw predictions into account, whose parameters are not trainable. For "mcmc", only the raw predictions
+        are available, since the probabilities are averages over the draws.
 
         Parameters
         ----------
         output : {"probability", "raw"}, default="probability"
-            Whether it returns what `predict_proba` does, (n_samples, n_classes), or the raw predictions, (n_samples,)
-            or (n_samples, n_classes), as `decision_function`. With "mcmc" these are means over the draws.
+            Output of the module: the probabilities, as from `predict_proba`, or the raw predictions, as from
+            `decision_function`, of shape (n_samples,) or (n_samples, n_classes). With "mcmc", the raw predictions are
+            the means over the draws.
         sparse_grad : bool, default=False
             Whether gradients are sparse tensors: see :class:`skfm.nn.FactorizationMachine`.
 
         Returns
         -------
         module : torch.nn.Module
-            Takes rows as :class:`skfm.nn.FactorizationMachine` does: dense, sparse, or as triplet.
+            The module. It accepts the same inputs as :class:`skfm.nn.FactorizationMachine`: dense and sparse matrices
+            and triplets.
         """
         if output == "probability":
             _has_probabilities(self)
@@ -531,32 +561,33 @@ class FMClassifier(ClassifierMixin, BaseFM):
 
     @classmethod
     def from_module(cls, module, classes=(0, 1), **parameters):
-        """Return a fitted estimator with the parameters of layers.
+        """Create a fitted estimator from the parameters of layers.
 
-        It predicts as the layers do, as far as these have no other values than 0 and 1 if they have `binary_values`.
-        A minibatch solver goes on from there by `partial_fit`, and any solver by `fit` with ``warm_start=True``.
+        The estimator makes the same predictions as the layers; for layers with `binary_values`, only if all values are
+        0 or 1. Training can be continued with `partial_fit` of a minibatch solver, and with `fit` of any solver and
+        ``warm_start=True``.
 
         Parameters
         ----------
         module : skfm.nn.FactorizationMachine, list of them or torch.nn.Module
-            A layer, whose output is the raw prediction of ``classes[1]``; for more than two classes a list with one a
-            class; or what `to_module` returns.
+            A layer, whose output is the raw prediction of ``classes[1]``; for more than two classes, a list with one
+            layer per class; or a module that was returned by `to_module`.
         classes : array-like of shape (n_classes,), default=(0, 1)
             The class labels, sorted.
         **parameters : dict
-            Parameters of the estimator. `n_factors` is that of the layer, and `solver` "adagrad" if it is not given.
+            Parameters of the estimator. By default, `n_factors` is that of the layers and `solver` is "adagrad".
 
         Returns
         -------
         estimator : FMClassifier
-            Fitted, without a sweep made.
+            The fitted estimator.
         """
         from .training.from_module import adopt, n_factors_of
 
         labels = np.unique(classes)
         if len(labels) < 2 or len(labels) != len(classes) or not (labels == np.asarray(classes)).all():
             raise ValueError(
-                f"classes must be at least two distinct labels in sorted order, got {classes!r}."
+                f"classes must hold at least two distinct labels in ascending order, got {classes!r}."
             )
         parameters = {"n_factors": n_factors_of(module), "solver": "adagrad", **parameters}
         return adopt(cls(**parameters), module, labels)

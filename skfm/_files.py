@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and what may be read as one."""
+"""Atomic writing of files, and opening of regular files."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import IO
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give the name of a file to write, which takes the place of ``path`` when it is completely on the disk.
+    """Yield the path of a temporary file, which replaces `path` atomically after it has been written to disk.
 
-    If anything fails, whatever was at ``path`` before is still there.
+    If an error occurs, an existing file at `path` is left unchanged, and the temporary file is removed.
     """
     final = Path(path)
     if final.is_dir():
-        raise IsADirectoryError(f"{final} is a folder. Name a file in it.")
+        raise IsADirectoryError(f"{final} is a folder. Pass the path of a file in it.")
     if not final.absolute().parent.is_dir():
         raise FileNotFoundError(
-            f"{final} is in a folder that does not exist. Make {str(final.absolute().parent)!r}, or name a file in "
-            "another one."
+            f"{final} is in a folder that does not exist. Create {str(final.absolute().parent)!r}, or pass the path "
+            "of a file in an existing folder."
         )
     partial = final.with_name(final.name + ".partial")
     try:
@@ -35,16 +35,16 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_text(path: str | os.PathLike[str], lines: Iterator[str]) -> None:
-    """Write lines, which bring their line ends along, in one step."""
+    """Write lines, including their line ends, to a file that appears only when it is complete."""
     with replacing(path) as partial, partial.open("w", encoding="ascii", newline="") as file:
         file.writelines(lines)
 
 
 def open_file(path: str | os.PathLike[str]) -> IO[bytes]:
-    """Open a regular file to read bytes from."""
+    """Open a regular file for reading in binary mode."""
     found = Path(path)
     if found.is_dir():
-        raise IsADirectoryError(f"{found} is a folder. Name a file in it.")
+        raise IsADirectoryError(f"{found} is a folder. Pass the path of a file in it.")
     if found.exists() and not found.is_file():
-        raise OSError(f"{found} is not a regular file. Write it to one first.")
+        raise OSError(f"{found} is not a regular file. Write its content to a regular file first.")
     return found.open("rb")

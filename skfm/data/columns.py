@@ -1,4 +1,4 @@
-"""The columns of DataFrames and arrays, one by one: what they hold, as numbers or as categories."""
+"""Access to the columns of DataFrames and arrays: their kinds, and their values as numbers or categories."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ import numpy as np
 from narwhals.exceptions import DuplicateError
 from scipy import sparse
 
-#: Types of values that are several categories at once.
-LISTS = (list, tuple, set, frozenset, np.ndarray)
+#: Types of values that hold several categories.
+LIST_TYPES = (list, tuple, set, frozenset, np.ndarray)
 
+#: The kinds of columns.
 NUMERIC, CATEGORY, LIST = "numeric", "category", "list"
 
 
 class SourceColumn(NamedTuple):
-    """A column as the user gave it.
+    """A column of the input.
 
     Attributes
     ----------
     name : str
+        Name of the column.
     values : narwhals Series or ndarray of shape (n_samples,)
+        Values of the column.
     """
 
     name: str
@@ -30,11 +33,11 @@ class SourceColumn(NamedTuple):
 
     @property
     def dtype(self) -> Any:
-        """Its type, for messages."""
+        """Data type of the values."""
         return self.values.dtype
 
     def kind(self) -> str:
-        """Return what the type, or with objects the values, say the column is: `NUMERIC`, `CATEGORY` or `LIST`."""
+        """Return the kind of the column, inferred from its dtype or, for dtype object, from its values."""
         if isinstance(self.values, np.ndarray):
             return NUMERIC
         dtype = self.values.dtype
@@ -44,20 +47,20 @@ class SourceColumn(NamedTuple):
             return LIST
         if dtype == nw.Object:
             present = [value for value in self.objects() if value is not None]
-            if any(isinstance(value, LISTS) for value in present):
+            if any(isinstance(value, LIST_TYPES) for value in present):
                 return LIST
             return CATEGORY if any(isinstance(value, str | bytes | bool) for value in present) else NUMERIC
-        if dtype.is_numeric() or dtype == nw.Unknown:  # the latter are the sparse columns of pandas
+        if dtype.is_numeric() or dtype == nw.Unknown:  # sparse columns of pandas have the dtype Unknown
             return NUMERIC
         shown = getattr(self.values.to_native(), "dtype", dtype)
         raise TypeError(
-            f"Column {self.name!r} has dtype {shown}, which is neither a number nor a category. Derive columns of "
-            "numbers or categories from it (of dates, for example, the hour or the weekday), name it among the "
+            f"Column {self.name!r} has dtype {shown}, which is neither a number nor a category. Derive numeric or "
+            "categorical columns from it (from dates, for example, the hour or the weekday), include it in "
             "categorical_features, or drop it."
         )
 
     def objects(self) -> np.ndarray:
-        """Return the values as Python objects, with None for missing ones."""
+        """Return the values as Python objects, with None for missing values."""
         if isinstance(self.values, np.ndarray):
             values, missing = self.values.tolist(), None
         else:
@@ -66,13 +69,13 @@ class SourceColumn(NamedTuple):
         objects[:] = values
         if missing is not None:
             objects[missing.astype(bool)] = None
-        # Of arrays, and of columns of objects.
+        # Arrays and columns of dtype object may contain NaN as missing value.
         objects[[isinstance(value, float) and value != value for value in objects]] = None
         return objects
 
     def numbers(self, dtype: Any) -> np.ndarray:
-        """Return the values as finite numbers, or say what is wrong with them."""
-        values = self.values.to_native() if self._is_plain() else self.objects()
+        """Return the values as finite numbers, or raise a ValueError."""
+        values = self.values.to_native() if self._is_native() else self.objects()
         try:
             if np.iscomplexobj(values):
                 raise TypeError("complex numbers")
@@ -80,34 +83,36 @@ class SourceColumn(NamedTuple):
         except (TypeError, ValueError):
             shown = next((value for value in self.objects() if not _is_number(value)), None)
             raise ValueError(
-                f"Column {self.name!r} has to hold numbers, but holds {shown!r}. {_advice(shown)}"
+                f"Column {self.name!r} must hold numbers, but holds {shown!r}. {_remedy(shown)}"
             ) from None
         bad = ~np.isfinite(numbers)
         if bad.any():
             first = int(np.argmax(bad))
             what = "NaN" if np.isnan(numbers[first]) else "infinity"
             raise ValueError(
-                f"Input X contains {what}: column {self.name!r} in row {first} (of {np.count_nonzero(bad)} such rows). "
-                "Fill missing numbers of this column, with a SimpleImputer in a ColumnTransformer (see DataFrames in "
-                "the user guide); missing categories need no care."
+                f"Input X contains {what}: column {self.name!r} in row {first} ({np.count_nonzero(bad)} such rows in "
+                "total). Impute missing numbers, for example with a SimpleImputer in a ColumnTransformer (see "
+                "DataFrames in the user guide). Missing categories do not have to be imputed."
             )
         return numbers
 
-    def _is_plain(self) -> bool:
-        """Tell whether the column is one that numpy understands by itself."""
+    def _is_native(self) -> bool:
+        """Return whether numpy can convert the native column, which is the case if it has no missing values."""
         return not isinstance(self.values, np.ndarray) and not self.values.is_null().any()
 
 
-def _advice(value: Any) -> str:
-    if isinstance(value, LISTS):
-        return "Name the column among the multi_value_features, or leave categorical_features='from_dtype'."
+def _remedy(value: Any) -> str:
+    """Return the advice for a value that is not a number."""
+    if isinstance(value, LIST_TYPES):
+        return "Include the column in multi_value_features, or use categorical_features='from_dtype'."
     return (
-        "If these are categories, name the column among the categorical_features, or give it a dtype that says so "
-        "(string or category) and leave categorical_features='from_dtype'."
+        "If these are categories, include the column in categorical_features, or convert it to a string or "
+        "categorical dtype and use categorical_features='from_dtype'."
     )
 
 
 def _is_number(value: Any) -> bool:
+    """Return whether a value can be converted to float."""
     try:
         float(value)
     except (TypeError, ValueError):
@@ -116,13 +121,13 @@ def _is_number(value: Any) -> bool:
 
 
 def as_frame(X: Any) -> nw.DataFrame | None:
-    """Return a DataFrame of pandas, polars or another library that narwhals knows in its terms, else None."""
+    """Return X as a narwhals DataFrame if it is a DataFrame of a library that narwhals supports, else None."""
     try:
         frame = nw.from_native(X, pass_through=True)
     except DuplicateError as error:
-        raise ValueError(f"X has several columns of one name: {error} Rename all but one of each.") from error
+        raise ValueError(f"X has several columns with the same name: {error} Rename them.") from error
     if isinstance(frame, nw.LazyFrame):
-        raise TypeError(f"X is a {type(X).__name__}, which has not been worked out yet. Pass X.collect().")
+        raise TypeError(f"X is a {type(X).__name__}, which has not been evaluated yet. Pass X.collect().")
     return frame if isinstance(frame, nw.DataFrame) else None
 
 
@@ -135,8 +140,8 @@ def source_columns(X: Any) -> Iterator[SourceColumn]:
         return
     if sparse.issparse(X):
         raise TypeError(
-            "Categorical features are columns of a DataFrame or a dense array, but X is a sparse matrix. Leave "
-            "categorical_features='from_dtype' for data that are encoded already."
+            "Categorical features must be columns of a DataFrame or a dense array, but X is a sparse matrix. For "
+            "encoded data, use categorical_features='from_dtype' and multi_value_features=None."
         )
     array = np.asarray(X)
     if array.ndim != 2:
@@ -145,28 +150,29 @@ def source_columns(X: Any) -> Iterator[SourceColumn]:
         yield SourceColumn(f"x{number}", values)
 
 
-def selected(chosen: Any, names: list[str], parameter: str) -> np.ndarray:
-    """Return a mask of the columns that a user chose by a mask, by number or by name.
+def column_mask(chosen: Any, names: list[str], parameter: str) -> np.ndarray:
+    """Return a boolean mask of the columns that are given by a mask, by numbers or by names.
 
     Parameters
     ----------
     chosen : array-like of bool, int or str
+        Mask, numbers or names of the columns.
     names : list of str
-        Of all columns.
+        Names of all columns.
     parameter : str
-        Name of the parameter, for messages.
+        Name of the parameter, for error messages.
     """
     keys = np.asarray(list(chosen) if isinstance(chosen, Iterable) else chosen)
     mask = np.zeros(len(names), bool)
     if keys.ndim != 1 or (keys.dtype.kind not in "biuU" and keys.size):
         raise ValueError(
-            f"{parameter} must be a list of names, a list of column numbers or a mask, got {chosen!r}."
+            f"{parameter} must be a list of column names, a list of column numbers or a mask, got {chosen!r}."
         )
     if keys.dtype.kind == "b":
         if len(keys) != len(names):
             raise ValueError(
-                f"{parameter} is a mask of {len(keys)} values, but X has {len(names)} columns. Give one value for "
-                "each, or name the columns."
+                f"{parameter} is a mask of length {len(keys)}, but X has {len(names)} columns. Pass one value per "
+                "column, or the names of the columns."
             )
         return keys
     places = (
@@ -180,6 +186,6 @@ def selected(chosen: Any, names: list[str], parameter: str) -> np.ndarray:
         else:
             known = ", ".join(map(repr, names[:10])) + (", ..." if len(names) > 10 else "")
             raise ValueError(
-                f"{parameter} names the column {key!r}, which X does not have. It has {len(names)} columns: {known}."
+                f"{parameter} contains the column {key!r}, which X does not have. X has {len(names)} columns: {known}."
             )
     return mask

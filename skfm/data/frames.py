@@ -1,4 +1,4 @@
-"""From DataFrames with categories to the matrix of a factorization machine."""
+"""Encoding of DataFrames with categorical columns as matrices."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from sklearn.preprocessing import OneHotEncoder
 
 from .categories import (
     codes_of,
+    encoded_width,
     fit_categories,
+    infrequent_categories,
     list_block,
-    one_hot,
+    make_encoder,
     one_hot_block,
-    rare_categories,
     values_of,
-    width,
 )
 from .columns import (
     CATEGORY,
@@ -26,35 +26,37 @@ from .columns import (
     NUMERIC,
     SourceColumn,
     as_frame,
-    selected,
+    column_mask,
     source_columns,
 )
 
-#: The column of categories that the training data did not have, after the name of the field.
+#: Suffix of the name of the column for unknown categories.
 UNSEEN = "(unseen)"
 
 
 @dataclass(frozen=True)
 class FrameEncoder:
-    """How the columns of a DataFrame become those of a matrix, in the same order.
+    """Encodes the columns of a DataFrame as columns of a matrix, in the same order.
 
-    A numeric column stays one column. A category becomes one column for each of its values, and a last one for
-    values that were not there when it learned. That one is all zeros in the training data, so that a solver leaves it
-    at the prior of its field. A column of lists has several values a row, and is encoded in the same way.
+    A numeric column remains a single column. A categorical column is one-hot encoded, with one column per category and
+    a last column for unknown categories, which are those that did not occur in `fit`. This last column is zero in the
+    training data, so a Bayesian solver leaves its parameters at the prior of the field. A column of lists, which has
+    several categories per row, is encoded in the same way.
 
     Attributes
     ----------
     names : list of str
-        Of the columns of the DataFrame.
+        Names of the columns of the DataFrame.
     kinds : list of {"numeric", "category", "list"}
+        Kind of each column.
     encoders : list of OneHotEncoder or None
-        None for numeric columns.
+        Encoder of each column; None for numeric columns.
     delimiters : list of str or None
-        What separates the values of a column of lists that are written as strings.
+        Delimiter between the categories in a string; None for columns that are not strings with several categories.
     weights : str
-        A key of `LIST_WEIGHTS`.
+        Weights of the categories of columns of lists, a key of `LIST_WEIGHTS`.
     dtype : str
-        Of the matrix.
+        Data type of the matrix.
     """
 
     names: list[str]
@@ -66,11 +68,11 @@ class FrameEncoder:
 
     @classmethod
     def plan(cls, X: Any, estimator: Any) -> FrameEncoder | None:
-        """Return what the parameters of an estimator make of the columns of X. None if all are numeric."""
+        """Return an unfitted encoder for the parameters of an estimator, or None if all columns are numeric."""
         given = estimator.categorical_features
         from_dtype = isinstance(given, str)
-        no_more = estimator.multi_value_features is None
-        if no_more and (given is None or (from_dtype and as_frame(X) is None)):
+        has_no_lists = estimator.multi_value_features is None
+        if has_no_lists and (given is None or (from_dtype and as_frame(X) is None)):
             return None
         columns = list(source_columns(X))
         names = [column.name for column in columns]
@@ -78,7 +80,7 @@ class FrameEncoder:
         if from_dtype:
             chosen = np.zeros(len(columns), bool)
         else:
-            chosen = selected([] if given is None else given, names, "categorical_features")
+            chosen = column_mask([] if given is None else given, names, "categorical_features")
         kinds = []
         for number, column in enumerate(columns):
             if number in delimiters:
@@ -90,26 +92,26 @@ class FrameEncoder:
         if all(kind == NUMERIC for kind in kinds):
             return None
         numeric = [column for column, kind in zip(columns, kinds, strict=True) if kind == NUMERIC]
-        narrow = bool(numeric) and all("float32" in str(column.dtype).lower() for column in numeric)
+        is_float32 = bool(numeric) and all("float32" in str(column.dtype).lower() for column in numeric)
         limits = estimator.min_frequency, estimator.max_categories
         return cls(
             names,
             kinds,
-            [None if kind == NUMERIC else one_hot(*limits) for kind in kinds],
+            [None if kind == NUMERIC else make_encoder(*limits) for kind in kinds],
             [delimiters.get(number) for number in range(len(columns))],
             estimator.multi_value_weights,
-            "float32" if narrow else "float64",
+            "float32" if is_float32 else "float64",
         )
 
     def _columns(self, X: Any) -> Iterator[tuple[SourceColumn, str, OneHotEncoder | None, str | None]]:
         return zip(source_columns(X), self.kinds, self.encoders, self.delimiters, strict=True)
 
     def fit_transform(self, X: Any) -> sparse.csr_matrix:
-        """Learn the categories, and return the matrix."""
+        """Fit the encoders, and return the encoded matrix."""
         return self._transform(X, learn=True)
 
     def transform(self, X: Any) -> sparse.csr_matrix:
-        """Return the matrix."""
+        """Return the encoded matrix."""
         return self._transform(X, learn=False)
 
     def _transform(self, X: Any, *, learn: bool) -> sparse.csr_matrix:
@@ -124,22 +126,22 @@ class FrameEncoder:
                     fit_categories(encoder, values, column.name)
                 codes = codes_of(encoder, values, column.name)
                 if lengths is None:
-                    # Neighbors of this kind are one block: stacking few blocks is faster.
-                    one_hot_run.append((codes, width(encoder)))
+                    # Encode consecutive categorical columns as one block, since stacking fewer blocks is faster.
+                    one_hot_run.append((codes, encoded_width(encoder)))
                     continue
-                block = list_block(codes, lengths, width(encoder), self.weights, self.dtype)
-            blocks += [*_flushed(one_hot_run, self.dtype), block]
-        blocks += _flushed(one_hot_run, self.dtype)
+                block = list_block(codes, lengths, encoded_width(encoder), self.weights, self.dtype)
+            blocks += [*_flush(one_hot_run, self.dtype), block]
+        blocks += _flush(one_hot_run, self.dtype)
         return blocks[0] if len(blocks) == 1 else sparse.hstack(blocks, format="csr", dtype=self.dtype)
 
     @property
     def widths(self) -> list[int]:
-        """Number of columns of the matrix that each column of the DataFrame has."""
-        return [1 if encoder is None else width(encoder) for encoder in self.encoders]
+        """Number of columns of the matrix for each column of the DataFrame."""
+        return [1 if encoder is None else encoded_width(encoder) for encoder in self.encoders]
 
     @property
     def sources(self) -> np.ndarray:
-        """Number of the DataFrame's column that each column of the matrix comes from."""
+        """Index of the DataFrame's column from which each column of the matrix is derived."""
         return np.repeat(np.arange(len(self.names)), self.widths)
 
     @property
@@ -155,38 +157,38 @@ class FrameEncoder:
 
     @property
     def known_fields(self) -> np.ndarray:
-        """Number of the column that each column of the matrix one-hot encodes, -1 for numeric ones."""
+        """Index of the categorical column that each column of the matrix encodes, or -1 for numeric columns."""
         is_numeric = np.array([kind == NUMERIC for kind in self.kinds])
         return np.where(is_numeric[self.sources], -1, self.sources)
 
     @property
     def unseen(self) -> np.ndarray:
-        """Which columns of the matrix are for values that were not there, a mask."""
+        """Mask of the columns of the matrix for unknown categories."""
         last = np.zeros(sum(self.widths), bool)
         ends = np.cumsum(self.widths) - 1
         last[ends[[encoder is not None for encoder in self.encoders]]] = True
         return last
 
     def categories(self, number: int) -> list[Any]:
-        """Return the values that the columns of a category stand for, without the last one."""
+        """Return the categories of the columns that encode a column of the DataFrame, without unknown categories."""
         encoder = self.encoders[number]
         assert encoder is not None  # for the type checker
-        values, rare = encoder.categories_[0].tolist(), rare_categories(encoder)
+        values, rare = encoder.categories_[0].tolist(), infrequent_categories(encoder)
         return [*(value for value in values if value not in rare), "infrequent_sklearn"] if rare else values
 
     def attributes(self) -> dict[str, Any]:
-        """Return all that it takes to make this encoder again: plain objects and encoders of scikit-learn."""
+        """Return the attributes from which this encoder can be rebuilt: plain objects and encoders of scikit-learn."""
         return dict(vars(self))
 
 
 def frame_encoder(estimator: Any) -> FrameEncoder | None:
-    """Return the encoder of an estimator, None if it takes its columns as they are."""
+    """Return the encoder of a fitted estimator, or None if it does not encode its columns."""
     state = getattr(estimator, "_frame", None)
     return None if state is None else FrameEncoder(**state)
 
 
-def _flushed(run: list[tuple[np.ndarray, int]], dtype: str) -> list[sparse.csr_matrix]:
-    """Return the block of the one-hot columns so far, which are then forgotten, or none."""
+def _flush(run: list[tuple[np.ndarray, int]], dtype: str) -> list[sparse.csr_matrix]:
+    """Return a list with one block for the collected one-hot columns, if there are any, and clear these."""
     if not run:
         return []
     codes, widths = zip(*run, strict=True)
@@ -195,7 +197,7 @@ def _flushed(run: list[tuple[np.ndarray, int]], dtype: str) -> list[sparse.csr_m
 
 
 def _delimiters(given: Any, names: list[str]) -> dict[int, str | None]:
-    """Return the delimiter of each column that the user calls one of lists, by its number."""
+    """Return the delimiters of the columns in `multi_value_features`, by column number."""
     if given is None:
         return {}
     pairs = dict(given) if isinstance(given, Mapping) else dict.fromkeys(given)
@@ -203,9 +205,9 @@ def _delimiters(given: Any, names: list[str]) -> dict[int, str | None]:
     for key, delimiter in pairs.items():
         if delimiter is not None and (not isinstance(delimiter, str) or not delimiter):
             raise ValueError(
-                f"multi_value_features[{key!r}] must be a delimiter such as '|', or None for values that are lists, "
+                f"multi_value_features[{key!r}] must be a delimiter such as '|', or None if the values are lists, "
                 f"got {delimiter!r}."
             )
-        (number,) = np.flatnonzero(selected([key], names, "multi_value_features"))
+        (number,) = np.flatnonzero(column_mask([key], names, "multi_value_features"))
         found[int(number)] = delimiter
     return found

@@ -1,4 +1,4 @@
-"""Data to learn from and planted factorization machines to test with."""
+"""Fetchers of public datasets, and a generator of synthetic data."""
 
 from skfm.datasets._factorization import make_factorization
 from skfm.datasets._movielens import fetch_movielens

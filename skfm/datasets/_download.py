@@ -1,4 +1,4 @@
-"""Download of a zip archive: complete and verified, or not there at all."""
+"""Atomic, verified download of zip archives."""
 
 import hashlib
 import os
@@ -11,20 +11,21 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 _CHUNK = 1 << 20
-_TIMEOUT = 60.0  # seconds without a byte
+_TIMEOUT = 60.0  # seconds without receiving data
 
 
 def _download(url, path, *, md5, n_retries, delay):
-    """Download `url` to `path`, checked against `md5` unless that is None.
+    """Download `url` to `path`, and verify the checksum `md5` unless it is None.
 
-    The data goes to a file of its own beside `path`, which takes its name at the end. So `path` is never
-    half a file, whatever interrupts, and two processes may download at the same time.
+    The data is written to a temporary file with a unique name in the same folder, which is renamed to `path` when it
+    is complete. Interruptions therefore never leave a partial file at `path`, and several processes may download at
+    the same time.
 
     Raises
     ------
     OSError
-        If the server cannot be reached after `n_retries` retries, `delay` seconds apart, or if what came
-        is not a zip archive with that checksum.
+        If the server cannot be reached after `n_retries` retries with `delay` seconds between them, or if the
+        downloaded file is not a zip archive or does not have the given checksum.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
@@ -33,13 +34,13 @@ def _download(url, path, *, md5, n_retries, delay):
         if md5 is not None and digest != md5:
             raise OSError(
                 f"The MD5 checksum of {url} is {digest} instead of {md5}, so the file was removed. Try "
-                "again; if that does not help, get the archive from a source that you trust and put it at "
+                "again. If the error persists, obtain the archive from a source that you trust and save it as "
                 f"{path}."
             )
         if not zipfile.is_zipfile(part):
             raise OSError(
                 f"{url} did not return a zip archive, so the file was removed. Try again, check for a proxy "
-                f"or login page in between, or download the archive by hand and put it at {path}."
+                f"or login page, or download the archive manually and save it as {path}."
             )
         os.replace(part, path)
     finally:
@@ -47,7 +48,7 @@ def _download(url, path, *, md5, n_retries, delay):
 
 
 def _retrieve(url, part, path, n_retries, delay):
-    """Write `url` to `part`; return the MD5 digest."""
+    """Download `url` to the file `part`, and return its MD5 digest."""
     while True:
         try:
             digest = hashlib.md5(usedforsecurity=False)
@@ -60,8 +61,8 @@ def _retrieve(url, part, path, n_retries, delay):
             if n_retries == 0:
                 raise OSError(
                     f"Could not download {url}: {error}. Check the connection and try again, or download the "
-                    f"archive by hand and put it at {path}."
+                    f"archive manually and save it as {path}."
                 ) from error
-            warnings.warn(f"Could not download {url}: {error}. Trying again.", stacklevel=4)
+            warnings.warn(f"Could not download {url}: {error}. Retrying in {delay} s.", stacklevel=4)
             n_retries -= 1
             time.sleep(delay)

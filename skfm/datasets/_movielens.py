@@ -1,4 +1,4 @@
-"""Fetcher of the MovieLens ratings, from an archive or folder already there or from GroupLens."""
+"""The fetcher of the MovieLens ratings, which reads a local archive or folder or downloads from GroupLens."""
 
 import lzma
 import zipfile
@@ -65,29 +65,29 @@ def fetch_movielens(
     Parameters
     ----------
     name : {"100k", "1m", "10m", "latest-small"}, default="100k"
-        Which of GroupLens's releases to load. All but "latest-small" are stable.
+        The release of GroupLens to load. All releases except "latest-small" are stable.
 
     data_home : str or path-like, default=None
-        Folder that holds the data. By default the environment variable `SKFM_DATA`, or else
-        scikit-learn's folder (:func:`sklearn.datasets.get_data_home`). An archive such as
-        ``ml-100k.zip`` or its extracted folder that is already in `data_home`, or in its subfolder
-        ``movielens``, is used as it is; a csv file may be compressed (``ratings.csv.xz``).
+        Folder of the data. By default, it is the value of the environment variable `SKFM_DATA`, or else the folder of
+        scikit-learn (:func:`sklearn.datasets.get_data_home`). If `data_home` or its subfolder ``movielens`` already
+        contains the archive, for example ``ml-100k.zip``, or its extracted folder, nothing is downloaded. Extracted
+        files may be compressed with xz, for example ``ratings.csv.xz``.
 
     download_if_missing : bool, default=True
-        If False, raise an OSError if the data is not there instead of downloading it.
+        If False, raise an OSError if the data is not locally available, instead of downloading it.
 
     as_frame : bool, default=False
-        If True, the data is a pandas DataFrame, the target a Series, and `frame`, `users` and `movies`
-        are filled in. Requires pandas.
+        If True, the data is a pandas DataFrame and the target a Series, and `frame`, `users` and `movies` of the
+        returned object are not None. Requires pandas.
 
     return_X_y : bool, default=False
-        If True, return ``(data, target)`` instead of a Bunch.
+        If True, return ``(data, target)`` instead of a Bunch object.
 
     n_retries : int, default=3
-        Number of retries when the download fails.
+        Number of retries when HTTP errors are encountered.
 
     delay : float, default=1.0
-        Seconds between retries.
+        Number of seconds between retries.
 
     Returns
     -------
@@ -95,27 +95,27 @@ def fetch_movielens(
         Dictionary-like object, with the following attributes.
 
         data : ndarray of shape (n_ratings, 2), dtype int64
-            User and item identifiers, numbered by GroupLens from 1. If `as_frame` is True, a DataFrame.
+            User and item identifiers of GroupLens, which start at 1. A DataFrame if `as_frame` is True.
         target : ndarray of shape (n_ratings,), dtype float64
-            Ratings. If `as_frame` is True, a Series.
+            Ratings. A Series if `as_frame` is True.
         timestamp : ndarray of shape (n_ratings,), dtype int64
-            Time of each rating in seconds since 1970 (UTC). If `as_frame` is True, a Series.
+            Time of each rating in seconds since 1970-01-01 UTC. A Series if `as_frame` is True.
         frame : DataFrame of shape (n_ratings, 4) or None
-            `data`, `target` and `timestamp`; None unless `as_frame` is True.
+            DataFrame with `data`, `target` and `timestamp`; None unless `as_frame` is True.
         users : DataFrame or None
-            What is known of the users ("100k": age, gender, occupation, zip_code; "1m": gender, age and
-            occupation as the codes of its README, zip_code; others: None), indexed by user, so that
-            ``data.join(users, on="user")`` adds it. None unless `as_frame` is True.
+            Attributes of the users, indexed by user: age, gender, occupation and zip_code for "100k"; gender, age and
+            occupation, as the codes in the README of the release, and zip_code for "1m". Add them to the data with
+            ``data.join(users, on="user")``. None for other releases, and unless `as_frame` is True.
         movies : DataFrame or None
-            Title and genres (separated by "|") of the items, for "100k" release_date and imdb_url too,
-            indexed by item. None unless `as_frame` is True.
+            Attributes of the items, indexed by item: title and genres (separated by "|"), and for "100k" also
+            release_date and imdb_url. None unless `as_frame` is True.
         splits : dict of str to tuple of two ndarrays
-            For "100k" the official splits "u1" to "u5" (five folds), "ua" and "ub" (ten test ratings a
-            user): ``train, test = splits["u1"]`` are row numbers that put `data` in the order of GroupLens's
-            files. ``list(splits.values())[:5]`` is a `cv` for scikit-learn. Empty for other releases.
-        feature_names : list
+            The official splits of "100k": "u1" to "u5" (five folds), "ua" and "ub" (ten test ratings per user).
+            ``train, test = splits["u1"]`` are row indices of `data`, in the order of GroupLens's files.
+            ``list(splits.values())[:5]`` can be passed as `cv` to scikit-learn. Empty for other releases.
+        feature_names : list of str
             ``["user", "item"]``.
-        target_names : list
+        target_names : list of str
             ``["rating"]``.
         DESCR : str
             Description, terms of use and citation.
@@ -128,15 +128,15 @@ def fetch_movielens(
     ValueError
         If `name` is unknown.
     OSError
-        If the data is missing and may not or cannot be downloaded, if a download does not have the
-        published checksum (the file is then removed), or if a file cannot be read as MovieLens data.
+        If the data is not locally available and cannot be downloaded or `download_if_missing` is False; if a download
+        does not have the published checksum, in which case it is removed; or if a file cannot be parsed.
     ImportError
         If `as_frame` is True and pandas is not installed.
 
     Notes
     -----
-    Only what this function downloads is compared with GroupLens's checksum; there is none for
-    "latest-small", which changes.
+    The checksum published by GroupLens is verified only for archives that this function downloads. There is none for
+    "latest-small", which changes over time.
 
     References
     ----------
@@ -158,7 +158,10 @@ def fetch_movielens(
             f"Unknown MovieLens release {name!r}. Choose one of {', '.join(map(repr, RELEASES))}."
         )
     if as_frame:
-        pandas = _import_pandas()  # before a download that would be in vain
+        # Fail before the download.
+        pandas = _import_pandas(
+            "fetch_movielens with as_frame=True", ", or pass as_frame=False for numpy arrays"
+        )
     release = RELEASES[name]
     home = _data_home(data_home)
     path = _locate(release, home)
@@ -167,8 +170,8 @@ def fetch_movielens(
         if not download_if_missing:
             raise OSError(
                 f"MovieLens {name!r} is not in {home} and download_if_missing=False. Pass "
-                f"download_if_missing=True, or download {release.url} and put it there as {path.name}, or "
-                "set data_home or the environment variable SKFM_DATA to the folder that holds it."
+                f"download_if_missing=True, or download {release.url} and save it there as {path.name}, or "
+                "set data_home or the environment variable SKFM_DATA to the folder that contains it."
             )
         _download(release.url, path, md5=release.md5, n_retries=n_retries, delay=delay)
 
@@ -213,23 +216,24 @@ def fetch_movielens(
     )
 
 
-def _import_pandas():
+def _import_pandas(user, alternative=""):
+    """Return the module pandas, or raise an ImportError that says how to install it."""
     try:
         import pandas
     except ImportError as error:
         raise ImportError(
-            "fetch_movielens with as_frame=True requires pandas. Install it with `pip install pandas`, "
-            "or pass as_frame=False for numpy arrays."
+            f"{user} requires pandas. Install it with `pip install pandas`{alternative}."
         ) from error
     return pandas
 
 
 def _data_home(data_home: str | PathLike | None) -> Path:
+    """Return the folder of the data, and create it if it does not exist."""
     return Path(get_data_home(data_home if data_home is not None else environ.get("SKFM_DATA") or None))
 
 
 def _locate(release, home):
-    """Path of the archive or of a folder that holds the ratings, or None."""
+    """Return the path of the archive or of a folder with the ratings, or None if there is neither."""
     for parent in (home, home / "movielens"):
         archive = parent / f"{release.archive}.zip"
         if archive.is_file():

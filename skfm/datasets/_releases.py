@@ -1,4 +1,4 @@
-"""The files of each MovieLens release: what GroupLens publishes, and how it is read."""
+"""Descriptions and parsers of the files of each MovieLens release."""
 
 import csv
 import lzma
@@ -20,7 +20,11 @@ _GENRES_100K = [
 
 @dataclass(frozen=True)
 class _Table:
-    """A file with one record a line; `columns` pairs names with types, a None type skips a column."""
+    """A text file with one record per line.
+
+    `columns` holds pairs of a name and a type; columns whose type is None are skipped. `header` is the number of lines
+    to skip.
+    """
 
     file: str
     separator: str
@@ -30,7 +34,7 @@ class _Table:
 
 @dataclass(frozen=True)
 class _Release:
-    """What GroupLens publishes under one name."""
+    """A release of GroupLens: its archive, checksum and files."""
 
     archive: str
     folder: str
@@ -97,7 +101,7 @@ RELEASES = {
     "latest-small": _Release(
         archive="ml-latest-small",
         folder="ml-latest-small",
-        md5=None,  # GroupLens regenerates this one from time to time
+        md5=None,  # GroupLens regenerates this release from time to time
         encoding="utf-8",
         ratings=_Table("ratings.csv", ",", header=1),
         movies=_Table("movies.csv", ",", _MOVIE, header=1),
@@ -106,7 +110,7 @@ RELEASES = {
 
 
 class _Files:
-    """The files of a release, wherever they lie: in an archive or in a folder, there perhaps as .xz."""
+    """Access to the files of a dataset in a zip archive or in a folder, where they may be compressed with xz."""
 
     def __init__(self, path):
         self.path = path
@@ -120,7 +124,7 @@ class _Files:
             self.archive.close()
 
     def read(self, file):
-        """Return the content of `file` in bytes; KeyError if there is none."""
+        """Return the content of `file` as bytes, or raise a KeyError if there is no such file."""
         if self.archive is not None:
             for member in self.archive.namelist():
                 if member.rpartition("/")[2] == file:
@@ -133,16 +137,16 @@ class _Files:
 
 
 def _read_ratings(content, table):
-    """Return records of user, item, rating, timestamp: structured array of shape (n_ratings,)."""
+    """Return a structured array of shape (n_ratings,) with the fields user, item, rating and timestamp."""
     body = content.split(b"\n", table.header)[-1]
-    if not body.strip():  # loadtxt only warns
+    if not body.strip():  # numpy.loadtxt would only warn
         raise ValueError(f"{table.file!r} has no ratings")
     lines = BytesIO(body.replace(table.separator.encode(), b"\t"))
     return np.loadtxt(lines, dtype=RATING_DTYPE, delimiter="\t", comments=None, ndmin=1)
 
 
 def _read_split(files, split, table, ratings):
-    """Return row numbers in `ratings` of a split's training and test file: tuple of two int64 arrays."""
+    """Return the row indices in `ratings` of the training and the test file of a split: two int64 arrays."""
     n_items = ratings["item"].max() + 1
     key = ratings["user"] * n_items + ratings["item"]
     order = np.argsort(key)
@@ -152,16 +156,18 @@ def _read_split(files, split, table, ratings):
         wanted = records["user"] * n_items + records["item"]
         found = order[np.searchsorted(key, wanted, sorter=order).clip(max=len(key) - 1)]
         if not np.array_equal(ratings[found], records):
-            raise ValueError(f"'{split}.{part}' has ratings that {table.file!r} has not")
+            raise ValueError(f"'{split}.{part}' has ratings that {table.file!r} does not have")
         rows.append(found)
     return tuple(rows)
 
 
 def _read_table(files, table, encoding, pandas):
-    """Return side information as a DataFrame indexed by its first column."""
+    """Return a table of side information as a DataFrame, indexed by its first column."""
     lines = files.read(table.file).decode(encoding).replace("\r\n", "\n").split("\n")
     lines = [line for line in lines[table.header :] if line]
-    if table.separator == ",":  # only csv files quote; elsewhere a quotation mark is part of a title
+    if (
+        table.separator == ","
+    ):  # only csv files use quoting; in other files quotation marks are part of a title
         rows = list(csv.reader(StringIO("\n".join(lines))))
     else:
         rows = [line.split(table.separator) for line in lines]
@@ -178,7 +184,7 @@ def _read_table(files, table, encoding, pandas):
 
 
 def _join_genres(frame):
-    """Give the genre indicators of "100k" the form that all other releases have: "Comedy|Drama"."""
+    """Convert the genre indicator columns of "100k" to the format of the other releases: "Comedy|Drama"."""
     if _GENRES_100K[0] not in frame:
         return frame
     genres = np.array(_GENRES_100K, dtype=object)

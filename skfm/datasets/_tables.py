@@ -1,4 +1,4 @@
-"""Fetchers of two tables of mixed columns: census income and bicycle rentals."""
+"""Fetchers of two tables with numeric and categorical columns: census income and bicycle rentals."""
 
 import lzma
 import zipfile
@@ -12,7 +12,7 @@ from sklearn.utils import Bunch
 from sklearn.utils._param_validation import Interval, validate_params
 
 from skfm.datasets._download import _download
-from skfm.datasets._movielens import _data_home
+from skfm.datasets._movielens import _data_home, _import_pandas
 from skfm.datasets._releases import _Files
 
 UCI = "https://archive.ics.uci.edu/static/public"
@@ -42,7 +42,7 @@ BIKES = {
     "windspeed": "windspeed",
 }
 BIKE_CATEGORIES = [*BIKES.values()][:8]
-#: What a one stands for, in degrees Celsius less an offset, percent and km/h.
+#: Scale and offset that convert the normalized columns to degrees Celsius, percent and km/h.
 BIKE_UNITS = {
     "temperature": (47, -8),
     "feeling_temperature": (66, -16),
@@ -55,31 +55,32 @@ WEATHER = {1: "clear", 2: "mist", 3: "light rain", 4: "heavy rain"}
 
 @validate_params(PARAMETERS, prefer_skip_nested_validation=True)
 def fetch_adult(*, data_home=None, download_if_missing=True, n_retries=3, delay=1.0):
-    """Load the census income data, also known as "adult" (classification).
+    """Load the census income dataset, also known as "Adult" (classification).
 
-    ===================  ======
-    Classes                   2
-    Samples, training    32,561
-    Samples, test        16,281
-    Columns, numeric          6
-    Columns, categories       8
-    ===================  ======
+    ====================  ======
+    Classes                    2
+    Samples, training     32,561
+    Samples, test         16,281
+    Columns, numeric           6
+    Columns, categorical       8
+    ====================  ======
 
     Parameters
     ----------
     data_home : str or path-like, default=None
-        Folder that holds the data. By default the environment variable `SKFM_DATA`, or else scikit-learn's folder
-        (:func:`sklearn.datasets.get_data_home`). UCI's archive ``adult.zip``, or a folder ``adult`` with its files
-        (which may be compressed, ``adult.data.xz``), that is already there is used as it is.
+        Folder of the data. By default, it is the value of the environment variable `SKFM_DATA`, or else the folder of
+        scikit-learn (:func:`sklearn.datasets.get_data_home`). If it already contains the archive ``adult.zip`` of the
+        UCI repository, or a folder ``adult`` with its files, nothing is downloaded. Extracted files may be compressed
+        with xz, for example ``adult.data.xz``.
 
     download_if_missing : bool, default=True
-        If False, raise an OSError if the data is not there instead of downloading it.
+        If False, raise an OSError if the data is not locally available, instead of downloading it.
 
     n_retries : int, default=3
-        Number of retries when the download fails.
+        Number of retries when HTTP errors are encountered.
 
     delay : float, default=1.0
-        Seconds between retries.
+        Number of seconds between retries.
 
     Returns
     -------
@@ -87,11 +88,12 @@ def fetch_adult(*, data_home=None, download_if_missing=True, n_retries=3, delay=
         Dictionary-like object, with the following attributes.
 
         data, data_test : DataFrame of shape (32561, 14) and (16281, 14)
-            The people of both parts; categories have the type "category", and are missing where UCI has a "?".
-        target, target_test : Series
-            Yearly income, ``"<=50K"`` or ``">50K"``, in thousands of dollars of 1994.
+            The training and the test samples. Categorical columns have the dtype "category"; the entries "?" of the
+            original files are missing values.
+        target, target_test : Series of shape (32561,) and (16281,)
+            Yearly income: ``"<=50K"`` or ``">50K"``, in US dollars.
         feature_names : list of str
-            The columns.
+            The names of the columns.
         DESCR : str
             Description and citation.
 
@@ -100,7 +102,8 @@ def fetch_adult(*, data_home=None, download_if_missing=True, n_retries=3, delay=
     ImportError
         If pandas is not installed.
     OSError
-        If the data is missing and may not or cannot be downloaded, or if a file cannot be read.
+        If the data is not locally available and cannot be downloaded or `download_if_missing` is False, or if a file
+        cannot be parsed.
 
     References
     ----------
@@ -116,7 +119,7 @@ def fetch_adult(*, data_home=None, download_if_missing=True, n_retries=3, delay=
 
     def read(files):
         parts = []
-        # The first line of the test file is a remark.
+        # The first line of the test file is a comment.
         for name, n_skipped in (("adult.data", 0), ("adult.test", 1)):
             frame = pandas.read_csv(
                 BytesIO(files.read(name)),
@@ -125,7 +128,7 @@ def fetch_adult(*, data_home=None, download_if_missing=True, n_retries=3, delay=
                 skipinitialspace=True,
                 na_values="?",
                 dtype=dict.fromkeys(INCOME_NUMBERS, np.float64),
-                # More fields than names would be taken for an index.
+                # Otherwise pandas would use the first field of longer lines as an index.
                 index_col=False,
             )
             income = frame.pop("income").str.rstrip(".")
@@ -147,7 +150,7 @@ def fetch_adult(*, data_home=None, download_if_missing=True, n_retries=3, delay=
         data_test=test[0],
         target_test=test[1],
         feature_names=INCOME[:-1],
-        DESCR="Census income: whether people of the United States earned more than 50,000 dollars a year, from the "
+        DESCR="Census income: whether persons in the United States earned more than 50,000 dollars per year, from the "
         "census of 1994. B. Becker and R. Kohavi (1996). Adult. UCI Machine Learning Repository. "
         "https://doi.org/10.24432/C5XW20",
     )
@@ -155,30 +158,31 @@ def fetch_adult(*, data_home=None, download_if_missing=True, n_retries=3, delay=
 
 @validate_params(PARAMETERS, prefer_skip_nested_validation=True)
 def fetch_bike_sharing(*, data_home=None, download_if_missing=True, n_retries=3, delay=1.0):
-    """Load the hourly bicycle rentals of Washington, D.C., in 2011 and 2012 (regression, counts).
+    """Load the hourly bicycle rentals in Washington, D.C., of 2011 and 2012 (regression on counts).
 
-    ===================  ========
-    Samples                17,379
-    Columns, numeric            4
-    Columns, categories         8
-    Target               1 to 977
-    ===================  ========
+    ====================  ========
+    Samples                 17,379
+    Columns, numeric             4
+    Columns, categorical         8
+    Target                1 to 977
+    ====================  ========
 
     Parameters
     ----------
     data_home : str or path-like, default=None
-        Folder that holds the data. By default the environment variable `SKFM_DATA`, or else scikit-learn's folder
-        (:func:`sklearn.datasets.get_data_home`). UCI's archive ``bike-sharing.zip``, or a folder ``bike-sharing`` with
-        its file ``hour.csv`` (which may be compressed, ``hour.csv.xz``), that is already there is used as it is.
+        Folder of the data. By default, it is the value of the environment variable `SKFM_DATA`, or else the folder of
+        scikit-learn (:func:`sklearn.datasets.get_data_home`). If it already contains the archive ``bike-sharing.zip``
+        of the UCI repository, or a folder ``bike-sharing`` with its file ``hour.csv``, nothing is downloaded. The
+        extracted file may be compressed with xz, as ``hour.csv.xz``.
 
     download_if_missing : bool, default=True
-        If False, raise an OSError if the data is not there instead of downloading it.
+        If False, raise an OSError if the data is not locally available, instead of downloading it.
 
     n_retries : int, default=3
-        Number of retries when the download fails.
+        Number of retries when HTTP errors are encountered.
 
     delay : float, default=1.0
-        Seconds between retries.
+        Number of seconds between retries.
 
     Returns
     -------
@@ -186,14 +190,15 @@ def fetch_bike_sharing(*, data_home=None, download_if_missing=True, n_retries=3,
         Dictionary-like object, with the following attributes.
 
         data : DataFrame of shape (17379, 12)
-            Season, year, month, hour, holiday, weekday (0 is Sunday), workingday and weather as categories;
-            temperature and how it feels in degrees Celsius, humidity in percent and windspeed in km/h as numbers.
+            The categorical columns season, year, month, hour, holiday, weekday (0 is Sunday), workingday and weather,
+            and the numeric columns temperature and feeling_temperature in degrees Celsius, humidity in percent and
+            windspeed in km/h.
         target : Series of shape (17379,)
-            Bicycles rented in the hour.
+            Number of bicycles rented in the hour.
         date : Series of shape (17379,)
-            The days.
+            Date of each sample.
         feature_names : list of str
-            The columns.
+            The names of the columns.
         DESCR : str
             Description and citation.
 
@@ -202,7 +207,8 @@ def fetch_bike_sharing(*, data_home=None, download_if_missing=True, n_retries=3,
     ImportError
         If pandas is not installed.
     OSError
-        If the data is missing and may not or cannot be downloaded, or if a file cannot be read.
+        If the data is not locally available and cannot be downloaded or `download_if_missing` is False, or if a file
+        cannot be parsed.
 
     References
     ----------
@@ -238,14 +244,18 @@ def fetch_bike_sharing(*, data_home=None, download_if_missing=True, n_retries=3,
         target=table["cnt"].rename("rentals"),
         date=table["dteday"].rename("date"),
         feature_names=[*BIKES.values()],
-        DESCR="Bicycles of Capital Bikeshare rented each hour of 2011 and 2012 in Washington, D.C. H. Fanaee-T and J. "
+        DESCR="Number of bicycles of Capital Bikeshare in Washington, D.C., that were rented in each hour of 2011 and "
+        "2012. H. Fanaee-T and J. "
         "Gama (2014). Event labeling combining ensemble detectors and background knowledge. Progress in Artificial "
         "Intelligence 2. https://doi.org/10.24432/C5W894",
     )
 
 
 def _fetch(name, number, read, data_home, download_if_missing, n_retries, delay):
-    """Return what `read` makes of the files of a data set, which is downloaded if it has to be."""
+    """Locate or download the archive of a dataset, and return the result of applying `read` to its files.
+
+    `name` is the name of the archive, and `number` that of the dataset in the UCI repository.
+    """
     home = _data_home(data_home)
     archive = home / f"{name}.zip"
     url = f"{UCI}/{number}/{name.replace('-', '+') + '+dataset' * (name != 'adult')}.zip"
@@ -255,11 +265,11 @@ def _fetch(name, number, read, data_home, download_if_missing, n_retries, delay)
         if not download_if_missing:
             raise OSError(
                 f"{name} is not in {home} and download_if_missing=False. Pass download_if_missing=True, or download "
-                f"{url} and put it there as {archive.name}, or set data_home or the environment variable SKFM_DATA to "
-                "the folder that holds it."
+                f"{url} and save it there as {archive.name}, or set data_home or the environment variable SKFM_DATA to "
+                "the folder that contains it."
             )
         path = archive
-        # UCI publishes no checksums.
+        # The UCI repository does not publish checksums.
         _download(url, path, md5=None, n_retries=n_retries, delay=delay)
     try:
         with _Files(path) as files:
@@ -269,13 +279,3 @@ def _fetch(name, number, read, data_home, download_if_missing, n_retries, delay)
             f"{path} cannot be read as the data of {function}: {error}. Remove it and call {function} again to "
             f"download it, or replace it with {url}."
         ) from error
-
-
-def _import_pandas(function):
-    try:
-        import pandas
-    except ImportError as error:
-        raise ImportError(
-            f"{function} returns pandas DataFrames. Install it with: pip install pandas"
-        ) from error
-    return pandas

@@ -1,4 +1,4 @@
-"""What a fitted factorization machine has found: explanations, strengths of interactions, and plots."""
+"""Inspection of fitted factorization machines: explanations of predictions, interaction strengths and plots."""
 
 from ._embedding_display import EmbeddingDisplay
 from ._explain import Explanation, explain

@@ -1,4 +1,4 @@
-"""The categories of a column as points in a plane."""
+"""Plot of the factors of the categories of a column."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from ._groups import check_model, output_of
 
 
 class EmbeddingDisplay:
-    """The factors of a column's categories, projected to the plane in which they differ most.
+    """Scatter plot of the first two principal components of the factors of a column's categories.
 
-    Best made by `from_estimator`.
+    It is recommended to use `from_estimator` to create an instance.
 
     Parameters
     ----------
     points : ndarray of shape (n_categories, 2)
-        Principal components.
+        First two principal components of the factors.
     labels : sequence of str of length n_categories
-        Of the points.
+        Names of the categories.
     explained : ndarray of shape (2,)
-        The share of the variance that each component has.
+        Fraction of the variance that each component explains.
     name : str
-        Of the column.
+        Name of the column.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        The axes.
+        Axes with the plot.
     figure_ : matplotlib Figure
-        The figure.
+        Figure containing the plot.
     scatter_ : matplotlib PathCollection
         The points.
     text_ : list of matplotlib Text
-        The labels.
+        The labels of the points.
 
     Examples
     --------
@@ -79,20 +79,26 @@ class EmbeddingDisplay:
         Parameters
         ----------
         estimator : FMRegressor or FMClassifier
-            Fitted.
+            A fitted estimator.
         column : str or int
-            A column of categories of the DataFrame that the model was fitted to; of other models one of ``fields_``.
+            Name of a categorical column of the DataFrame that the model was fitted to. For models fitted to other data,
+            one of the labels in ``fields_``.
         labeled : int or sequence, default=30
-            The categories that get a label, or the number of those farthest from the center that do.
+            The categories to label, or the number of categories to label, those farthest from the origin.
         class_of_interest : object, default=None
-            The class, if there are more than two.
+            The class whose factors are plotted. Required if there are more than two classes.
         ax : matplotlib Axes, default=None
-            Where to plot, None for a new figure.
+            Axes object to plot on. If None, a new figure and axes are created.
 
         Returns
         -------
         display : EmbeddingDisplay
-            What was plotted.
+            The display object.
+
+        Raises
+        ------
+        ValueError
+            If there is no such column, or if it has fewer than two categories or no factors.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         check_model(estimator)
@@ -100,31 +106,31 @@ class EmbeddingDisplay:
         vectors, labels = _vectors(estimator, column, output)
         if len(vectors) < 2 or vectors.shape[1] < 1:
             raise ValueError(
-                f"Column {column!r} has {len(vectors)} categories and {vectors.shape[1]} factors. A plot needs two "
-                "categories and one factor, or more."
+                f"Column {column!r} has {len(vectors)} categories and {vectors.shape[1]} factors, but the plot "
+                "requires at least two categories and one factor. Choose another column, or fit with n_factors >= 1."
             )
         pca = PCA(min(2, *vectors.shape)).fit(vectors)
         points, explained = np.zeros((len(vectors), 2)), np.zeros(2)
         points[:, : pca.n_components_] = pca.transform(vectors)
-        # Of equal vectors no share can be told.
+        # The fractions are undefined (NaN) if all vectors are equal.
         explained[: pca.n_components_] = np.nan_to_num(pca.explained_variance_ratio_)
         display = cls(points=points, labels=labels, explained=explained, name=str(column))
         return display.plot(ax=ax, labeled=labeled)
 
     def plot(self, *, ax: Any = None, labeled: int | Sequence[Any] = 30) -> EmbeddingDisplay:
-        """Plot.
+        """Plot the principal components of the factors.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to plot, None for a new figure.
+            Axes object to plot on. If None, a new figure and axes are created.
         labeled : int or sequence, default=30
-            The categories that get a label, or the number of those farthest from the center that do.
+            The categories to label, or the number of categories to label, those farthest from the origin.
 
         Returns
         -------
         display : EmbeddingDisplay
-            This display.
+            This display object.
         """
         check_matplotlib_support(f"{type(self).__name__}.plot")
         import matplotlib.pyplot as plt
@@ -146,6 +152,7 @@ class EmbeddingDisplay:
         return self
 
     def _chosen(self, labeled: int | Sequence[Any]) -> list[int]:
+        """Return the indices of the categories to label."""
         if isinstance(labeled, int):
             distance = np.square(self.points).sum(1)
             return sorted(np.argsort(-distance, kind="stable")[:labeled].tolist())
@@ -153,7 +160,7 @@ class EmbeddingDisplay:
         unknown = [label for label in map(str, labeled) if label not in places]
         if unknown:
             raise ValueError(
-                f"labeled names the category {unknown[0]!r}, which column {self.name!r} does not have."
+                f"labeled contains the category {unknown[0]!r}, which column {self.name!r} does not have."
             )
         return [places[str(label)] for label in labeled]
 
@@ -170,6 +177,6 @@ def _vectors(estimator: Any, column: Any, output: int) -> tuple[np.ndarray, list
     members = np.flatnonzero(fields == column)
     if not len(members):
         raise ValueError(
-            f"There is no field {column!r}. There are: {', '.join(map(repr, np.unique(fields).tolist()[:20]))}."
+            f"There is no field {column!r}. The fields are {', '.join(map(repr, np.unique(fields).tolist()[:20]))}."
         )
     return factors[members], [str(name) for name in estimator.encoded_feature_names_[members]]

@@ -1,4 +1,4 @@
-"""The exact split of raw predictions into an intercept, main effects and pairs."""
+"""Exact decomposition of raw predictions into an intercept, main effects and pairwise interactions."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from ._groups import Groups, check_model, groups_of
+from ._groups import ColumnGroups, check_model, groups_of
 from ._terms import CenteredModel, average_sums, group_sums
 
-#: Numbers of an explanation, at most.
-LARGEST = 1 << 27
+#: Maximum number of pair terms in an explanation, over all samples and outputs.
+MAX_TERMS = 1 << 27
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Raw predictions as sums of an intercept, main effects and interactions of pairs.
+    """Decomposition of raw predictions into an intercept, main effects and pairwise interactions.
 
-    A model of several classes has one more axis, for the class, after that of the samples; in `intercept` it is the
-    only one.
+    For a model with more than two classes, `main` and `pairs` have an additional axis for the classes after that of
+    the samples.
 
     Attributes
     ----------
     intercept : float or ndarray of shape (n_classes,)
-        The raw prediction for the background: for a row in which every numeric column that was centered is at its
-        mean and everything else is zero, unless the user gave another one.
+        The raw prediction of the background. By default, the background is a row in which all centered numeric columns
+        are at their means and all other columns are zero.
     main : ndarray of shape (n_samples, n_groups)
-        Main effects.
+        Main effects of the groups of columns.
     pairs : ndarray of shape (n_samples, n_pairs)
-        Interactions.
+        Interactions of pairs of groups.
     names : ndarray of str of shape (n_groups,)
-        Of the groups of columns: the columns of a DataFrame, fields or single columns.
+        Names of the groups of columns, which are the columns of a DataFrame, fields or single columns.
     pair_groups : ndarray of int of shape (n_pairs, 2)
-        The groups of each pair, numbers of `names`. A group with itself holds the interactions among its own columns,
-        as of the words of a text.
+        For each pair, the indices in `names` of the two groups. If both are the same, the pair holds the interactions
+        within the group, for example of the words of a text.
     classes : ndarray of shape (n_classes,) or None
-        The classes, if there is an axis for them.
+        The classes, or None if there is no axis for them.
     """
 
     intercept: Any
@@ -49,12 +49,12 @@ class Explanation:
 
     @property
     def raw(self) -> np.ndarray:
-        """The sums: the raw predictions, (n_samples,) or (n_samples, n_classes).
+        """The raw predictions, which are the sums of all terms.
 
         Returns
         -------
-        raw : ndarray
-            As in the class.
+        raw : ndarray of shape (n_samples,) or (n_samples, n_classes)
+            The raw predictions.
         """
         return self.intercept + self.main.sum(-1) + self.pairs.sum(-1)
 
@@ -65,35 +65,38 @@ class Explanation:
         Returns
         -------
         names : list of str
-            One a pair.
+            Names of the form "a x b".
         """
         return [" x ".join(self.names[list(pair)]) for pair in self.pair_groups]
 
     def to_frame(self, row: int = 0, *, class_of_interest: Any = None) -> Any:
-        """Return the terms of one prediction, the largest first.
+        """Return the terms of one prediction, sorted by decreasing absolute value.
 
         Parameters
         ----------
         row : int, default=0
-            Number of the sample.
+            Index of the sample.
         class_of_interest : object, default=None
-            The class, if there are more than two.
+            The class whose raw prediction is explained. Required if there are more than two classes.
 
         Returns
         -------
-        terms : pandas.DataFrame of shape (n_terms,)
-            With the term as the index and its ``contribution``. They sum to the raw prediction.
+        terms : pandas.DataFrame of shape (n_terms, 1)
+            The column ``contribution`` with the names of the terms as index. The intercept is the first term. The
+            contributions sum to the raw prediction.
 
         Raises
         ------
         ImportError
             If pandas is not installed.
+        ValueError
+            If `class_of_interest` is not one of the classes.
         """
         try:
             import pandas as pd
         except ImportError as error:
             raise ImportError(
-                "to_frame returns a pandas DataFrame. Install it with: pip install pandas"
+                "Explanation.to_frame requires pandas. Install it with: pip install pandas"
             ) from error
         main, pairs, intercept = self.main[row], self.pairs[row], self.intercept
         if self.classes is not None:
@@ -116,39 +119,50 @@ class Explanation:
 
 
 def explain(estimator: Any, X: Any, *, by: str = "auto", background: Any = None) -> Explanation:
-    """Split raw predictions exactly into an intercept, main effects and interactions of pairs.
+    """Decompose raw predictions exactly into an intercept, main effects and pairwise interactions.
 
-    A factorization machine is a sum over columns and pairs of columns; this takes the sums apart, group by group.
-    Numeric columns count from their means where `fit` has centered them, so that a main effect is that at average
-    values of these columns, whatever the zero of their units. The terms sum to the raw prediction, to rounding: to
-    ``predict`` of a regressor, to its logarithm under the losses "poisson" and "gamma", and to ``decision_function``
-    of a classifier. With "mcmc" it is the one model of ``coef_`` and ``factors_`` that is explained, whose raw
-    predictions are the averages over the draws.
+    The raw prediction of a factorization machine is a sum over columns and pairs of columns. This function returns the
+    partial sums over groups of columns and pairs of groups. Numeric columns that `fit` has centered are measured from
+    their means, so main effects are those at the average values of these columns and do not depend on the origin of
+    their units.
+
+    The terms sum to the raw prediction, up to rounding. The raw prediction is the result of ``predict`` of a regressor,
+    or its logarithm with the losses "poisson" and "gamma", and the result of ``decision_function`` of a classifier.
+    With "mcmc", the explained model is that of ``coef_`` and ``factors_``, whose raw predictions are the averages over
+    the draws.
 
     Parameters
     ----------
     estimator : FMRegressor or FMClassifier
-        Fitted.
+        A fitted estimator.
     X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
-        Samples.
+        The samples.
     by : {"auto", "field", "column"}, default="auto"
-        What is taken together: the columns of ``encoded_feature_names_`` one by one ("column"), those of one of
-        ``fields_`` ("field"), or by "auto" those of one column of the DataFrame that the model was fitted to; of
-        other models fields, but dense numeric columns one by one.
+        Groups of columns:
+
+        - "column": each column of ``encoded_feature_names_`` is a group.
+        - "field": the columns of each field of ``fields_`` are a group.
+        - "auto": the columns that were encoded from the same column of a DataFrame are a group. For models fitted to
+          other data, the same as "field", except that each dense numeric column is a group.
     background : {array-like, sparse matrix, DataFrame} of shape (n_background, n_features), default=None
-        Samples that main effects are counted from: that of a group is then what changes if this group is not at its
-        average over these samples but all others are, and pairs are what is left. None is the zero of each category,
-        and the mean of each numeric column: an average that the priors of the model aim at.
+        Samples that define the reference of the terms. The main effect of a group is the change of the raw prediction
+        if this group has the values of the sample instead of its average over the background, while all other groups
+        are at their averages; the interactions are the remainder. With None, the reference is zero for the columns of
+        categories and the mean for centered numeric columns.
 
     Returns
     -------
     explanation : Explanation
-        The terms.
+        The terms of the decomposition.
 
     Raises
     ------
     ValueError
-        If there would be too many terms to hold.
+        If the number of terms is too large.
+
+    See Also
+    --------
+    interaction_strength : Rank pairs of columns or fields by the strength of their interaction.
 
     Examples
     --------
@@ -169,10 +183,10 @@ def explain(estimator: Any, X: Any, *, by: str = "auto", background: Any = None)
     groups = groups_of(estimator, by, [X] if background is None else [X, background])
     first, second = np.triu_indices(len(groups.names))
     n_outputs = np.size(estimator.intercept_)
-    if X.shape[0] * n_outputs * len(first) > LARGEST:
+    if X.shape[0] * n_outputs * len(first) > MAX_TERMS:
         raise ValueError(
-            f"{X.shape[0]} rows of {len(first)} pairs are too many to hold. Explain fewer rows, or take columns "
-            "together with by='field'."
+            f"{X.shape[0]} rows with {len(first)} pairs have too many terms. Explain fewer rows, or group columns with "
+            "by='field'."
         )
     model = CenteredModel.of(estimator)
     intercept = model.intercept.copy()
@@ -184,8 +198,8 @@ def explain(estimator: Any, X: Any, *, by: str = "auto", background: Any = None)
         for sums in group_sums(model, groups, X, b):
             main[sums.rows, b] = sums.main(average)
             pairs[sums.rows, b] = sums.pairs(average, first, second)
-    # A group of one-hot columns has no interactions of its own.
-    kept = (first != second) | _has_own(groups, X, estimator)[first]
+    # Omit the pairs of a group with itself for groups of one-hot columns, which have no interactions within the group.
+    kept = (first != second) | _has_self_interactions(groups, X, estimator)[first]
     single = n_outputs == 1
     return Explanation(
         float(intercept[0]) if single else intercept,
@@ -197,12 +211,12 @@ def explain(estimator: Any, X: Any, *, by: str = "auto", background: Any = None)
     )
 
 
-def _has_own(groups: Groups, X: Any, estimator: Any) -> np.ndarray:
-    """Tell which groups have several columns in a row: a one-hot encoded category has no interactions of its own."""
+def _has_self_interactions(groups: ColumnGroups, X: Any, estimator: Any) -> np.ndarray:
+    """Return a mask of the groups that have more than one non-zero column in a row, so that these interact."""
     n_groups = len(groups.names)
     used = sparse.csr_matrix(X != 0)
     centered = np.asarray(estimator._conditioning["center"]) != 0
-    at = np.where(centered, n_groups, groups.of_column)  # these count in every row
+    at = np.where(centered, n_groups, groups.of_column)  # centered columns are counted in every row below
     members = sparse.csr_matrix((np.ones(len(at)), (np.arange(len(at)), at)), shape=(len(at), n_groups + 1))
     most = (used @ members).max(0).toarray().ravel()[:n_groups]
     return most + np.bincount(groups.of_column[centered], minlength=n_groups) > 1

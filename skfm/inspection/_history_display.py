@@ -1,4 +1,4 @@
-"""The course of a fit."""
+"""Plot of the objective and the validation loss during a fit."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 
 from ._groups import check_model
 
-#: What a solver goes by, of which a history has one.
+#: Keys of the objectives of the solvers in `history_`. Each history has one of them.
 OBJECTIVES = ("bound", "objective", "training_loss", "log_likelihood")
 
 
 class HistoryDisplay:
-    """Objective and validation loss, sweep by sweep or epoch by epoch.
+    """Plot of the objective and the validation loss per sweep or epoch.
 
-    Best made by `from_estimator`.
+    It is recommended to use `from_estimator` to create an instance.
 
     Parameters
     ----------
     history : dict of list
-        The ``history_`` of a fitted estimator.
+        The attribute ``history_`` of a fitted estimator.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        The axes, of the objective.
+        Axes with the objective.
     validation_ax_ : matplotlib Axes or None
-        The axes of the validation loss: the same as `ax_` where both have the same unit.
+        Axes with the validation loss: `ax_` if both have the same unit, and None if there is no validation loss.
     figure_ : matplotlib Figure
-        The figure.
+        Figure containing the curves.
     lines_ : list of matplotlib Line2D
         The curves.
 
@@ -57,38 +57,40 @@ class HistoryDisplay:
         Parameters
         ----------
         estimator : FMRegressor or FMClassifier
-            Fitted.
+            A fitted estimator.
         ax : matplotlib Axes, default=None
-            Where to plot, None for a new figure.
+            Axes object to plot on. If None, a new figure and axes are created.
 
         Returns
         -------
         display : HistoryDisplay
-            What was plotted.
+            The display object.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         check_model(estimator)
         return cls(history=estimator.history_).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> HistoryDisplay:
-        """Plot.
+        """Plot the history.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to plot, None for a new figure.
+            Axes object to plot on. If None, a new figure and axes are created.
 
         Returns
         -------
         display : HistoryDisplay
-            This display.
+            This display object.
         """
         check_matplotlib_support(f"{type(self).__name__}.plot")
         import matplotlib.pyplot as plt
 
         name = next((name for name in OBJECTIVES if name in self.history), None)
         if name is None:
-            raise ValueError(f"history must hold one of {OBJECTIVES}, got {sorted(self.history)}.")
+            raise ValueError(
+                f"history must have one of the keys {', '.join(map(repr, OBJECTIVES))}, got {sorted(self.history)}."
+            )
         if ax is None:
             _, ax = plt.subplots(layout="constrained")
         self.ax_, self.figure_, self.validation_ax_ = ax, ax.figure, None
@@ -99,7 +101,8 @@ class HistoryDisplay:
         ax.set_ylabel(name.replace("_", " "))
         validation = self.history.get("validation_loss")
         if validation:
-            # Both losses of a minibatch solver are means a row; a bound is something else.
+            # The training loss of a minibatch solver is a mean per row, as is the validation loss. The objectives of
+            # block solvers have other units.
             same = name == "training_loss"
             other = self.validation_ax_ = ax if same else ax.twinx()
             steps = np.arange(1, len(validation) + 1)

@@ -1,4 +1,4 @@
-"""A map of the interactions."""
+"""Heat map of the interaction strengths."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 from ._groups import check_model, groups_of, output_of
 from ._terms import strength_matrix
 
-#: Up to so many groups, the numbers are written into the map.
-ANNOTATED = 12
+#: Maximum number of groups for which the cells are annotated with their values.
+MAX_ANNOTATED_GROUPS = 12
 
 
 class InteractionDisplay:
-    """Heat map of the strength of the interactions, field by field.
+    """Heat map of the strength of the interactions of columns or fields.
 
-    Best made by `from_estimator`.
+    It is recommended to use `from_estimator` to create an instance.
 
     Parameters
     ----------
     strength : ndarray of shape (n_groups, n_groups)
-        Symmetric; what is not defined is nan.
+        Symmetric matrix of the interaction strengths. Undefined values are NaN.
     names : array-like of str of shape (n_groups,)
-        Of the columns or fields.
+        Names of the columns or fields.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        The axes.
+        Axes with the heat map.
     figure_ : matplotlib Figure
-        The figure.
+        Figure containing the heat map.
     image_ : matplotlib AxesImage
-        The map.
+        The heat map.
     text_ : list of matplotlib Text
-        The numbers, if there are any.
+        The annotations of the cells; empty if there are more than 12 groups.
 
     See Also
     --------
-    interaction_strength : The same as a table.
+    interaction_strength : Rank pairs of columns or fields by the strength of their interaction.
 
     Examples
     --------
@@ -76,25 +76,25 @@ class InteractionDisplay:
         Parameters
         ----------
         estimator : FMRegressor or FMClassifier
-            Fitted.
+            A fitted estimator.
         X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features), default=None
-            Samples over which strengths are averages; without them they come from the factors alone. See
-            `interaction_strength`.
+            Samples over which the interactions are averaged. If None, the strengths are computed from the factors
+            alone. See :func:`interaction_strength`.
         by : {"auto", "field", "column"}, default="auto"
-            What is taken together, as in `explain`.
+            Groups of columns, as in :func:`explain`.
         class_of_interest : object, default=None
-            The class, if there are more than two.
+            The class whose interactions are plotted. Required if there are more than two classes.
         ax : matplotlib Axes, default=None
-            Where to plot, None for a new figure.
+            Axes object to plot on. If None, a new figure and axes are created.
         cmap : str or matplotlib Colormap, default="viridis"
-            The colors.
+            Colormap recognized by matplotlib.
         colorbar : bool, default=True
-            Whether to show what the colors mean.
+            Whether to add a colorbar to the plot.
 
         Returns
         -------
         display : InteractionDisplay
-            What was plotted.
+            The display object.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         check_model(estimator)
@@ -102,26 +102,26 @@ class InteractionDisplay:
         X = None if X is None else estimator.encode(X)
         groups = groups_of(estimator, by, () if X is None else [X])
         strength = strength_matrix(estimator, groups, output, X)
-        # What the columns of a group do among themselves is another matter.
+        # The diagonal holds interactions within a group, which are not comparable with those of pairs.
         np.fill_diagonal(strength, np.nan)
         return cls(strength=strength, names=groups.names).plot(ax=ax, cmap=cmap, colorbar=colorbar)
 
     def plot(self, *, ax: Any = None, cmap: Any = "viridis", colorbar: bool = True) -> InteractionDisplay:
-        """Plot.
+        """Plot the heat map.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to plot, None for a new figure.
+            Axes object to plot on. If None, a new figure and axes are created.
         cmap : str or matplotlib Colormap, default="viridis"
-            The colors.
+            Colormap recognized by matplotlib.
         colorbar : bool, default=True
-            Whether to show what the colors mean.
+            Whether to add a colorbar to the plot.
 
         Returns
         -------
         display : InteractionDisplay
-            This display.
+            This display object.
         """
         check_matplotlib_support(f"{type(self).__name__}.plot")
         import matplotlib.pyplot as plt
@@ -135,9 +135,9 @@ class InteractionDisplay:
         ax.set_xticks(range(n_groups), self.names, rotation=90)
         ax.set_yticks(range(n_groups), self.names)
         self.text_ = []
-        if n_groups <= ANNOTATED:
+        if n_groups <= MAX_ANNOTATED_GROUPS:
             largest = np.nanmax(self.strength) if np.isfinite(self.strength).any() else 0.0
-            # Three digits of the largest.
+            # Use as many decimals as give three significant digits of the largest value.
             decimals = max(0, 2 - math.floor(math.log10(largest))) if largest > 0 else 0
             for i, j in np.argwhere(np.isfinite(self.strength)):
                 value = self.strength[i, j]

@@ -1,4 +1,4 @@
-"""Predictive intervals beside the truth."""
+"""Plot of predictive intervals and targets."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from ._groups import check_model
 
 
 class IntervalDisplay:
-    """Predictive intervals of a regressor with a posterior, and the targets that they should hold.
+    """Plot of the predictive intervals of a Bayesian regressor and the true targets.
 
-    Best made by `from_estimator`.
+    It is recommended to use `from_estimator` to create an instance.
 
     Parameters
     ----------
     lower, median, upper : ndarray of shape (n_samples,)
-        Ends and middle of the intervals.
+        Lower bound, median and upper bound of the intervals.
     y_true : ndarray of shape (n_samples,)
-        Targets.
+        True targets.
     coverage : float
-        The share of the targets that the intervals should hold.
+        Nominal coverage: the probability that an interval contains the target.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        The axes.
+        Axes with the intervals.
     figure_ : matplotlib Figure
-        The figure.
+        Figure containing the plot.
     covered_ : float
-        The share of the targets that the intervals do hold, of all samples, plotted or not.
+        Empirical coverage: the fraction of all targets that are inside their intervals.
 
     Examples
     --------
@@ -73,24 +73,30 @@ class IntervalDisplay:
         Parameters
         ----------
         estimator : FMRegressor
-            Fitted by "vb" or "mcmc".
+            A regressor that was fitted with ``solver="vb"`` or ``solver="mcmc"``.
         X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
-            Samples.
+            The samples.
         y : array-like of shape (n_samples,)
-            Targets.
+            True targets.
         coverage : float, default=0.9
-            The share of the targets that the intervals should hold.
+            Nominal coverage of the intervals, between 0 and 1.
         n_shown : int, default=200
-            How many samples are shown, at most.
+            Maximum number of samples to plot. If there are more, a random subset is plotted.
         random_state : int, RandomState instance or None, default=0
-            Chooses them.
+            Determines the random subset.
         ax : matplotlib Axes, default=None
-            Where to plot, None for a new figure.
+            Axes object to plot on. If None, a new figure and axes are created.
 
         Returns
         -------
         display : IntervalDisplay
-            What was plotted.
+            The display object.
+
+        Raises
+        ------
+        ValueError
+            If `coverage` is not between 0 and 1, if the lengths of X and y differ, or if the estimator has no
+            posterior.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         check_model(estimator)
@@ -105,21 +111,21 @@ class IntervalDisplay:
         return display.plot(ax=ax, n_shown=n_shown, random_state=random_state)
 
     def plot(self, *, ax: Any = None, n_shown: int = 200, random_state: Any = 0) -> IntervalDisplay:
-        """Plot.
+        """Plot the intervals and the targets, sorted by the median.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to plot, None for a new figure.
+            Axes object to plot on. If None, a new figure and axes are created.
         n_shown : int, default=200
-            How many samples are shown, at most.
+            Maximum number of samples to plot. If there are more, a random subset is plotted.
         random_state : int, RandomState instance or None, default=0
-            Chooses them.
+            Determines the random subset.
 
         Returns
         -------
         display : IntervalDisplay
-            This display.
+            This display object.
         """
         check_matplotlib_support(f"{type(self).__name__}.plot")
         import matplotlib.pyplot as plt
@@ -137,7 +143,7 @@ class IntervalDisplay:
         for kind, color, label in ((inside, "black", "target inside"), (~inside, "C3", "target outside")):
             chosen = kind[shown]
             ax.plot(at[chosen], self.y_true[shown][chosen], ".", color=color, label=label)
-        ax.set_xlabel("samples, by their prediction")
+        ax.set_xlabel("samples, sorted by median")
         ax.set_ylabel("target")
         ax.set_title(f"{self.covered_:.1%} of the targets inside intervals of {self.coverage:.0%}")
         ax.legend()

@@ -1,4 +1,4 @@
-"""How strongly pairs of columns or fields interact."""
+"""Ranking of pairs of columns or fields by the strength of their interaction."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 from ._groups import check_model, groups_of, output_of
 from ._terms import CenteredModel, strength_matrix
 
-#: Inner products at a time.
-BLOCK = 1 << 22
+#: Number of inner products that are computed at a time.
+PRODUCTS_PER_BLOCK = 1 << 22
 
 
 def interaction_strength(
@@ -21,33 +21,41 @@ def interaction_strength(
     Parameters
     ----------
     estimator : FMRegressor or FMClassifier
-        Fitted.
+        A fitted estimator.
     X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features), default=None
-        Samples. The strength of a pair is then the root mean square over these of its term, counted from their
-        averages: see the ``background`` of `explain`. Without them it is worked out from the factors, as if all
-        categories were equally frequent and independent::
+        Samples. If given, the strength of a pair is the root mean square of its interaction over these samples, which
+        also are the background: see the parameter ``background`` of :func:`explain`. If None, the strength is computed
+        from the factors under the assumption that all categories are equally frequent and independent::
 
             strength(g, h) = sqrt(trace(C_g C_h))
 
-        with C the covariance matrix of the factors of a field's columns, or ``v v'`` of a single column of unit
-        variance: the root mean square over pairs of categories of what is not a main effect.
+        Here C_g is the covariance matrix of the factors of the columns of the group g, or ``v v'`` for a single column
+        with factors v, which is assumed to have unit variance. This is the root mean square of the interaction over
+        all pairs of categories, without main effects.
     by : {"auto", "field", "column"}, default="auto"
-        What is taken together, as in `explain`.
+        Groups of columns, as in :func:`explain`.
     top : int or None, default=20
-        How many pairs to return, None for all.
+        Number of pairs to return. None returns all pairs.
     class_of_interest : object, default=None
-        The class, if there are more than two.
+        The class whose interactions are ranked. Required if there are more than two classes.
 
     Returns
     -------
     pairs : pandas.DataFrame of shape (n_pairs, 3)
-        Columns ``first``, ``second`` and ``strength``, the strongest first. Strengths are in units of the raw
-        prediction.
+        The columns ``first``, ``second`` and ``strength``, sorted by decreasing strength. The strengths are in units of
+        the raw prediction.
 
     Raises
     ------
     ImportError
         If pandas is not installed.
+    ValueError
+        If a table of all pairs would be too large, or if an argument is invalid.
+
+    See Also
+    --------
+    explain : Decompose raw predictions into an intercept, main effects and pairwise interactions.
+    InteractionDisplay : Heat map of the interaction strengths.
 
     Examples
     --------
@@ -63,14 +71,14 @@ def interaction_strength(
         import pandas as pd
     except ImportError as error:
         raise ImportError(
-            "interaction_strength returns a pandas DataFrame. Install it with: pip install pandas"
+            "interaction_strength requires pandas. Install it with: pip install pandas"
         ) from error
     check_model(estimator)
     output = output_of(estimator, class_of_interest)
     X = None if X is None else estimator.encode(X)
     groups = groups_of(estimator, by, () if X is None else [X])
     if by == "column" and X is None:
-        first, second, strength = _columns(estimator, output, top)
+        first, second, strength = _strongest_column_pairs(estimator, output, top)
     else:
         first, second = np.triu_indices(len(groups.names), 1)
         strength = strength_matrix(estimator, groups, output, X)[first, second]
@@ -81,12 +89,14 @@ def interaction_strength(
     )
 
 
-def _columns(estimator: Any, output: int, top: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the strongest pairs of columns of different groups, by the absolute value of their inner product."""
+def _strongest_column_pairs(
+    estimator: Any, output: int, top: int | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the pairs of columns of different groups whose inner products have the largest absolute values."""
     V = CenteredModel.of(estimator).factors[output]
     apart = groups_of(estimator, "auto").of_column
     best: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    step = max(1, BLOCK // max(1, len(V)))
+    step = max(1, PRODUCTS_PER_BLOCK // max(1, len(V)))
     for start in range(0, len(V), step):
         products = np.abs(V[start : start + step] @ V[start:].T)
         rows, columns = np.triu_indices(products.shape[0], 1, products.shape[1])

@@ -12,7 +12,7 @@ from scipy import sparse
 from ..data.frames import frame_encoder
 from ..data.scaling import Scaling
 from ..fitted.located import standardized
-from ._groups import Groups
+from ._groups import ColumnGroups
 
 #: Numbers of a temporary array.
 CHUNK = 1 << 23
@@ -105,7 +105,7 @@ class Average(NamedTuple):
         return float(self.linear.sum() + (total @ total - np.square(self.vectors).sum()) / 2)
 
 
-def average_sums(model: CenteredModel, groups: Groups, X: Any, output: int) -> Average:
+def average_sums(model: CenteredModel, groups: ColumnGroups, X: Any, output: int) -> Average:
     """Return the averages over rows; zeros, where the centers of the columns are, if there are none."""
     n_groups, n_factors = len(groups.names), model.factors.shape[2]
     linear, vectors = np.zeros(n_groups), np.zeros((n_groups, n_factors))
@@ -116,7 +116,7 @@ def average_sums(model: CenteredModel, groups: Groups, X: Any, output: int) -> A
     return Average(linear, vectors)
 
 
-def group_sums(model: CenteredModel, groups: Groups, X: Any, output: int) -> Iterator[Sums]:
+def group_sums(model: CenteredModel, groups: ColumnGroups, X: Any, output: int) -> Iterator[Sums]:
     """Yield the sums of some rows after the other."""
     rest, block, dense = model.rows(X)
     w, V = model.linear[output], model.factors[output]
@@ -141,7 +141,7 @@ def group_sums(model: CenteredModel, groups: Groups, X: Any, output: int) -> Ite
         yield Sums(rows, sums[:, :, 0], sums[:, :, 1:], own)
 
 
-def strength_matrix(estimator: Any, groups: Groups, output: int, X: Any = None) -> np.ndarray:
+def strength_matrix(estimator: Any, groups: ColumnGroups, output: int, X: Any = None) -> np.ndarray:
     """Return the strength of every pair of groups, (n_groups, n_groups): see `interaction_strength`."""
     if len(groups.names) > MOST_GROUPS:
         raise ValueError(
@@ -159,7 +159,7 @@ def strength_matrix(estimator: Any, groups: Groups, output: int, X: Any = None) 
     return np.sqrt(total / X.shape[0])
 
 
-def _expected_strength(estimator: Any, V: np.ndarray, groups: Groups) -> np.ndarray:
+def _expected_strength(estimator: Any, V: np.ndarray, groups: ColumnGroups) -> np.ndarray:
     """Return the strengths for categories that are equally frequent and independent."""
     encoder = frame_encoder(estimator)
     counted = np.ones(len(V), bool) if encoder is None else ~encoder.unseen

@@ -1,4 +1,4 @@
-"""Models and data in files of other programs, and models in files that run no code."""
+"""Reading and writing of models and data: safetensors, libFM, libffm and LIBSVM files."""
 
 from ._libffm import LibffmChunks, read_libffm, write_libffm
 from ._libfm import LibFMParameters, read_libfm_model, write_libfm_model

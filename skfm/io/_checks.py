@@ -1,4 +1,4 @@
-"""Checks of single values that a file has brought."""
+"""Checks of single values that were read from a file."""
 
 from __future__ import annotations
 
@@ -8,33 +8,52 @@ from typing import Any
 
 import numpy as np
 
-#: No count or seed is larger.
-LARGEST = 2**62
+#: Upper limit of all counts and seeds.
+MAX_COUNT = 2**62
 
 
 def check_number(name: str, value: Any, *, above: float = -math.inf) -> None:
+    """Raise a ValueError unless the value is a finite number greater than `above`."""
     if not isinstance(value, Real) or not math.isfinite(value) or value <= above:
-        bound = "" if above == -math.inf else f" above {above:g}"
+        bound = "" if above == -math.inf else f" greater than {above:g}"
         raise ValueError(f"{name} must be a finite number{bound}, got {value!r}")
 
 
 def check_count(name: str, value: Any, *, least: int = 0) -> int:
-    if type(value) is not int or not least <= value < LARGEST:
-        raise ValueError(f"{name} must be an integer of {least} or more, got {value!r}")
+    """Return the value if it is an integer of at least `least`, else raise a ValueError."""
+    if type(value) is not int or not least <= value < MAX_COUNT:
+        raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
     return value
 
 
 def check_array(
     name: str, value: Any, shape: tuple[int, ...], kinds: str = "f", *, finite: bool = True
 ) -> None:
+    """Raise a ValueError unless the value is an array of the given shape and of one of the dtype kinds.
+
+    Parameters
+    ----------
+    name : str
+        Name for the error message.
+    value : object
+    shape : tuple of int
+    kinds : str, default="f"
+        Accepted values of ``dtype.kind``.
+    finite : bool, default=True
+        Whether floating-point arrays must be finite.
+    """
     if not isinstance(value, np.ndarray) or value.dtype.kind not in kinds:
-        raise ValueError(f"{name} is not an array of the right type")
+        found = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
+        raise ValueError(
+            f"{name} must be an array with a dtype of kind {' or '.join(map(repr, kinds))}, got {found}"
+        )
     if value.shape != shape:
-        raise ValueError(f"{name} has the shape {value.shape} where the rest of the model says {shape}")
+        raise ValueError(f"{name} has shape {value.shape}, but the rest of the model requires {shape}")
     if finite and value.dtype.kind == "f" and not np.isfinite(value).all():
-        raise ValueError(f"{name} holds numbers that are not finite")
+        raise ValueError(f"{name} contains values that are not finite")
 
 
 def check_keys(name: str, value: Any, keys: set[str] | frozenset[str]) -> None:
+    """Raise a ValueError unless the value is a dict with exactly the given keys."""
     if type(value) is not dict or value.keys() != keys:
-        raise ValueError(f"{name} must hold {sorted(keys)}")
+        raise ValueError(f"{name} must be a dict with the keys {sorted(keys)}")

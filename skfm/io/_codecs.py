@@ -1,4 +1,4 @@
-"""The codecs. To store one more type, write a codec for it and add it to `CODECS`."""
+"""The registry of codecs. To store another type, write a codec for it and add it to `CODECS`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ._array_codecs import (
-    LONG,
+    MAX_INLINE_LENGTH,
     ArrayCodec,
     LongListCodec,
     NumpyScalarCodec,
@@ -19,11 +19,12 @@ from ._array_codecs import (
 from ._codec import SCALARS, Codec, Decoder, Encoder, expect
 from ._encoder_codec import OneHotCodec
 
+#: The floats that JSON cannot represent, by their names in the file.
 NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 class FloatCodec(Codec):
-    """Numbers that JSON has no word for."""
+    """Codec for floats that JSON cannot represent: nan, inf and -inf."""
 
     tag = "float"
 
@@ -38,12 +39,14 @@ class FloatCodec(Codec):
 
 
 class DictCodec(Codec):
-    """Short dicts with names for keys."""
+    """Codec for short dicts with string keys."""
 
     tag = "dict"
 
     def accepts(self, value: Any) -> bool:
-        return type(value) is dict and len(value) <= LONG and all(type(key) is str for key in value)
+        return (
+            type(value) is dict and len(value) <= MAX_INLINE_LENGTH and all(type(key) is str for key in value)
+        )
 
     def encode(self, value: Any, to: Encoder, name: str, depth: int) -> Any:
         return {key: to.encode(item, f"{name}/{key}", depth) for key, item in value.items()}
@@ -53,7 +56,7 @@ class DictCodec(Codec):
 
 
 class PairsCodec(Codec):
-    """Other dicts: their keys and their values."""
+    """Codec for all other dicts, which are stored as a list of keys and a list of values."""
 
     tag = "pairs"
 
@@ -68,12 +71,12 @@ class PairsCodec(Codec):
         keys, values = (source.decode(part, depth) for part in expect(content, list, length=2))
         known = type(keys) is list and all(isinstance(key, (*SCALARS, np.generic)) for key in keys)
         if not known or type(values) is not list or len(values) != len(keys) or len(set(keys)) != len(keys):
-            raise ValueError("keys and values of a dict do not go together")
+            raise ValueError("the keys and values of a dict do not match")
         return dict(zip(keys, values, strict=True))
 
 
 class ListCodec(Codec):
-    """Other lists."""
+    """Codec for lists that `LongListCodec` does not accept."""
 
     tag = "list"
     kind: ClassVar[type] = list
@@ -89,14 +92,14 @@ class ListCodec(Codec):
 
 
 class TupleCodec(ListCodec):
-    """Tuples."""
+    """Codec for tuples."""
 
     tag = "tuple"
     kind = tuple
 
 
 class DeviceCodec(Codec):
-    """A torch device, by its name."""
+    """Codec for torch devices, which are stored by name."""
 
     tag = "device"
 
@@ -110,10 +113,10 @@ class DeviceCodec(Codec):
         try:
             return torch.device(expect(content, str))
         except RuntimeError:
-            raise ValueError(f"{content!r} is no device of torch") from None
+            raise ValueError(f"{content!r} is not a torch device") from None
 
 
-#: By tag. The first one that accepts a value encodes it.
+#: The codecs by tag. The first codec that accepts a value encodes it.
 CODECS: dict[str, Codec] = {
     codec.tag: codec
     for codec in (

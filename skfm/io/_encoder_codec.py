@@ -1,4 +1,4 @@
-"""The codec of the encoders that a model fitted to a DataFrame holds."""
+"""The codec for the one-hot encoders of a model that was fitted to a DataFrame."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from sklearn.preprocessing import OneHotEncoder
 
-from ..data.categories import one_hot, rare_categories
+from ..data.categories import infrequent_categories, make_encoder
 from ._codec import Codec, Decoder, Encoder, expect
 
 
 class OneHotCodec(Codec):
-    """Encoders of one column: their categories, and which of them share a column.
+    """Codec for encoders of one column, which are stored as their categories and a mask of the infrequent ones.
 
-    An encoder is made again by fitting one to these categories, the rare ones once and the others twice. That asks
-    nothing of how scikit-learn keeps its state, which may differ from version to version.
+    The encoder is rebuilt by fitting it to these categories, with each infrequent category once and each other category
+    twice. This does not depend on the private state of scikit-learn's encoder, which may change between versions.
     """
 
     tag = "one-hot"
@@ -25,7 +25,7 @@ class OneHotCodec(Codec):
 
     def encode(self, value: Any, to: Encoder, name: str, depth: int) -> Any:
         categories = np.asarray(value.categories_[0], object)
-        rare = rare_categories(value)
+        rare = infrequent_categories(value)
         parts = {
             "categories": categories,
             "rare": np.array([category in rare for category in categories.tolist()], bool),
@@ -37,7 +37,7 @@ class OneHotCodec(Codec):
     def decode(self, content: Any, source: Decoder, depth: int) -> Any:
         parts = {key: source.decode(part, depth) for key, part in expect(content, dict).items()}
         if parts.keys() != {"categories", "rare", "min_frequency", "max_categories"}:
-            raise ValueError("an encoder is not in the form that skfm writes")
+            raise ValueError("an encoder does not have the format that skfm writes")
         categories, rare = parts["categories"], parts["rare"]
         if (
             not isinstance(categories, np.ndarray)
@@ -49,15 +49,17 @@ class OneHotCodec(Codec):
             or rare.dtype != bool
             or rare.shape != categories.shape
         ):
-            raise ValueError("the categories of an encoder are not in the form that skfm writes")
-        # As `fit` checks them, with its errors.
+            raise ValueError("the categories of an encoder do not have the format that skfm writes")
+        # This is the validation that `fit` does, with the same errors.
         limits = {name: parts[name] for name in ("min_frequency", "max_categories")}
-        one_hot(**limits)._validate_params()
+        make_encoder(**limits)._validate_params()
         merges = any(limit is not None for limit in limits.values())
         if rare.any() and not merges:
-            raise ValueError("an encoder has rare categories without a limit")
-        encoder = one_hot(min_frequency=2 if merges else None)
+            raise ValueError(
+                "an encoder has infrequent categories but neither min_frequency nor max_categories"
+            )
+        encoder = make_encoder(min_frequency=2 if merges else None)
         encoder.fit(np.repeat(categories, np.where(rare, 1, 2))[:, None])
         if encoder.categories_[0].tolist() != categories.tolist():
-            raise ValueError("the categories of an encoder are not in order")
+            raise ValueError("the categories of an encoder are not sorted")
         return encoder.set_params(**limits)

@@ -1,4 +1,4 @@
-"""Whether the fitted attributes of an estimator go together."""
+"""Checks that the fitted attributes of an estimator are consistent with each other."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ._parts import PARTS, Sizes
 
 
 def check_form(estimator: Any, state: dict[str, Any]) -> None:
-    """Raise a ValueError unless the fitted attributes are those of one model.
+    """Raise a ValueError unless the fitted attributes are complete, valid and consistent.
 
     Parameters
     ----------
     estimator : FMRegressor or FMClassifier
-        With its parameters set.
+        The estimator, with its parameters set.
     state : dict
-        Its fitted attributes.
+        The fitted attributes by name.
     """
     missing = sorted(name for name, part in PARTS.items() if part.is_required and name not in state)
     unknown = sorted(state.keys() - PARTS.keys())
@@ -57,17 +57,17 @@ def _sizes(estimator: Any, state: dict[str, Any]) -> Sizes:
     n_outputs = check_count("n_outputs", model["n_outputs"], least=1)
     factors = state["factors_"]
     if not isinstance(factors, np.ndarray) or factors.ndim != 2 + (n_outputs > 1):
-        raise ValueError("factors_ is no array of one row of factors a column")
+        raise ValueError("factors_ must be an array with one row of factors per column")
     values = state.get("classes_", state.get("levels_", ()))
     n_values = len(values) if isinstance(values, np.ndarray) and values.ndim == 1 else 0
     n_columns = factors.shape[-2]
     if state["_frame"] is None and n_columns != n_features:
-        raise ValueError(f"there are factors of {n_columns} columns, but X has {n_features}")
+        raise ValueError(f"factors_ has {n_columns} columns, but X has {n_features}")
     return Sizes(n_features, n_columns, n_outputs, factors.shape[-1], n_values, solver, loss)
 
 
 def _check_wholeness(estimator: Any, state: dict[str, Any], sizes: Sizes) -> None:
-    """Check what depends on several attributes."""
+    """Check the conditions that involve several attributes."""
     solver, is_ordered = SOLVERS[sizes.solver], MODELS[sizes.loss].target == "levels"
     has_classes = is_classifier(estimator)
     expected = {
@@ -77,21 +77,27 @@ def _check_wholeness(estimator: Any, state: dict[str, Any], sizes: Sizes) -> Non
     }
     for name, needed in expected.items():
         if (name in state) != needed:
-            raise ValueError(f"{name} is {'missing' if needed else 'of no use'} in a model of this kind")
+            raise ValueError(
+                f"{name} {'is missing from' if needed else 'does not belong to'} this kind of model"
+            )
     if (state["_posterior"] is not None) != (solver.has_posterior and not solver.samples):
-        raise ValueError(f"a model fitted by solver={sizes.solver!r} has another posterior")
+        raise ValueError(f"_posterior does not match solver={sizes.solver!r}")
     if (state["_draws"] is not None) != solver.samples:
-        raise ValueError(f"_draws does not go with solver={sizes.solver!r}")
+        raise ValueError(f"_draws does not match solver={sizes.solver!r}")
     stored, draws = state.get("_standardized"), state["_draws"]
     if stored is not None and draws is not None and len(stored["intercept"]) != len(draws["intercept"]):
         raise ValueError("_standardized and _draws hold different numbers of draws")
     if sizes.n_outputs > 1 and sizes.n_outputs != sizes.n_values:
-        raise ValueError(f"there are {sizes.n_values} classes, but parameters for {sizes.n_outputs}")
+        raise ValueError(
+            f"there are {sizes.n_values} classes, but the parameters are those of {sizes.n_outputs}"
+        )
     if sizes.n_outputs == 1 and has_classes and sizes.n_values != 2 and not is_ordered:
-        raise ValueError(f"there are {sizes.n_values} classes, but parameters for two")
+        raise ValueError(f"there are {sizes.n_values} classes, but the parameters are those of two")
     if state["factors_"].dtype != state["coef_"].dtype:
-        raise ValueError("coef_ and factors_ are of different types")
+        raise ValueError("coef_ and factors_ have different dtypes")
     if state["_lasting"].keys() != frozen_params(estimator).keys():
-        raise ValueError(f"_lasting holds {sorted(state['_lasting'])}")
+        raise ValueError(
+            f"_lasting must hold {sorted(frozen_params(estimator))}, got {sorted(state['_lasting'])}"
+        )
     if "_online" in state and not solver.learns_online:
-        raise ValueError(f"_online does not go with solver={sizes.solver!r}")
+        raise ValueError(f"_online does not match solver={sizes.solver!r}")

@@ -1,4 +1,4 @@
-"""Data files in the libffm format, which names the field of every entry."""
+"""Reading and writing of data files in the libffm format, which stores the field of every entry."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 import scipy.sparse as sp
 
 from .._files import write_text
-from ..streaming._byte_ranges import ByteRange, check_file, count_lines, read
+from ..streaming._byte_ranges import ByteRange, check_file, count_lines, read_range
 from ..streaming._checks import check_float_type, check_integer
 from ..streaming._text_chunks import TextChunks
 from ._libffm_rows import FieldTable, LibffmRows
-from ._rows import check_table, lines_of
+from ._rows import check_table, data_lines
 
 
 def read_libffm(
@@ -24,42 +24,43 @@ def read_libffm(
 ) -> tuple[sp.csr_matrix, np.ndarray, np.ndarray]:
     r"""Read a data file in the libffm format.
 
-    A row is a line ``label field:index:value field:index:value ...``, with fields and indices counted from 0. Blank
-    lines are skipped.
+    Each row is a line of the form ``label field:index:value field:index:value ...``, where fields and indices start
+    at 0. Blank lines are skipped.
 
     Parameters
     ----------
     path : path-like
-        A file of plain text.
+        Path to a plain text file.
     n_features : int or None, default=None
-        Number of columns. None takes as many as the largest index asks for, up to half the size of the file in
-        bytes. Pass it for hashed indices, and for test data, which may lack the last columns of the training data.
+        Number of columns. If None, it is inferred from the largest index, which must be less than the larger of 1024
+        and half the size of the file in bytes. Pass it if the indices are hashed, and for test data, in which the last
+        columns of the training data may not occur.
     dtype : dtype, default=numpy.float64
-        Type of the values of `X`, float32 or float64.
+        Data type of `X`, float32 or float64.
 
     Returns
     -------
     X : csr matrix of shape (n_samples, n_features)
-        The features. Entries of one column in a row are added up.
+        The features. Repeated entries of a column in the same row are summed.
     y : ndarray of shape (n_samples,)
         The labels, as float64.
     fields : ndarray of shape (n_features,)
-        The field of each column, -1 for columns that no row has an entry of. For the parameter `fields` of the
-        estimators.
+        The field of each column, or -1 for columns without entries. Can be passed to an estimator as its parameter
+        `fields`.
 
     Raises
     ------
     OSError
-        If there is no such file, or it cannot be read.
+        If the file does not exist or cannot be read.
     ValueError
-        If the file is empty or compressed, or at a line that cannot be read, is not finite, has an index beyond
-        `n_features` or a column in another field than before; the message has the file, the number of the line and
-        how it begins.
+        If the file is empty or compressed; or if a line cannot be parsed, has a value that is not finite, has an
+        index that is not less than `n_features`, or assigns a column to a different field than an earlier line did.
+        The message names the file and the line, and quotes the beginning of the line.
 
     See Also
     --------
-    LibffmChunks : The same in chunks, for files larger than memory.
-    write_libffm : Write such a file.
+    LibffmChunks : Read files larger than memory in chunks.
+    write_libffm : Write a file in this format.
 
     Examples
     --------
@@ -86,7 +87,7 @@ def read_libffm(
         rows = LibffmRows(source, table, check_float_type(dtype))
         rows.read(file, 1)
     if not rows.labels:
-        raise ValueError(f"{source} has no rows, only blank lines.")
+        raise ValueError(f"{source} has no rows, only blank lines. Pass a file with at least one row.")
     X, y = rows.matrix(max(1, len(table.fields)))
     return X, y, _fields_of(table)
 
@@ -94,31 +95,31 @@ def read_libffm(
 def write_libffm(X: Any, y: Any, fields: Any, path: str | os.PathLike[str]) -> None:
     """Write a data file in the libffm format.
 
-    Numbers have as many digits as it takes to read the same ones back.
+    Numbers are written with enough digits to be read back exactly.
 
     Parameters
     ----------
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
         The features.
     y : array-like of shape (n_samples,)
-        The targets, or classes as numbers: 0 and 1 for libffm.
+        The targets, or the classes as numbers. The program libffm expects the classes 0 and 1.
     fields : array-like of shape (n_features,)
-        The field of each column, as integers of 0 or more; any number for columns without entries. `fields_` of a
-        fitted estimator is of this form.
+        The field of each column: a non-negative integer, or any integer for columns without entries. The attribute
+        `fields_` of a fitted estimator can be passed if it holds integers.
     path : path-like
-        Where to write. A file there is replaced in one step, when the new one is complete.
+        Path of the file to write. An existing file is replaced atomically once the new one is complete.
 
     Raises
     ------
     ValueError
-        If X and y are not finite numbers or do not have the same number of rows, or `fields` is not of the
-        form above.
+        If X or y contains values that are not finite numbers, if their numbers of rows differ, or if `fields` does
+        not have the form described above.
     OSError
         If the file cannot be written.
 
     See Also
     --------
-    read_libffm : Read such a file.
+    read_libffm : Read a file in this format.
 
     Examples
     --------
@@ -138,46 +139,52 @@ def write_libffm(X: Any, y: Any, fields: Any, path: str | os.PathLike[str]) -> N
     if numbers.shape != (table.shape[1],) or numbers.dtype.kind not in "iu":
         raise ValueError(
             f"fields must hold an integer for each of the {table.shape[1]} columns of X, got an array of "
-            f"{numbers.dtype} of shape {numbers.shape}. Number labels by np.unique(fields, return_inverse=True)[1]."
+            f"{numbers.dtype} of shape {numbers.shape}. Convert labels to integers with "
+            "np.unique(fields, return_inverse=True)[1]."
         )
     used = numbers[np.unique(table.indices)]
     if len(used) and used.min() < 0:
-        raise ValueError(f"fields must not be negative for columns with entries, got {used.min()}.")
+        raise ValueError(
+            f"fields must not be negative for columns with entries, got {used.min()}. Number the fields from 0."
+        )
 
     def keys(columns: np.ndarray) -> list[str]:
         pairs = zip(numbers[columns].tolist(), columns.tolist(), strict=True)
         return [f"{field}:{column}:" for field, column in pairs]
 
-    write_text(path, lines_of(table, y, keys))
+    write_text(path, data_lines(table, y, keys))
 
 
 def _is_row(line: bytes) -> bool:
+    """Return whether a line is a row of data, not a blank line."""
     return bool(line.strip())
 
 
 class LibffmChunks(TextChunks):
     r"""Chunks of text files in the libffm format.
 
-    A row is a line ``label field:index:value field:index:value ...``, with fields and indices counted from 0. Blank
-    lines are skipped.
+    Each row is a line of the form ``label field:index:value field:index:value ...``, where fields and indices start
+    at 0. Blank lines are skipped.
 
     Parameters
     ----------
     path : str, path-like or list of these
-        Files of plain text, read in this order. No chunk spans two files.
+        Paths of plain text files, in the order in which they are read. No chunk spans two files.
 
     n_features : int, default=None
-        Number of columns. By default it is found by reading the files once, chunk by chunk, when it is first
-        needed: up to half their size in bytes. Pass it for hashed indices.
+        Number of columns. If None, it is inferred from the largest index, which must be less than the larger of 1024
+        and half the size of the files in bytes. This reads the files once, chunk by chunk, when the number is first
+        needed. Pass it if the indices are hashed.
 
     chunk_bytes : int, default=16777216
-        Size of a chunk in bytes of the file. A chunk ends with the first row that makes it as large as that.
+        Minimum size of a chunk, in bytes of the file. Each chunk ends at the first end of a row that reaches this
+        size; the last chunk of a file may be smaller.
 
     dtype : dtype, default=numpy.float32
-        Type of the values of `X`, float32 or float64. The labels are float64.
+        Data type of `X`, float32 or float64. The labels are float64.
 
     classes : array-like of shape (n_classes,), default=None
-        For classifiers: all labels.
+        All class labels. Required by classifiers.
 
     Attributes
     ----------
@@ -188,32 +195,33 @@ class LibffmChunks(TextChunks):
         Number of columns.
 
     fields : ndarray of shape (n_features,)
-        The field of each column, for the parameter `fields` of the estimators.
+        The field of each column. Can be passed to an estimator as its parameter `fields`.
 
     classes : ndarray of shape (n_classes,) or None
-        The distinct labels in ascending order, None if they were not given.
+        The distinct class labels, sorted; None if they were not given.
 
     n_chunks : int
-        Number of chunks, from a glance at the files every `chunk_bytes`.
+        Number of chunks. It is computed when first needed, by looking for the end of a row every `chunk_bytes` bytes.
 
     chunk_bytes : int
-        Size of a chunk in bytes.
+        Minimum size of a chunk in bytes.
 
     dtype : dtype
-        Type of the values of `X`.
+        Data type of `X`.
 
     Raises
     ------
     OSError
-        If a file is missing or a directory, when the object is made, or if a file was changed since its chunks
-        were numbered.
+        On construction, if a file does not exist or is a directory; while reading, if a file has changed since it was
+        split into chunks.
     ValueError
-        If a file is empty or compressed, or later at a line that cannot be read, as in :func:`read_libffm`.
+        On construction, if a file is empty or compressed; while reading, if a line is invalid, as in
+        :func:`read_libffm`.
 
     See Also
     --------
-    read_libffm : The same at once.
-    skfm.streaming.SvmlightChunks : Files without fields, which are many times as fast to read.
+    read_libffm : Read a whole file at once.
+    skfm.streaming.SvmlightChunks : Chunks of files without fields, which are read many times faster.
 
     Examples
     --------
@@ -246,7 +254,7 @@ class LibffmChunks(TextChunks):
     ) -> None:
         super().__init__(path, n_features=n_features, chunk_bytes=chunk_bytes, dtype=dtype, classes=classes)
         self._table = FieldTable(self._n_features, sum(each.stat().st_size for each in self.source))
-        self._is_surveyed = False
+        self._is_scanned = False
 
     @property
     def fields(self) -> np.ndarray:
@@ -255,10 +263,10 @@ class LibffmChunks(TextChunks):
         Returns
         -------
         fields : ndarray of shape (n_features,)
-            -1 for columns that no row has an entry of. The files are read when it is first asked for.
+            The field, or -1 for columns without entries. The first access reads all files.
         """
-        if not self._is_surveyed:
-            self._survey()
+        if not self._is_scanned:
+            self._scan_files()
         return _fields_of(self._table)
 
     def _read(self, start: int) -> Iterator[tuple[Any, np.ndarray]]:
@@ -268,14 +276,14 @@ class LibffmChunks(TextChunks):
 
     def _rows(self, piece: ByteRange) -> LibffmRows:
         rows = LibffmRows(piece.path, self._table, self.dtype)
-        rows.read(BytesIO(read(piece)), count_lines(piece.path, piece.start) + 1)
+        rows.read(BytesIO(read_range(piece)), count_lines(piece.path, piece.start) + 1)
         return rows
 
-    def _survey(self) -> None:
-        """Read all files once, for their columns and fields."""
+    def _scan_files(self) -> None:
+        """Read all files once to find the number of columns and their fields."""
         for piece in self._byte_ranges():
             self._rows(piece)
-        self._is_surveyed = True
+        self._is_scanned = True
         self._n_features = max(1, len(self._table.fields))
 
 

@@ -1,4 +1,4 @@
-"""The lines of data files in the libffm format."""
+"""The parser of lines in the libffm format."""
 
 from __future__ import annotations
 
@@ -12,75 +12,75 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from ..streaming._svmlight_line import REPAIR, number_fault, show
-from ._rows import as_array
+from ..streaming._svmlight_line import REMEDY, number_error, quote
+from ._rows import TOKEN_PATTERN, to_ndarray
 
-WORD = re.compile(rb"\S+")
-FEATURE = re.compile(rb"([0-9]+):([0-9]+):([^:]+)")
-LARGEST, LARGEST_NUMBER = int(np.iinfo(np.int32).max), float(np.finfo(np.float64).max)
-#: Columns that are made for any file, and bytes of a file for each one more: a short line must not take much memory.
-FREE_COLUMNS, BYTES_A_COLUMN = 1024, 2
+ENTRY_PATTERN = re.compile(rb"([0-9]+):([0-9]+):([^:]+)")
+INT32_MAX, FLOAT64_MAX = int(np.iinfo(np.int32).max), float(np.finfo(np.float64).max)
+#: Limits on an inferred number of columns: the number that any file may have, and the bytes of a file that each further
+#: column requires. Without them, a short line with a large index would allocate a large array.
+MIN_COLUMN_LIMIT, BYTES_PER_COLUMN = 1024, 2
 
 
 class FieldTable:
-    """The field of each column, learned from the rows.
+    """The field of each column, collected from the entries.
 
     Parameters
     ----------
     n_features : int or None
-        The number of columns, None to find it.
+        Number of columns, or None to infer it.
     n_bytes : int
-        Size of the files.
+        Total size of the files in bytes, which limits an inferred number of columns.
 
     Attributes
     ----------
     fields : array of int
-        -1 for columns that were not seen yet.
+        The field of each column, or -1 for columns without entries so far.
     """
 
     def __init__(self, n_features: int | None, n_bytes: int) -> None:
         self.n_features = n_features
-        self.limit = n_features or max(FREE_COLUMNS, n_bytes // BYTES_A_COLUMN)
+        self.limit = n_features or max(MIN_COLUMN_LIMIT, n_bytes // BYTES_PER_COLUMN)
         self.fields = array("i", [-1]) * (n_features or 0)
 
-    def learn(self, column: int, field: int) -> None:
-        """Take notice of an entry, or raise a ValueError if it does not go with those before."""
+    def add(self, column: int, field: int) -> None:
+        """Record the field of an entry, or raise a ValueError if it contradicts an earlier entry."""
         fields = self.fields
         if column >= len(fields):
             self._extend(column)
         if fields[column] != field:
             if fields[column] != -1:
                 raise ValueError(
-                    f"column {column} is of field {field} here, and of field {fields[column]} before. Give each field "
-                    "columns of its own, as in column * n_fields + field."
+                    f"column {column} has field {field} here, but field {fields[column]} on an earlier line. Use "
+                    "distinct columns for each field, for example column * n_fields + field."
                 )
             fields[column] = field
 
     def _extend(self, column: int) -> None:
         if self.n_features is not None:
             raise ValueError(
-                f"index {column} is beyond the last column, number {self.n_features - 1} (n_features="
+                f"index {column} exceeds the index of the last column, {self.n_features - 1} (n_features="
                 f"{self.n_features}). Pass a larger n_features."
             )
         if column >= self.limit:
             raise ValueError(
-                f"index {column} makes more columns than a file of this size can be expected to have ({self.limit}). "
-                f"{REPAIR} If it is right, pass n_features."
+                f"index {column} implies more columns than are expected for a file of this size ({self.limit}). "
+                f"{REMEDY} If the index is correct, pass n_features."
             )
         self.fields.extend([-1] * (column + 1 - len(self.fields)))
 
 
 class LibffmRows:
-    """Rows as arrays that grow.
+    """Parsed rows, stored in arrays that grow.
 
     Parameters
     ----------
     path : Path
-        The file that they are from.
+        The file, for error messages.
     table : FieldTable
-        Learns from them.
+        Table in which the field of each entry is recorded.
     dtype : dtype
-        Of the values.
+        Data type of the values.
     """
 
     def __init__(self, path: Path, table: FieldTable, dtype: Any) -> None:
@@ -90,70 +90,71 @@ class LibffmRows:
         self.columns, self.ends = array("i"), array("i", [0])
 
     def read(self, lines: Iterable[bytes], first_line: int) -> None:
-        """Take all lines, of which the first one has this number in the file."""
+        """Parse lines and append their rows; `first_line` is the line number of the first one in the file."""
         for number, line in enumerate(lines, first_line):
             try:
                 self._add(line)
             except ValueError as error:
-                begins = show(line.strip(), 60)
+                begins = quote(line.strip(), 60)
                 raise ValueError(
                     f"{self.path}, line {number}: {error} The line begins with {begins}."
                 ) from None
             except OverflowError:
                 raise ValueError(
-                    f"{self.path} has more than {LARGEST} entries. Read it with LibffmChunks."
+                    f"{self.path} has more than {INT32_MAX} entries. Use LibffmChunks to read it in chunks."
                 ) from None
 
     def _add(self, line: bytes) -> None:
-        # Word by word: a list of them would take many times the memory of a long line.
-        words = WORD.finditer(line)
+        # Iterate over the tokens: a list of them would take many times the memory of a long line.
+        words = TOKEN_PATTERN.finditer(line)
         label = next(words, None)
         if label is None:
             return
-        self.labels.append(_number(label[0], "label", LARGEST_NUMBER))
+        self.labels.append(_parse_number(label[0], "label", FLOAT64_MAX))
         for word in words:
-            match = FEATURE.fullmatch(word[0])
+            match = ENTRY_PATTERN.fullmatch(word[0])
             if match is None:
-                raise ValueError(f"{show(word[0])} is not of the form field:index:value. {REPAIR}")
-            field, column = _index(match[1], "field"), _index(match[2], "index")
-            self.table.learn(column, field)
+                raise ValueError(f"{quote(word[0])} is not of the form field:index:value. {REMEDY}")
+            field, column = _parse_index(match[1], "field"), _parse_index(match[2], "index")
+            self.table.add(column, field)
             self.columns.append(column)
-            self.values.append(_number(match[3], "value", self._largest))
+            self.values.append(_parse_number(match[3], "value", self._largest))
         self.ends.append(len(self.columns))
 
     def matrix(self, n_features: int) -> tuple[sp.csr_matrix, np.ndarray]:
-        """Return X and y of the rows so far."""
+        """Return X and y of the rows that were read so far."""
         parts: tuple[array[Any], ...] = (self.values, self.columns, self.ends, self.labels)
-        values, columns, ends, labels = map(as_array, parts)
+        values, columns, ends, labels = map(to_ndarray, parts)
         X = sp.csr_matrix(
             (values.astype(self.dtype, copy=False), columns, ends), shape=(len(labels), n_features)
         )
-        # Entries of one column in a row add up, as in any matrix.
+        # As in other sparse formats, repeated entries are summed.
         with np.errstate(over="ignore"):
             X.sum_duplicates()
         if not np.isfinite(X.data).all():
             raise ValueError(
-                f"{self.path}: entries of one column in a row add up to more than a {self.dtype} can be."
+                f"{self.path}: the sum of the repeated entries of a column overflows {self.dtype}. Remove the "
+                "repetitions."
             )
         return X, labels
 
 
-def _index(digits: bytes, what: str) -> int:
-    number = int(digits) if len(digits) <= 10 else LARGEST + 1
-    if number > LARGEST:
-        raise ValueError(f"the {what} {show(digits)} is larger than {LARGEST}. Number the {what}s anew.")
+def _parse_index(digits: bytes, what: str) -> int:
+    number = int(digits) if len(digits) <= 10 else INT32_MAX + 1
+    if number > INT32_MAX:
+        raise ValueError(f"the {what} {quote(digits)} is greater than {INT32_MAX}. Use smaller numbers.")
     return number
 
 
-def _number(word: bytes, what: str, largest: float) -> float:
-    """Return a finite number, up to the largest of a type."""
+def _parse_number(word: bytes, what: str, largest: float) -> float:
+    """Return a finite number whose absolute value does not exceed `largest`."""
     try:
         number = float(word)
     except ValueError:
         number = math.nan
-    # An underscore between digits is Python's own.
+    # float() accepts underscores between digits, which are not part of the format.
     if abs(number) <= largest and b"_" not in word:
         return number
-    dtype = np.float32 if largest < LARGEST_NUMBER else np.float64
-    reason = number_fault(word, dtype) or f"{show(word)} is not a number"
-    raise ValueError(f"the {what} {reason}. {REPAIR}")
+    dtype = np.float32 if largest < FLOAT64_MAX else np.float64
+    reason = number_error(word, dtype) or f"{quote(word)} is not a number"
+    raise ValueError(f"the {what} {reason}. {REMEDY}")

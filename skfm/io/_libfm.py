@@ -1,4 +1,4 @@
-"""Models of libFM: text files with the parameters."""
+"""Reading and writing of libFM model files, which hold the parameters as text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..core.solvers import SOLVERS
 from ..fitted.located import user_parameters
 from ..streaming._checks import check_float_type
 from ..training.from_parameters import fitted_with
-from ._libfm_text import Reader, Sections, lines_of
+from ._libfm_text import Reader, Sections, model_lines
 
 #: The solver of the estimators that are read, and the inverse links of libFM for each of its tasks.
 SOLVER = "als"
@@ -35,13 +35,13 @@ class LibFMParameters(NamedTuple):
     Attributes
     ----------
     intercept : float
-        The global bias, 0 where the model has none.
+        The global bias, or 0 if the model has none.
 
     coef : ndarray of shape (n_features,)
-        The weights of the columns, zeros where the model has none.
+        The linear weights, or zeros if the model has none.
 
     factors : ndarray of shape (n_features, n_factors)
-        The vectors of the interactions.
+        The factors of the pairwise interactions.
     """
 
     intercept: float
@@ -57,53 +57,57 @@ def read_libfm_model(
     classes: Any = (-1, 1),
     dtype: Any = np.float64,
 ) -> LibFMParameters | FMRegressor | FMClassifier:
-    r"""Read a model that libFM has written with its option ``-save_model``.
+    r"""Read a model that libFM has saved with the option ``-save_model``.
 
     Parameters
     ----------
     path : path-like
-        The file.
+        Path to the model file.
     task : {"regression", "classification"} or None, default=None
-        What to make of it: a fitted :class:`~skfm.FMRegressor` or :class:`~skfm.FMClassifier`. With None the
-        parameters alone are returned.
+        Type of the result: a fitted :class:`~skfm.FMRegressor` or :class:`~skfm.FMClassifier`. If None, only the
+        parameters are returned.
     loss : str or None, default=None
-        How a classifier turns raw predictions into probabilities, which the file does not say: "log_loss" for models
-        that libFM has learned with ``-method sgd`` or ``sgda``, "probit" for ``als``. None is "log_loss". The
-        predicted classes are the same.
+        Loss of the estimator. For a classifier it determines how raw predictions are converted to probabilities, which
+        the file does not specify: use "log_loss" for models trained with ``-method sgd`` or ``-method sgda``, and
+        "probit" for ``-method als``. The predicted classes do not depend on it. None means "squared_error" for
+        regression and "log_loss" for classification.
     classes : array-like of shape (2,), default=(-1, 1)
-        The labels of a classifier in ascending order. The second is that of libFM's positive targets.
+        Class labels of a classifier, sorted. The second label corresponds to the positive targets of libFM.
     dtype : dtype, default=numpy.float64
-        Type of the parameters, float32 or float64.
+        Data type of the parameters, float32 or float64.
 
     Returns
     -------
     model : LibFMParameters, FMRegressor or FMClassifier
-        The parameters, or an estimator that predicts with them. It can be fitted further with ``warm_start=True``.
+        The parameters, or a fitted estimator that predicts with them. Training can be continued with
+        ``warm_start=True``.
 
     Raises
     ------
     OSError
-        If there is no such file, or it cannot be read.
+        If the file does not exist or cannot be read.
     ValueError
-        If the file is not of this form; the message has the number of the line. Or if a parameter is wrong.
+        If the file does not have the format of a libFM model, in which case the message contains the line number; or
+        if an argument is invalid.
 
     See Also
     --------
-    write_libfm_model : Write such a file.
+    write_libfm_model : Write a model file for libFM.
     read_libsvm : Read data files of libFM.
 
     Notes
     -----
-    The file has up to three sections, each under a heading: the global bias, a weight a line, and a row of factors a
-    line. Column ``j`` of X is line ``j`` of both, so X must have its columns as the training data of libFM had, where
-    they are counted from 0.
+    The file has up to three sections, each with a heading: the global bias, the linear weights with one weight per
+    line, and the factors with one row per line. Line ``j`` of the last two sections belongs to column ``j`` of X,
+    counted from 0, so X must have the same columns in the same order as the training data of libFM.
 
-    libFM cuts its predictions of a regression off at the smallest and the largest target of the training data. These
-    are not in the file, and the predictions here are not cut off. libFM writes six digits of each number.
+    libFM clips the predictions of a regression to the range of the targets in the training data. This range is not
+    stored in the file, so the predictions of the returned estimator are not clipped. libFM writes six significant
+    digits of each number.
 
     Examples
     --------
-    A model of two columns with one factor each.
+    A model with two columns and one factor:
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -123,7 +127,7 @@ def read_libfm_model(
     found = check_float_type(dtype)
     labels = np.asarray(classes)
     if task == "classification" and (labels.shape != (2,) or not labels[0] < labels[1]):
-        raise ValueError(f"classes must be two labels in ascending order, got {classes!r}.")
+        raise ValueError(f"classes must hold two labels in ascending order, got {classes!r}.")
     if task is not None and loss is not None and loss not in _readable(task):
         raise ValueError(
             f"loss must be {' or '.join(map(repr, _readable(task)))} for a {task}, got {loss!r}."
@@ -131,10 +135,11 @@ def read_libfm_model(
     try:
         with open_file(path) as file:
             sections = Reader().read(file)
-        parameters = _parameters(sections, found)
+        parameters = _to_parameters(sections, found)
     except ValueError as error:
         raise ValueError(
-            f"{Path(path)} is no model file of libFM, or damaged: {error}. Write it anew with -save_model."
+            f"{Path(path)} is not a model file of libFM or is damaged: {error}. Write it again with the option "
+            "-save_model."
         ) from None
     if task is None:
         return parameters
@@ -154,41 +159,43 @@ def read_libfm_model(
 
 
 def write_libfm_model(estimator: FMRegressor | FMClassifier, path: str | os.PathLike[str]) -> None:
-    """Write the parameters of a fitted estimator as libFM does with its option ``-save_model``.
+    """Write the parameters of a fitted estimator to a model file of libFM.
+
+    The file has the format that libFM writes with its option ``-save_model``.
 
     Parameters
     ----------
     estimator : FMRegressor or FMClassifier
-        A fitted one, of a regression or of two classes.
+        A fitted regressor or binary classifier.
     path : path-like
-        Where to write. A file there is replaced in one step, when the new one is complete.
+        Path of the file to write. An existing file is replaced atomically once the new one is complete.
 
     Raises
     ------
     sklearn.exceptions.NotFittedError
         If the estimator is not fitted.
     TypeError
-        If it is of another class.
+        If `estimator` is neither an FMRegressor nor an FMClassifier.
     ValueError
-        If the model has more than two classes, or predicts otherwise than libFM can: the losses "poisson" and "gamma"
-        with their logarithm, and "ordered_probit" with its cut-points.
+        If the model has more than two classes, or if libFM cannot compute its predictions from the raw predictions:
+        the losses "poisson" and "gamma" have a log link, and "ordered_probit" has cut-points.
     OSError
         If the file cannot be written.
 
     See Also
     --------
-    read_libfm_model : Read such a file.
-    save_model : Save all of an estimator.
+    read_libfm_model : Read a model file of libFM.
+    save_model : Save a complete estimator.
 
     Notes
     -----
-    The file has the parameters of the raw prediction, from which a regression predicts the same. Of a classifier it
-    keeps the sign of the raw prediction, and so the predicted class. Averages over a posterior are lost: probabilities
-    of "vb" come out nearer to 0 and 1 than they were where little is known, and so do those of "mcmc", whose classes
-    may also differ where both are all but equally probable. Covariances, draws, the state of step sizes and the labels
-    of the classes are left out.
+    The file holds the parameters of the raw prediction. A regressor that is read from it makes the same predictions,
+    and a classifier the same raw predictions, hence the same classes. Averages over a posterior are lost: the
+    probabilities of a model fitted by "vb" or "mcmc" become more extreme where the posterior variance is large, and
+    the classes predicted by "mcmc" may change where both are almost equally probable. Covariances, draws, the state of
+    the optimizers and the class labels are not written.
 
-    Numbers have as many digits as it takes to read the same ones back.
+    Numbers are written with enough digits to be read back exactly.
 
     Examples
     --------
@@ -215,14 +222,14 @@ def write_libfm_model(estimator: FMRegressor | FMClassifier, path: str | os.Path
     fitted: Any = estimator
     if np.size(fitted.intercept_) > 1:
         raise ValueError(
-            f"The model has {np.size(fitted.intercept_)} classes, and a model file of libFM has room for two. Save it "
-            "with skfm.io.save_model, or write a model of each class against the rest."
+            f"The model has {np.size(fitted.intercept_)} classes, but a model file of libFM can hold only two. Save "
+            "it with skfm.io.save_model, or fit and write one binary model per class."
         )
     loss = fitted._model["loss"]
     if MODELS[loss].inverse_link.kind not in WRITABLE:
         raise ValueError(
-            f"The model was fitted with loss={loss!r}, whose predictions do not follow from the raw ones as in libFM. "
-            "Save it with skfm.io.save_model."
+            f"The model was fitted with loss={loss!r}, whose predictions libFM cannot compute from the raw "
+            "predictions. Save it with skfm.io.save_model."
         )
     intercept, coef, factors = (part[0].numpy() for part in user_parameters(fitted))
     sections = Sections(
@@ -230,7 +237,7 @@ def write_libfm_model(estimator: FMRegressor | FMClassifier, path: str | os.Path
         coef if fitted._lasting["fit_linear"] else None,
         factors,
     )
-    write_text(path, lines_of(sections))
+    write_text(path, model_lines(sections))
 
 
 def _readable(task: str) -> list[str]:
@@ -245,8 +252,8 @@ def _readable(task: str) -> list[str]:
     ]
 
 
-def _parameters(sections: Sections, dtype: np.dtype) -> LibFMParameters:
-    """Return the parameters in a type, zeros for what there is not."""
+def _to_parameters(sections: Sections, dtype: np.dtype) -> LibFMParameters:
+    """Return the parameters in the given dtype, with zeros for missing sections."""
     intercept, coef, factors = sections
     if coef is None:
         coef = np.zeros(len(factors))
@@ -257,5 +264,5 @@ def _parameters(sections: Sections, dtype: np.dtype) -> LibFMParameters:
             factors.astype(dtype, copy=False),
         )
     if not all(np.isfinite(part).all() for part in parameters):
-        raise ValueError(f"its numbers do not fit into {dtype}")
+        raise ValueError(f"it has numbers that overflow {dtype}")
     return parameters

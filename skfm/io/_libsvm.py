@@ -1,4 +1,4 @@
-"""Data files in the svmlight / libsvm format, which libFM reads too."""
+"""Reading and writing of data files in the svmlight / libsvm format, which libFM also uses."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 import scipy.sparse as sp
 
 from .._files import write_text
-from ..streaming._byte_ranges import check_file, cut
+from ..streaming._byte_ranges import check_file, split_file
 from ..streaming._checks import check_float_type, check_integer
 from ..streaming._svmlight import is_row, load_range
-from ._rows import check_table, lines_of
+from ._rows import check_table, data_lines
 
-#: Bytes that are parsed at a time.
-PIECE = 1 << 24
+#: Number of bytes that are parsed at a time.
+BYTES_PER_RANGE = 1 << 24
 
 
 def read_libsvm(
@@ -26,22 +26,22 @@ def read_libsvm(
     zero_based: bool = True,
     dtype: Any = np.float64,
 ) -> tuple[sp.csr_matrix, np.ndarray]:
-    r"""Read a data file of libFM, which is one in the svmlight / libsvm format.
+    r"""Read a data file of libFM, which uses the svmlight / libsvm format.
 
-    A row is a line ``label index:value index:value ...``. Comments (from ``#`` on), blank lines and a
-    ``qid:number`` behind the label are skipped.
+    Each row is a line of the form ``label index:value index:value ...``. Comments, which start with ``#``, blank lines
+    and a ``qid:number`` after the label are ignored.
 
     Parameters
     ----------
     path : path-like
-        A file of plain text.
+        Path to a plain text file.
     n_features : int or None, default=None
-        Number of columns. None takes as many as the largest index asks for: pass it for test data, which
-        may lack the last columns of the training data.
+        Number of columns. If None, it is inferred from the largest index. Pass it for test data, in which the last
+        columns of the training data may not occur.
     zero_based : bool, default=True
-        Whether the first column is number 0, as in files for libFM, or number 1, as in those of LIBSVM.
+        Whether the column indices start at 0, as in files for libFM, or at 1, as in files for LIBSVM.
     dtype : dtype, default=numpy.float64
-        Type of the values of `X`, float32 or float64.
+        Data type of `X`, float32 or float64.
 
     Returns
     -------
@@ -53,19 +53,19 @@ def read_libsvm(
     Raises
     ------
     OSError
-        If there is no such file, or it cannot be read.
+        If the file does not exist or cannot be read.
     ValueError
-        If the file is empty or compressed, or at a line that cannot be read, is not finite, or has an index beyond
-        `n_features`; the message has the file, the number of the line and how it begins.
+        If the file is empty or compressed; or if a line cannot be parsed, has a value that is not finite, or has an
+        index beyond `n_features`. The message names the file and the line, and quotes the beginning of the line.
 
     See Also
     --------
-    write_libsvm : Write such a file.
-    skfm.streaming.SvmlightChunks : The same in chunks, for files larger than memory.
+    write_libsvm : Write a file in this format.
+    skfm.streaming.SvmlightChunks : Read files larger than memory in chunks.
 
     Notes
     -----
-    The parser is that of :func:`sklearn.datasets.load_svmlight_file`, which does not say where a file is at fault.
+    The parser is that of :func:`sklearn.datasets.load_svmlight_file`, whose error messages do not name the line.
 
     Examples
     --------
@@ -88,7 +88,7 @@ def read_libsvm(
     options = {"n_features": n_features, "zero_based": bool(zero_based), "dtype": check_float_type(dtype)}
     file = Path(path)
     check_file(file)
-    parts = [load_range(piece, **options) for piece in cut(file, PIECE, is_row)]
+    parts = [load_range(piece, **options) for piece in split_file(file, BYTES_PER_RANGE, is_row)]
     if len(parts) == 1:
         return parts[0]
     width = max(X.shape[1] for X, _ in parts)
@@ -98,31 +98,31 @@ def read_libsvm(
 
 
 def write_libsvm(X: Any, y: Any, path: str | os.PathLike[str], *, zero_based: bool = True) -> None:
-    """Write a data file of libFM, which is one in the svmlight / libsvm format.
+    """Write a data file of libFM, which uses the svmlight / libsvm format.
 
-    Numbers have as many digits as it takes to read the same ones back.
+    Numbers are written with enough digits to be read back exactly.
 
     Parameters
     ----------
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
         The features.
     y : array-like of shape (n_samples,)
-        The targets, or classes as numbers: -1 and 1 for libFM.
+        The targets, or the classes as numbers. The program libFM expects the classes -1 and 1.
     path : path-like
-        Where to write. A file there is replaced in one step, when the new one is complete.
+        Path of the file to write. An existing file is replaced atomically once the new one is complete.
     zero_based : bool, default=True
-        Whether the first column is number 0, as libFM has it, or number 1, as LIBSVM has it.
+        Whether the column indices start at 0, as libFM expects, or at 1, as LIBSVM expects.
 
     Raises
     ------
     ValueError
-        If X and y are not finite numbers, or do not have the same number of rows.
+        If X or y contains values that are not finite numbers, or if their numbers of rows differ.
     OSError
         If the file cannot be written.
 
     See Also
     --------
-    read_libsvm : Read such a file.
+    read_libsvm : Read a file in this format.
 
     Examples
     --------
@@ -140,5 +140,5 @@ def write_libsvm(X: Any, y: Any, path: str | os.PathLike[str], *, zero_based: bo
     table, y = check_table(X, y)
     first = 0 if zero_based else 1
     write_text(
-        path, lines_of(table, y, lambda columns: [f"{column}:" for column in (columns + first).tolist()])
+        path, data_lines(table, y, lambda columns: [f"{column}:" for column in (columns + first).tolist()])
     )

@@ -1,4 +1,4 @@
-"""Whether a minibatch solver can go on from a state."""
+"""Checks that a minibatch solver can resume from a saved state."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from ._parts import Sizes
 
 
 def check_online(state: dict[str, Any], sizes: Sizes) -> None:
-    """Check that a run can go on from a state: it has the form of one that has learned nothing yet."""
+    """Raise a ValueError unless the state has the structure and shapes of the initial state of a run."""
     found = state["_online"]
-    # A run takes memory that is quadratic in its outputs, so the shapes are those of two small ones, extended.
+    # The memory of a run is quadratic in the number of outputs. To avoid allocating it for a number that comes from an
+    # untrusted file, the expected shapes are extrapolated linearly from two small runs.
     outputs = (1, 2) if sizes.n_outputs == 1 else (2, 3)
-    (tensors, numbers), (others, _) = (_fresh_state(state, sizes, n_outputs) for n_outputs in outputs)
+    (tensors, numbers), (others, _) = (_initial_state(state, sizes, n_outputs) for n_outputs in outputs)
     check_keys("_online/tensors", found["tensors"], set(tensors))
     for name, tensor in tensors.items():
         values = found["tensors"][name]
@@ -29,12 +30,12 @@ def check_online(state: dict[str, Any], sizes: Sizes) -> None:
         shape = tuple(a + (b - a) * (sizes.n_outputs - outputs[0]) for a, b in pairs)
         check_array(f"_online/tensors/{name}", values, shape, finite=name in ("theta", "intercept"))
         if np.isnan(values).any():
-            raise ValueError(f"_online/tensors/{name} holds what is not a number")
-    _same_form("_online/numbers", found["numbers"], numbers)
+            raise ValueError(f"_online/tensors/{name} contains NaN")
+    _check_same_structure("_online/numbers", found["numbers"], numbers)
 
 
-def _fresh_state(state: dict[str, Any], sizes: Sizes, n_outputs: int) -> StateDict:
-    """Return the state of a run of the model that has learned nothing, with another number of outputs."""
+def _initial_state(state: dict[str, Any], sizes: Sizes, n_outputs: int) -> StateDict:
+    """Return the initial state of a run of this model with the given number of outputs, and no rows."""
     p, kept = sizes.n_columns, state["_lasting"]
     given: dict[str, Any] = {
         name: "auto" if kept.get(name) == "auto" else 1.0 for name in ("l2_linear", "l2_factors")
@@ -53,17 +54,17 @@ def _fresh_state(state: dict[str, Any], sizes: Sizes, n_outputs: int) -> StateDi
     return run.state_dict()
 
 
-def _same_form(name: str, value: Any, pattern: Any) -> None:
-    """Check that numbers are where another state has numbers."""
+def _check_same_structure(name: str, value: Any, pattern: Any) -> None:
+    """Raise a ValueError unless the value is nested like the pattern, with numbers in the same positions."""
     if isinstance(pattern, dict):
         check_keys(name, value, set(pattern))
         for key, part in pattern.items():
-            _same_form(f"{name}/{key}", value[key], part)
+            _check_same_structure(f"{name}/{key}", value[key], part)
     elif isinstance(pattern, list):
         if type(value) is not list or len(value) != len(pattern):
-            raise ValueError(f"{name} must hold {len(pattern)} numbers")
+            raise ValueError(f"{name} must be a list of {len(pattern)} numbers")
         for item, part in zip(value, pattern, strict=True):
-            _same_form(name, item, part)
+            _check_same_structure(name, item, part)
     elif isinstance(pattern, float):
         if type(value) not in (int, float) or math.isnan(value):
             raise ValueError(f"{name} must be a number, got {value!r}")

@@ -1,4 +1,4 @@
-"""The fitted attributes of an estimator, and how each is checked against the sizes of the model."""
+"""Validation of each fitted attribute of an estimator against the dimensions of the model."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ from ._checks import check_array, check_count, check_keys, check_number
 
 
 class Sizes(NamedTuple):
-    """What the shapes of the fitted attributes follow from.
+    """Dimensions and settings of a model, which determine the shapes of its fitted attributes.
 
     Attributes
     ----------
     n_features : int
-        Columns of X as the user passes it.
+        Number of columns of X, before encoding.
     n_columns, n_outputs, n_factors : int
-        Those of the parameters. The factors of all draws count.
+        Dimensions of the parameters. `n_factors` is the total over all draws.
     n_values : int
-        Number of classes or levels, 0 for other regressions.
+        Number of classes or ordinal levels; 0 for other regressions.
     solver, loss : str
+        The solver and the loss that the model was fitted with.
     """
 
     n_features: int
@@ -45,7 +46,7 @@ class Sizes(NamedTuple):
 
     @property
     def outputs(self) -> tuple[int, ...]:
-        """The leading axis of parameters, which a single output has not."""
+        """Shape of the leading axes of the parameters: empty for a single output."""
         return () if self.n_outputs == 1 else (self.n_outputs,)
 
 
@@ -79,7 +80,7 @@ def _fields(name: str, value: Any, sizes: Sizes) -> None:
 def _field_numbers(name: str, value: Any, sizes: Sizes) -> None:
     check_array(name, value, (sizes.n_columns,), "i")
     if not 0 <= value.min() <= value.max() < sizes.n_columns:
-        raise ValueError(f"{name} does not number the fields from 0")
+        raise ValueError(f"{name} must number the fields from 0")
 
 
 def _frame(name: str, value: Any, sizes: Sizes) -> None:
@@ -91,18 +92,18 @@ def _frame(name: str, value: Any, sizes: Sizes) -> None:
         raise ValueError(f"{name} must describe each of the {sizes.n_features} columns of the DataFrame")
     for column, kind, encoder, delimiter in zip(*lists, strict=True):
         if type(column) is not str or kind not in (NUMERIC, CATEGORY, LIST):
-            raise ValueError(f"{name} holds a column that is {kind!r}")
+            raise ValueError(f"{name} has a column {column!r} of the unknown kind {kind!r}")
         if (encoder is None) != (kind == NUMERIC) or not isinstance(encoder, OneHotEncoder | None):
-            raise ValueError(f"{name} has an encoder of the wrong kind for column {column!r}")
+            raise ValueError(f"{name} has an invalid encoder for column {column!r}")
         if delimiter is not None and (type(delimiter) is not str or not delimiter or kind != LIST):
-            raise ValueError(f"{name} has a delimiter of the wrong kind for column {column!r}")
+            raise ValueError(f"{name} has an invalid delimiter for column {column!r}")
     if value["weights"] not in LIST_WEIGHTS:
-        raise ValueError(f"{name}/weights is {value['weights']!r}")
+        raise ValueError(f"{name}/weights must be one of {list(LIST_WEIGHTS)}, got {value['weights']!r}")
     _type_name(f"{name}/dtype", value["dtype"], sizes)
     n_columns = sum(FrameEncoder(**value).widths)
     if n_columns != sizes.n_columns:
         raise ValueError(
-            f"{name} makes {n_columns} columns where the rest of the model says {sizes.n_columns}"
+            f"{name} produces {n_columns} columns, but the rest of the model has {sizes.n_columns}"
         )
 
 
@@ -113,15 +114,15 @@ def _names(name: str, value: Any, sizes: Sizes) -> None:
 
 def _strings(name: str, value: np.ndarray) -> None:
     if not all(type(item) is str for item in value):
-        raise ValueError(f"{name} holds other things than strings")
+        raise ValueError(f"{name} must contain only strings")
 
 
 def _classes(name: str, value: Any, sizes: Sizes) -> None:
     check_array(name, value, (sizes.n_values,), "biufUO")
     if value.dtype.kind == "O" and len({type(item) for item in value} - {str}) > 0:
-        raise ValueError(f"{name} holds other things than strings or numbers of one type")
+        raise ValueError(f"{name} must contain only strings, or only numbers of one type")
     if len(value) < 2 or not (value[:-1] < value[1:]).all():
-        raise ValueError(f"{name} must hold two values or more, in ascending order")
+        raise ValueError(f"{name} must hold at least two values in ascending order")
 
 
 def _levels(name: str, value: Any, sizes: Sizes) -> None:
@@ -133,10 +134,10 @@ def _history(name: str, value: Any, sizes: Sizes) -> None:
     if type(value) is not dict or not all(
         type(key) is str and type(values) is list for key, values in value.items()
     ):
-        raise ValueError(f"{name} must hold a list of numbers for each of its names")
-    # R-hat and the like are nan where there are too few draws.
+        raise ValueError(f"{name} must be a dict of lists of numbers with string keys")
+    # NaN is valid: R-hat and the effective sample size are undefined for fewer than four draws.
     if not all(type(number) in (float, int) for values in value.values() for number in values):
-        raise ValueError(f"{name} holds other things than numbers")
+        raise ValueError(f"{name} must contain only numbers")
 
 
 def _device(name: str, value: Any, sizes: Sizes) -> None:
@@ -144,7 +145,7 @@ def _device(name: str, value: Any, sizes: Sizes) -> None:
     if kind not in ("cpu", "cuda", "mps") or not (
         index == "" or (index.isascii() and index.isdigit() and len(index) < 5)
     ):
-        raise ValueError(f"{name} is {value!r}, which names no device")
+        raise ValueError(f"{name} must be the name of a device, got {value!r}")
 
 
 def _coding(name: str, value: Any, sizes: Sizes) -> None:
@@ -153,27 +154,27 @@ def _coding(name: str, value: Any, sizes: Sizes) -> None:
     for part in ("scale", "unit"):
         check_number(f"{name}/{part}", value[part], above=0)
     if sizes.n_values and (value["shift"], value["scale"]) != (0, 1):
-        raise ValueError(f"{name} moves the numbers of classes, which only targets of a regression can be")
+        raise ValueError(f"{name} must not shift or scale class numbers, only the targets of a regression")
     check_array(f"{name}/start", value["start"], (sizes.n_outputs,))
     if type(value["identity_link"]) is not bool:
-        raise ValueError(f"{name}/identity_link is {value['identity_link']!r}")
+        raise ValueError(f"{name}/identity_link must be a bool, got {value['identity_link']!r}")
     if value["outputs"] is not None:
         check_array(f"{name}/outputs", value["outputs"], (sizes.n_outputs,), "i")
         if not ((value["outputs"] >= 0) & (value["outputs"] < sizes.n_values)).all():
-            raise ValueError(f"{name}/outputs numbers classes that there are not")
+            raise ValueError(f"{name}/outputs must hold class numbers from 0 to {sizes.n_values - 1}")
     if value["class_weight"] is not None:
         check_array(f"{name}/class_weight", value["class_weight"], (sizes.n_values,))
 
 
 def _type_name(name: str, value: Any, sizes: Sizes) -> None:
     if value not in ("float32", "float64"):
-        raise ValueError(f"{name} is {value!r}, neither float32 nor float64")
+        raise ValueError(f"{name} must be 'float32' or 'float64', got {value!r}")
 
 
 def _columns(name: str, value: Any, sizes: Sizes) -> None:
     check_array(name, value, (np.size(value),), "i")
     if len(value) and not (value[0] >= 0 and value[-1] < sizes.n_columns and (np.diff(value) > 0).all()):
-        raise ValueError(f"{name} does not number some columns in their order")
+        raise ValueError(f"{name} must hold increasing column numbers less than {sizes.n_columns}")
 
 
 def _conditioning(name: str, value: Any, sizes: Sizes) -> None:
@@ -181,7 +182,7 @@ def _conditioning(name: str, value: Any, sizes: Sizes) -> None:
     for part, numbers in value.items():
         check_array(f"{name}/{part}", numbers, (sizes.n_columns,))
     if not (value["scale"] > 0).all():
-        raise ValueError(f"{name}/scale holds numbers that are not positive")
+        raise ValueError(f"{name}/scale must be positive")
 
 
 def _posterior(name: str, value: Any, sizes: Sizes) -> None:
@@ -191,7 +192,7 @@ def _posterior(name: str, value: Any, sizes: Sizes) -> None:
     for part, numbers in value.items():
         check_array(f"{name}/{part}", numbers, (sizes.n_outputs,))
     if not (value["noise_precision"] > 0).all():
-        raise ValueError(f"{name}/noise_precision holds numbers that are not positive")
+        raise ValueError(f"{name}/noise_precision must be positive")
 
 
 def _draws(name: str, value: Any, sizes: Sizes) -> None:
@@ -200,14 +201,16 @@ def _draws(name: str, value: Any, sizes: Sizes) -> None:
     check_keys(name, value, set(UserDraws._fields))
     model = MODELS[sizes.loss]
     if model.latent is None:
-        raise ValueError(f"{name} does not go with loss={sizes.loss!r}")
+        raise ValueError(f"{name} does not match loss={sizes.loss!r}")
     check_count(f"{name}/n_sweeps", value["n_sweeps"])
     n_chains, n_draws = (
         check_count(f"{name}/n_chains", value["n_chains"], least=1),
         len(np.atleast_1d(value["intercept"])),
     )
     if n_draws == 0 or n_draws % n_chains or sizes.n_factors % n_draws:
-        raise ValueError(f"{n_draws} draws of {sizes.n_factors} factors do not make {n_chains} chains")
+        raise ValueError(
+            f"{name} has {n_draws} draws, which do not match {n_chains} chains and {sizes.n_factors} factors"
+        )
     n_cuts = max(0, sizes.n_values - 1) if model.has_cut_points else None
     shapes: dict[str, tuple[int, ...] | None] = {
         "intercept": (n_draws, sizes.n_outputs),
@@ -220,7 +223,7 @@ def _draws(name: str, value: Any, sizes: Sizes) -> None:
         if shape is not None:
             check_array(f"{name}/{part}", value[part], shape)
         elif value[part] is not None:
-            raise ValueError(f"{name}/{part} does not go with loss={sizes.loss!r}")
+            raise ValueError(f"{name}/{part} does not match loss={sizes.loss!r}")
 
 
 def _standardized(name: str, value: Any, sizes: Sizes) -> None:
@@ -241,7 +244,7 @@ def _standardized(name: str, value: Any, sizes: Sizes) -> None:
 
 def _lasting(name: str, value: Any, sizes: Sizes) -> None:
     if type(value) is not dict or not all(isinstance(v, str | np.bool_ | Real) for v in value.values()):
-        raise ValueError(f"{name} holds other things than settings")
+        raise ValueError(f"{name} must contain only strings and numbers")
 
 
 def _online(name: str, value: Any, sizes: Sizes) -> None:
@@ -257,7 +260,7 @@ def _count_of(least: int) -> Callable[[str, Any, Sizes], None]:
 
 
 def _nothing(name: str, value: Any, sizes: Sizes) -> None:
-    """Nothing: the sizes have been checked before."""
+    """Accept any value: attributes with this check have already been checked with the sizes."""
 
 
 class _Part(NamedTuple):
@@ -265,7 +268,7 @@ class _Part(NamedTuple):
     is_required: bool = True
 
 
-#: The fitted attributes: how each is checked, and whether every model has it.
+#: The fitted attributes by name: how each is checked, and whether every model has it.
 PARTS: dict[str, _Part] = {
     "n_features_in_": _Part(_nothing),
     "feature_names_in_": _Part(_names, False),

@@ -1,4 +1,4 @@
-"""safetensors files: arrays by name and one text. Nothing that a file says is believed unchecked."""
+"""Safetensors files with named arrays and one text. All content of a file is validated before it is used."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .._files import open_file, replacing
 from ._codec import Decoder
 from ._codecs import CODECS
 
-#: Longest header and longest text, in bytes. A model's are a few thousand.
-LARGEST_HEADER, LARGEST_TEXT = 1 << 22, 1 << 20
-#: Types by the names that the format has for them.
-DTYPES = {
+#: Maximum lengths of the header and of the text. Those of a model have a few thousand bytes.
+MAX_HEADER_BYTES, MAX_TEXT_LENGTH = 1 << 22, 1 << 20
+#: Dtypes by their names in the safetensors format.
+SAFETENSORS_DTYPES = {
     name: np.dtype(code)
     for name, code in (
         ("BOOL", "?"),
@@ -35,11 +35,12 @@ DTYPES = {
         ("F64", "f8"),
     )
 }
-MOST_AXES = 8
+#: Maximum number of dimensions of an array.
+MAX_NDIM = 8
 
 
-def safetensors(module: str, purpose: str) -> Any:
-    """Import a module of safetensors, or say how to get it."""
+def import_safetensors(module: str, purpose: str) -> Any:
+    """Import a module of safetensors, or raise an ImportError that says how to install it."""
     try:
         return import_module(module)
     except ImportError as error:
@@ -47,31 +48,33 @@ def safetensors(module: str, purpose: str) -> Any:
 
 
 def write_tensors(path: str | os.PathLike[str], arrays: dict[str, np.ndarray], key: str, text: str) -> None:
-    """Write arrays, and a text under a key of the metadata, in one step.
+    """Write arrays, and a text in the metadata, to a file that appears only when it is complete.
 
     Parameters
     ----------
     path : path-like
-    arrays : dict of ndarray
+    arrays : dict of str to ndarray
     key, text : str
+        Key and value of the metadata entry.
     """
-    save_file = safetensors("safetensors.numpy", "save_model").save_file
+    save_file = import_safetensors("safetensors.numpy", "save_model").save_file
     n_bytes = len(text) + sum(len(name) + 100 for name in arrays)
-    if len(text) > LARGEST_TEXT or 2 * n_bytes > LARGEST_HEADER:
+    if len(text) > MAX_TEXT_LENGTH or 2 * n_bytes > MAX_HEADER_BYTES:
         raise ValueError(
-            f"The settings of the model and the names of its {len(arrays)} arrays take {n_bytes} bytes, more than a "
-            "model file can hold. Save it with skops."
+            f"The settings of the model and the names of its {len(arrays)} arrays take {n_bytes} bytes, which is more "
+            "than a model file can hold. Save the model with skops."
         )
     with replacing(path) as partial:
         save_file(arrays, str(partial), metadata={key: text})
 
 
 class TensorFile(Decoder):
-    """An open safetensors file, whose arrays are taken one by one.
+    """An open safetensors file, from which each array can be taken once.
 
     Parameters
     ----------
     file : safe_open
+        The open file.
     """
 
     def __init__(self, file: Any) -> None:
@@ -80,49 +83,51 @@ class TensorFile(Decoder):
         self._left = set(file.keys())
 
     def text(self, key: str) -> str:
-        """Return the text under a key of the metadata."""
+        """Return the metadata entry with the given key."""
         text: str | None = (self._file.metadata() or {}).get(key)
         if text is None:
-            raise ValueError(f"it has no {key!r} among its metadata: another program wrote it")
-        if len(text) > LARGEST_TEXT:
+            raise ValueError(f"its metadata has no entry {key!r}, so another program wrote it")
+        if len(text) > MAX_TEXT_LENGTH:
             raise ValueError(
-                f"its settings take {len(text)} characters, more than the {LARGEST_TEXT} allowed"
+                f"its settings have {len(text)} characters, but at most {MAX_TEXT_LENGTH} are allowed"
             )
         return text
 
     def take(self, name: Any) -> np.ndarray:
-        """Return an array that was not taken before."""
+        """Return an array that has not been taken before."""
         if type(name) is not str or name not in self._left:
-            raise ValueError(f"its settings name an array {name!r} that it does not hold, or name it twice")
+            raise ValueError(
+                f"its settings refer to an array {name!r} that is missing, or refer to it more than once"
+            )
         self._left.discard(name)
         view = self._file.get_slice(name)
         kind, shape = view.get_dtype(), view.get_shape()
-        if kind not in DTYPES:
-            raise ValueError(f"{name} is of type {kind}, which is none of {', '.join(DTYPES)}")
-        if len(shape) > MOST_AXES or math.prod(max(n, 1) for n in shape) >= 2**48:
-            raise ValueError(f"{name} has the shape {shape}, which no array of a model has")
+        if kind not in SAFETENSORS_DTYPES:
+            raise ValueError(f"{name} has dtype {kind}, which is not one of {', '.join(SAFETENSORS_DTYPES)}")
+        if len(shape) > MAX_NDIM or math.prod(max(n, 1) for n in shape) >= 2**48:
+            raise ValueError(f"{name} has shape {shape}, which is not possible for an array of a model")
         array: np.ndarray = self._file.get_tensor(name)
         if array.dtype == bool and array.view(np.uint8).max(initial=0) > 1:
-            raise ValueError(f"{name} holds bytes that are neither true nor false")
+            raise ValueError(f"{name} is boolean, but has bytes other than 0 and 1")
         return array
 
     def check_all_taken(self) -> None:
-        """Say so if there are arrays that nobody has asked for."""
+        """Raise a ValueError if the file has arrays that have not been taken."""
         if self._left:
-            raise ValueError(f"it holds arrays that its settings do not name: {sorted(self._left)[:5]}")
+            raise ValueError(f"it has arrays that its settings do not refer to: {sorted(self._left)[:5]}")
 
 
 @contextlib.contextmanager
 def open_tensors(path: str | os.PathLike[str]) -> Iterator[TensorFile]:
-    """Open a safetensors file whose header has a reasonable size."""
-    safe_open = safetensors("safetensors", "load_model").safe_open
+    """Open a safetensors file, or raise a ValueError if it is truncated or its header is too large."""
+    safe_open = import_safetensors("safetensors", "load_model").safe_open
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
         start = file.read(8)
     header = int.from_bytes(start, "little")
     if len(start) < 8 or header > size - 8:
-        raise ValueError(f"it ends after {size} bytes, before its header does")
-    if header > LARGEST_HEADER:
-        raise ValueError(f"its header has {header} bytes, more than the {LARGEST_HEADER} allowed")
+        raise ValueError(f"it has only {size} bytes and ends within its header")
+    if header > MAX_HEADER_BYTES:
+        raise ValueError(f"its header has {header} bytes, but at most {MAX_HEADER_BYTES} are allowed")
     with safe_open(str(Path(path)), framework="numpy") as opened:
         yield TensorFile(opened)

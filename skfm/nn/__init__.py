@@ -1,4 +1,4 @@
-"""Factorization machines as layers of torch."""
+"""Factorization machines as PyTorch modules."""
 
 from ._layer import FactorizationMachine
 from ._lazy import LazyFactorizationMachine

@@ -1,4 +1,4 @@
-"""The stored entries of a batch of sparse rows, by row and by column."""
+"""The stored entries of a batch of sparse rows, in row order (CSR) and in column order (CSC)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..core.matrix.design import Columns, DesignMatrix
 
 
 class Entries(NamedTuple):
-    """Sparse rows (CSR).
+    """Sparse rows in the CSR format.
 
     Attributes
     ----------
@@ -20,12 +20,12 @@ class Entries(NamedTuple):
         ``(n_samples, n_features)``.
     indices : Tensor of shape (nnz,), int32 or int64
         The column of each entry.
-    starts : Tensor of shape (n_samples,)
-        Where each row begins, in the type of ``indices``. The last row ends with the entries.
+    starts : Tensor of shape (n_samples,), same dtype as `indices`
+        The position of the first entry of each row. The last row extends to the last entry.
     values : Tensor of shape (nnz,) or None
-        None if all are one.
+        The values, or None if all are one.
     distinct : bool
-        Whether no row is known to hold a column twice.
+        True if it is known that no row has duplicate columns.
     """
 
     shape: tuple[int, int]
@@ -35,17 +35,17 @@ class Entries(NamedTuple):
     distinct: bool = False
 
     def rows(self) -> Tensor:
-        """Return the row of each entry, int64."""
-        # No len: in a traced graph it would be a constant.
+        """Return the row of each entry, int64 of shape (nnz,)."""
+        # len() would be a constant in a traced graph.
         n_entries = self.indices.shape[0]
         entries = torch.arange(n_entries, device=self.indices.device, dtype=self.starts.dtype)
-        # Rows without entries begin where the next one does, so the last of them is the one.
+        # Rows without entries have the same start as the next row. With right=True, the last of them is found.
         return torch.searchsorted(self.starts, entries, right=True) - 1
 
-    def merged(self, *, binary: bool, dtype: torch.dtype) -> Entries:
-        """Return entries of which no row holds a column twice, the others in their order.
+    def coalesced(self, *, binary: bool, dtype: torch.dtype) -> Entries:
+        """Return entries without duplicate columns in a row. The order of the entries is preserved.
 
-        The values of the same place are added up, or count as a one together if ``binary``.
+        The values of duplicate entries are summed. If `binary`, they count as a single one.
         """
         keys, order = (self.rows() * self.shape[1] + self.indices).sort(stable=True)
         first = torch.ones_like(keys, dtype=torch.bool)
@@ -60,13 +60,15 @@ class Entries(NamedTuple):
         return Entries(self.shape, self.indices[kept], starts, values, True)
 
     def spread(self, *, binary: bool, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the same as triples of shapes that depend on no value, for a traced graph.
+        """Return the coalesced entries as triples (COO) whose shapes do not depend on the data, for traced graphs.
 
         Returns
         -------
         rows, columns : LongTensor of shape (nnz,)
+            The row and the column of each entry.
         values : Tensor of shape (nnz,)
-            The first entry of a place has the sum of its values, or one if ``binary``, and the others zero.
+            The value of each entry. The first of several duplicate entries has the sum of their values, or one if
+            `binary`, and the others are zero.
         """
         rows = self.rows()
         if self.distinct:
@@ -87,7 +89,7 @@ class Entries(NamedTuple):
 
 
 class Layout:
-    """Entries in the columns that they use, and the same column by column once that is asked for.
+    """Entries in row order and, computed lazily, in column order, restricted to the columns in use if these are few.
 
     Parameters
     ----------
@@ -96,9 +98,10 @@ class Layout:
     Attributes
     ----------
     columns : LongTensor of shape (n_columns,) or None
-        The columns that ``indices`` numbers anew, increasing. None if it keeps all.
+        The columns in use, in increasing order, to which `indices` refers by position. None if `indices` refers to all
+        columns.
     indices, indptr : Tensor of shape (nnz,), (n_samples + 1,)
-        The entries by rows (CSR).
+        The entries in the CSR format.
     """
 
     def __init__(self, entries: Entries) -> None:
@@ -107,30 +110,32 @@ class Layout:
         self.indptr = torch.cat([starts, starts.new_full((1,), len(self.indices))])
         self.columns: Tensor | None = None
         if 2 * len(self.indices) < entries.shape[1]:
-            # A few rows do not need temporary arrays of all columns.
-            self.columns, self.indices, self.by_column = self._sort()
+            # For a few rows, avoid temporary arrays whose length is the number of all columns.
+            self.columns, self.indices, self.by_column = self._sort_by_column()
             self.indptr = self.indptr.int()
 
     @cached_property
     def by_column(self) -> Columns:
-        """The entries column by column (CSC), and by rows in each of them."""
+        """The entries in the CSC format, with increasing rows in each column."""
         if self.indices.device.type == "cpu":
-            return self._count()
-        columns, _, found = self._sort()
-        return self._spread(columns, found)
+            return self._count_by_column()
+        columns, _, found = self._sort_by_column()
+        return self._with_unused_columns(columns, found)
 
     @cached_property
     def is_distinct(self) -> bool:
-        """Whether no row holds a column twice."""
+        """Whether no row has duplicate columns."""
         not_increasing = self.indices[1:] <= self.indices[:-1]
-        if int(not_increasing.count_nonzero()) < len(self.indptr) and _all_begin(not_increasing, self.indptr):
+        if int(not_increasing.count_nonzero()) < len(self.indptr) and _all_start_a_bag(
+            not_increasing, self.indptr
+        ):
             return True
-        # The rows of a column increase, so those of the same place are neighbors.
+        # The rows of each column are non-decreasing, so duplicates are adjacent.
         starts, rows, _ = self.by_column
-        return _all_begin(rows[1:] == rows[:-1], starts)
+        return _all_start_a_bag(rows[1:] == rows[:-1], starts)
 
-    def _sort(self) -> tuple[Tensor, Tensor, Columns]:
-        """Return the columns in use, the place of each entry among them, and the entries column by column."""
+    def _sort_by_column(self) -> tuple[Tensor, Tensor, Columns]:
+        """Return the columns in use, the position of the column of each entry among them, and the entries in CSC."""
         keys, order = self.indices.sort(stable=True)
         columns, place, counts = torch.unique_consecutive(keys, return_inverse=True, return_counts=True)
         local = torch.empty(len(order), dtype=torch.int32, device=keys.device)
@@ -140,31 +145,33 @@ class Layout:
         rows = rows.repeat_interleave(self.indptr.diff(), output_size=len(order)).index_select(0, order)
         return columns.long(), local, Columns(starts, rows, self._values(order))
 
-    def _spread(self, columns: Tensor, found: Columns) -> Columns:
-        """Return what `_sort` has found with all columns, those that are not in use among them."""
+    def _with_unused_columns(self, columns: Tensor, found: Columns) -> Columns:
+        """Extend the CSC arrays of `_sort_by_column` to all columns, including those without entries."""
         places = torch.arange(self.entries.shape[1] + 1, device=columns.device)
         return found._replace(colptr=found.colptr[torch.searchsorted(columns, places)])
 
-    def _count(self) -> Columns:
-        """Return the entries column by column. That goes over all columns, but sorts none."""
+    def _count_by_column(self) -> Columns:
+        """Return the entries in CSC by counting, which takes time linear in the number of columns but needs no sort."""
         values = self._values()
-        design = DesignMatrix(self.entries.shape, self.indptr, self.indices, values, NONE[None, :0], NONE[:0])
+        design = DesignMatrix(
+            self.entries.shape, self.indptr, self.indices, values, EMPTY[None, :0], EMPTY[:0]
+        )
         return design.columns()
 
     def _values(self, order: Tensor | None = None) -> Tensor | None:
         values = self.entries.values
         if values is None:
             return None
-        # Arrays by columns are for gradients, and have none themselves.
+        # The CSC arrays are only used to compute gradients and need no gradient themselves.
         return values.detach() if order is None else values.detach().index_select(0, order)
 
 
-#: Stands for the dense columns of a design that has none.
-NONE = torch.empty(1)
+#: Placeholder for the dense columns of a design matrix without dense columns.
+EMPTY = torch.empty(1)
 
 
-def _all_begin(marked: Tensor, starts: Tensor) -> bool:
-    """Tell whether the entry after each marked one is the first of its bag."""
+def _all_start_a_bag(marked: Tensor, starts: Tensor) -> bool:
+    """Return whether the entry after each marked entry is the first of its bag."""
     places = marked.nonzero()[:, 0] + 1
     found = torch.searchsorted(starts, places.to(starts.dtype))
     return bool((starts[found] == places).all())

@@ -1,12 +1,12 @@
-"""The machine on sparse rows with its gradient in closed form.
+"""The raw prediction of sparse rows as an autograd function with a closed-form gradient.
 
-With s = sum_j x_j v_j, h the factor before the interactions and c = 1, or 0 to keep the squares::
+Let s = sum_j x_j v_j, let h be the scale of the interactions, and let c be 1 to subtract self-interactions, else 0::
 
     f(x) = <w, x> + h (|s|^2 - c sum_j x_j^2 |v_j|^2)
     df/dw_j = x_j        df/dv_j = 2 h (x_j s - c x_j^2 v_j)        df/dx_j = w_j + 2 h <v_j, s - c x_j v_j>
 
-Two passes of `embedding_bag` do the work, one over the rows and one over the columns: nothing has a row of factors
-for each entry. The gradient holds each column once.
+The sums are computed with `embedding_bag`, over rows in the forward pass and over columns in the backward pass, so no
+temporary tensor has shape (nnz, n_factors). The sparse gradient is coalesced: it has each column once.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from ._entries import Entries, Layout
-from ._inputs import check
-from ._tables import sparse_rows
+from ._inputs import check_entries
+from ._tables import sparse_from_rows
 
-#: Rows of factors that are held at a time: few enough for a cache, and for memory that is used again.
-ROWS = 1 << 13
+#: Number of rows of factors that are processed at a time. A block fits in the cache, and its memory is reused.
+ROWS_PER_BLOCK = 1 << 13
 
 
-class Form(NamedTuple):
-    """What is computed of the sums.
+class FMOptions(NamedTuple):
+    """Options of the factorization machine.
 
     Attributes
     ----------
     scale : float
-        The factor before the interactions.
+        The scale h of the interactions.
     subtract : bool
-        Whether the interactions of each column with itself are left out.
+        Whether the interactions of each column with itself are subtracted.
     sparse : bool
-        Whether gradients of the tables are sparse tensors.
+        Whether the gradients of the factors and the linear weights are sparse tensors.
     """
 
     scale: float
@@ -43,100 +43,105 @@ class Form(NamedTuple):
     sparse: bool
 
 
-def wide(dtype: torch.dtype) -> torch.dtype:
-    """Return the type to compute in: the squares of sums in half precision would have no digits left."""
+def accum_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype for sums: float32 for half precision, in which differences of squares are too inaccurate."""
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def sparse_raw(
-    entries: Entries, factors: Tensor, linear: Tensor | None, form: Form, *, binary: bool
+    entries: Entries, factors: Tensor, linear: Tensor | None, options: FMOptions, *, binary: bool
 ) -> Tensor:
     """Return the raw prediction of sparse rows, (n_samples,).
 
     Parameters
     ----------
     entries : Entries
-        Of which any may be at the same place.
+        The rows, which may have duplicate columns.
     factors : Tensor of shape (n_features, n_factors)
     linear : Tensor of shape (n_features, 1) or None
-    form : Form
+    options : FMOptions
     binary : bool
-        Whether all entries count as one.
+        Whether all values are replaced by one.
     """
-    check(entries)
-    values = None if binary or entries.values is None else entries.values.to(wide(factors.dtype))
+    check_entries(entries)
+    values = None if binary or entries.values is None else entries.values.to(accum_dtype(factors.dtype))
     entries = entries._replace(values=values)
     layout = Layout(entries)
     if not (entries.distinct or layout.is_distinct):
-        entries = entries.merged(binary=binary, dtype=wide(factors.dtype))
+        entries = entries.coalesced(binary=binary, dtype=accum_dtype(factors.dtype))
         layout = Layout(entries)
-    raw: Tensor = RawPrediction.apply(factors, linear, entries.values, layout, form)  # type: ignore[no-untyped-call]
+    raw: Tensor = RawPrediction.apply(factors, linear, entries.values, layout, options)  # type: ignore[no-untyped-call]
     return raw
 
 
 class RawPrediction(torch.autograd.Function):
-    """The function above, on (factors, linear, values, layout, form).
+    """Raw prediction as a function of (factors, linear, values, layout, options).
 
-    Values have the type that is computed in. No row may hold a column twice. Under ``create_graph=True`` gradients
-    are dense, and differentiable themselves.
+    The values must have the accumulation dtype, and rows must not have duplicate columns. With ``create_graph=True``,
+    gradients are dense and differentiable.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, factors: Tensor, linear: Tensor | None, values: Tensor | None, layout: Layout, form: Form
+        ctx: Any,
+        factors: Tensor,
+        linear: Tensor | None,
+        values: Tensor | None,
+        layout: Layout,
+        options: FMOptions,
     ) -> Tensor:
-        # A tensor that needs no gradient takes the shorter way through embedding_bag.
+        # embedding_bag has a faster code path for tensors that do not require gradients.
         w, x = (None if t is None else t.detach() for t in (linear, values))
-        raw, sums, table = _forward(factors.detach(), w, x, layout, form)
-        ctx.layout, ctx.form = layout, form
+        raw, sums, table = _forward(factors.detach(), w, x, layout, options)
+        ctx.layout, ctx.options = layout, options
         ctx.save_for_backward(factors, linear, values, sums, None if layout.columns is None else table)
         return raw.to(factors.dtype)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         factors, linear, values, sums, table = ctx.saved_tensors
-        layout, form = ctx.layout, ctx.form
+        layout, options = ctx.layout, ctx.options
         if torch.is_grad_enabled():
-            found = differentiable_gradient(grad, factors, linear, values, layout.entries, form)
+            found = differentiable_gradient(grad, factors, linear, values, layout.entries, options)
             return (*found, None, None)
         by_factors = by_linear = by_values = None
         grad = grad.to(sums.dtype)
-        slopes = sums * (2 * form.scale * grad)[:, None]
+        slopes = sums * (2 * options.scale * grad)[:, None]
         table = factors.to(sums.dtype) if table is None else table
         needs_factors, needs_linear, needs_values, *_ = ctx.needs_input_grad
         if needs_factors or needs_linear:
-            columns, bags, x = _used_columns(layout, sparse=form.sparse)
-            named = columns if layout.columns is None else layout.columns
+            columns, bags, x = _used_columns(layout, sparse=options.sparse)
+            column_numbers = columns if layout.columns is None else layout.columns
             first = _bag(*bags, grad[:, None], x)
             if needs_linear:
-                by_linear = _gradient(first, named, linear, sparse=form.sparse)
+                by_linear = _gradient(first, column_numbers, linear, sparse=options.sparse)
             if needs_factors:
                 by_factors = _bag(*bags, slopes, x)
-                if form.subtract:
+                if options.subtract:
                     second = first if x is None else _bag(*bags, grad[:, None], x.square())
-                    _subtract(by_factors, table, columns, second, 2 * form.scale)
-                by_factors = _gradient(by_factors, named, factors, sparse=form.sparse)
+                    _subtract(by_factors, table, columns, second, 2 * options.scale)
+                by_factors = _gradient(by_factors, column_numbers, factors, sparse=options.sparse)
         if needs_values:
-            by_values = _value_gradient(layout, form, grad, slopes, table, linear, values)
+            by_values = _value_gradient(layout, options, grad, slopes, table, linear, values)
         return by_factors, by_linear, by_values, None, None
 
 
 def _forward(
-    factors: Tensor, linear: Tensor | None, x: Tensor | None, layout: Layout, form: Form
+    factors: Tensor, linear: Tensor | None, x: Tensor | None, layout: Layout, options: FMOptions
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return raw predictions, sums, and the factors of the columns of the layout."""
+    """Return the raw predictions, the sums s of all rows, and the factors of the columns of the layout."""
     columns, rows = layout.columns, (layout.indices, layout.indptr)
-    dtype = wide(factors.dtype)
+    dtype = accum_dtype(factors.dtype)
     table = _rows(factors, columns, dtype)
     sums = _bag(*rows, table, x)
-    raw = sums.square().sum(1).mul_(form.scale)
-    # One number a column, times x and times x^2.
+    raw = sums.square().sum(1).mul_(options.scale)
+    # Both have one number per column, which is multiplied by x and by x^2.
     first = None if linear is None else _rows(linear, columns, dtype)
     second = None
-    if form.subtract and factors.shape[1]:
-        # The norm is several times faster than the sum of squares.
-        second = torch.linalg.vector_norm(table, dim=1, keepdim=True).square_().mul_(-form.scale)
+    if options.subtract and factors.shape[1]:
+        # vector_norm is several times faster than a sum of squares.
+        second = torch.linalg.vector_norm(table, dim=1, keepdim=True).square_().mul_(-options.scale)
     if x is None and first is not None and second is not None:
         first, second = first + second, None
     for power, of_column in ((1, first), (2, second)):
@@ -151,27 +156,27 @@ def differentiable_gradient(
     linear: Tensor | None,
     values: Tensor | None,
     entries: Entries,
-    form: Form,
+    options: FMOptions,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Return the gradient by factors, linear weights and values in operations that can be differentiated again.
+    """Return the gradients with respect to factors, linear weights and values, by differentiable operations.
 
-    It is dense, and has a row of factors for each entry on the way.
+    The gradients are dense, and temporary tensors have shape (nnz, n_factors).
     """
     rows, columns = entries.rows(), entries.indices.long()
-    dtype = wide(factors.dtype)
+    dtype = accum_dtype(factors.dtype)
     v = factors.index_select(0, columns).to(dtype)
     x = (v.new_ones(len(columns)) if values is None else values)[:, None]
     sums = v.new_zeros(len(entries.starts), v.shape[1]).index_add(0, rows, x * v)
     slope = sums.index_select(0, rows)
-    if form.subtract:
+    if options.subtract:
         slope = slope - x * v
     delta = grad.to(dtype).index_select(0, rows)[:, None]
-    by_factors = v.new_zeros(factors.shape).index_add(0, columns, 2 * form.scale * delta * x * slope)
+    by_factors = v.new_zeros(factors.shape).index_add(0, columns, 2 * options.scale * delta * x * slope)
     by_linear = by_values = None
     if linear is not None:
         by_linear = v.new_zeros(linear.shape).index_add(0, columns, delta * x).to(linear.dtype)
     if values is not None:
-        per_value = 2 * form.scale * (v * slope).sum(1, keepdim=True)
+        per_value = 2 * options.scale * (v * slope).sum(1, keepdim=True)
         if linear is not None:
             per_value = per_value + linear.index_select(0, columns).to(dtype)
         by_values = (delta * per_value)[:, 0]
@@ -179,17 +184,18 @@ def differentiable_gradient(
 
 
 def _rows(table: Tensor, columns: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """Return the given rows of a table, or all rows if `columns` is None, in the given dtype."""
     if columns is None:
         return table.to(dtype)
     if table.device.type != "cpu":
         return table.index_select(0, columns).to(dtype)
-    # A CPU fetches the rows of bags of one several times faster than by index_select.
+    # On a CPU, embedding_bag with bags of one row is several times faster than index_select.
     bags = torch.arange(len(columns) + 1, device=columns.device)
     return _bag(columns, bags, table, None).to(dtype)
 
 
 def _bag(indices: Tensor, indptr: Tensor, table: Tensor, weights: Tensor | None) -> Tensor:
-    """Return the (weighted) sum of the rows of a table for each bag."""
+    """Return the (weighted) sum of rows of a table for each bag."""
     if not (len(indices) and table.numel()):
         return table.new_zeros(len(indptr) - 1, table.shape[1])
     return embedding_bag(
@@ -200,7 +206,7 @@ def _bag(indices: Tensor, indptr: Tensor, table: Tensor, weights: Tensor | None)
 def _used_columns(
     layout: Layout, *, sparse: bool
 ) -> tuple[Tensor | None, tuple[Tensor, Tensor], Tensor | None]:
-    """Return the columns to sum up (None: all of the layout), their entries as bags of rows, and the values."""
+    """Return the columns to sum over (None for all of the layout), their entries as bags of rows, and the values."""
     starts, rows, x = layout.by_column
     if layout.columns is not None or not sparse:
         return None, (rows, starts), x
@@ -209,43 +215,43 @@ def _used_columns(
 
 
 def _subtract(out: Tensor, table: Tensor, columns: Tensor | None, factor: Tensor, scale: float) -> None:
-    """Subtract multiples of some rows of a table (None: of all), in place."""
-    for start in range(0, len(out), ROWS):
-        part = slice(start, start + ROWS)
+    """Subtract multiples of the given rows of a table (None for all rows) from `out`, in place."""
+    for start in range(0, len(out), ROWS_PER_BLOCK):
+        part = slice(start, start + ROWS_PER_BLOCK)
         own = table[part] if columns is None else table.index_select(0, columns[part])
         out[part].addcmul_(own, factor[part], value=-scale)
 
 
 def _gradient(values: Tensor, columns: Tensor | None, table: Tensor, *, sparse: bool) -> Tensor:
-    """Return the gradient of a table, of which the rows of some columns (None: of all) are given."""
+    """Return the gradient of a table from its rows for the given columns (None for all columns)."""
     values = values.to(table.dtype)
     if columns is None:
         return values
     if sparse:
-        return sparse_rows(columns, values, table.shape)
+        return sparse_from_rows(columns, values, table.shape)
     return values.new_zeros(table.shape).index_copy_(0, columns, values)
 
 
 def _value_gradient(
     layout: Layout,
-    form: Form,
+    options: FMOptions,
     grad: Tensor,
     slopes: Tensor,
     table: Tensor,
     linear: Tensor | None,
     values: Tensor,
 ) -> Tensor:
-    """Return the gradient of the values, some entries after the other."""
+    """Return the gradient of the values, computed in blocks of entries."""
     weights = None if linear is None else _rows(linear, layout.columns, slopes.dtype)[:, 0]
     out = torch.empty_like(values)
     all_rows = layout.entries.rows()
-    for start in range(0, len(out), ROWS):
-        part = slice(start, start + ROWS)
+    for start in range(0, len(out), ROWS_PER_BLOCK):
+        part = slice(start, start + ROWS_PER_BLOCK)
         columns, rows = layout.indices[part], all_rows[part]
         v, delta = table.index_select(0, columns), grad.index_select(0, rows)
         found = (v * slopes.index_select(0, rows)).sum(1)
-        if form.subtract:
-            found -= 2 * form.scale * delta * values[part] * v.square().sum(1)
+        if options.subtract:
+            found -= 2 * options.scale * delta * values[part] * v.square().sum(1)
         if weights is not None:
             found += delta * weights.index_select(0, columns)
         out[part] = found

@@ -1,4 +1,4 @@
-"""The layer."""
+"""The factorization machine as a PyTorch module."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._function import Form, sparse_raw
+from ._function import FMOptions, sparse_raw
 from ._inputs import parse
 from ._plain import dense_raw, traced_raw
 from ._tables import Table
 
-#: Where torch does not tell, all traced graphs have dense gradients.
+#: Older versions of torch do not distinguish export from compilation, so there all traced graphs have dense gradients.
 is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
 
-#: Activations by name.
+#: Activation functions by name.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "exp": torch.exp,
     "relu": torch.relu,
@@ -31,14 +31,15 @@ INIT_SCALE = 0.01
 
 
 class FactorizationMachine(torch.nn.Module):
-    """Factorization machine as a layer.
+    """Factorization machine layer.
 
-    For each row x of a sparse or dense matrix it computes the strength of all its pairs of columns together, which
-    are inner products of two vectors of `n_factors` numbers, one a column::
+    For each row x of a sparse or dense matrix, the layer computes the sum of the interactions of all pairs of columns.
+    The strength of an interaction is the inner product of the factors of the two columns, which are vectors of length
+    `n_factors` [1]_::
 
         output(x) = sum_{i<j} <factors_i, factors_j> x_i x_j        (+ <linear, x> + bias)
 
-    Time and memory grow with the number of entries that are not zero, not with the number of columns or pairs.
+    Time and memory are linear in the number of non-zero entries, and independent of the number of columns and pairs.
 
     Parameters
     ----------
@@ -46,77 +47,85 @@ class FactorizationMachine(torch.nn.Module):
         Number of columns.
 
     n_factors : int, default=10
-        Length of the vectors of the interactions.
+        Latent dimension of the pairwise interactions.
 
     linear : bool, default=False
-        Whether to add a linear term. Its weights begin at zero.
+        Whether to add a linear term. Its weights are initialized to zero.
 
     bias : bool, default=False
-        Whether to add a bias, which begins at zero.
+        Whether to add a bias. It is initialized to zero.
 
     factor_init : callable or Tensor of shape (n_features, n_factors), default=None
-        What the factors begin with: a function that fills the tensor it is given, as those of :mod:`torch.nn.init`
-        do, or returns another one; or the numbers themselves. None draws from a normal distribution with standard
-        deviation 0.01. Zeros would never change, since each factor's gradient is a multiple of the others.
+        Initialization of the factors: a function that fills the tensor that it receives, such as those of
+        :mod:`torch.nn.init`, or returns a new tensor; or the initial values. With None, the values are drawn from a
+        normal distribution with mean 0 and standard deviation 0.01. Factors must not be all zero, since then their
+        gradients are zero.
 
     factor_regularizer : callable, default=None
-        Function of the factors, (n_features, n_factors), that `regularization` returns the value of.
+        Function that maps the factors, of shape (n_features, n_factors), to a scalar tensor: the penalty that the
+        method `regularization` returns.
 
     activation : callable or {"exp", "relu", "sigmoid", "softplus", "tanh"}, default=None
-        Applied to the output, which keeps its shape.
+        Element-wise function that is applied to the output.
 
     sparse_grad : bool, default=True
-        Whether the gradients of factors and linear weights are sparse tensors with the rows of the columns in use.
-        :class:`torch.optim.SGD`, :class:`torch.optim.SparseAdam` and :class:`torch.optim.Adagrad` take them, with no
-        weight decay. They name each column once, in order, unless under :func:`torch.compile`.
+        Whether the gradients of the factors and the linear weights are sparse tensors with one row per column in use.
+        Sparse gradients are supported by :class:`torch.optim.SGD`, :class:`torch.optim.SparseAdam` and
+        :class:`torch.optim.Adagrad`, without weight decay. They are coalesced, except under :func:`torch.compile`.
 
     binary_values : bool, default=False
-        Whether every stored entry counts as one, whatever its value; of a dense matrix, every number but zero.
-        That saves the multiplications.
+        Whether to replace the values of all stored entries by one; in a dense matrix, those of all non-zero entries.
+        This avoids multiplications.
 
     subtract_self_interactions : bool, default=True
-        Whether to leave out the pairs of a column with itself. If not, the output is half the squared length of the
-        sum of the vectors, times their values.
+        Whether to exclude the interactions of each column with itself. If False and `half` is True, the output is half
+        the squared norm of ``sum_j x_j factors_j``.
 
     half : bool, default=True
-        Whether each pair counts once. Without the factor 1/2 before the squares it counts twice.
+        Whether each pair is counted once. If False, each pair is counted twice, which omits the factor 1/2 of the
+        squared norm.
 
     device : torch.device or str, default=None
-        Where the parameters are.
+        Device of the parameters.
 
     dtype : torch.dtype, default=None
-        Type of the parameters. In half precision sums are made in float32.
+        Data type of the parameters. With half precision, sums are accumulated in float32.
 
     Attributes
     ----------
     factors : torch.nn.Embedding
-        Its ``weight`` has the shape (n_features, n_factors).
+        The factors. Its ``weight`` has shape (n_features, n_factors).
 
     linear : torch.nn.Embedding or None
-        Its ``weight`` has the shape (n_features, 1).
+        The linear weights. Its ``weight`` has shape (n_features, 1).
 
     bias : Parameter of shape (1,) or None
         The bias.
 
     scale : float
-        The factor before the squares, 1/2 or 1: see `half`.
+        Scale of the squared norm: 1/2 if `half`, else 1.
 
     See Also
     --------
-    LazyFactorizationMachine : Learns `n_features` from its first input.
-    skfm.FMClassifier.to_module : A fitted estimator as a module.
+    LazyFactorizationMachine : Layer that infers `n_features` from its first input.
+    skfm.FMClassifier.to_module : Convert a fitted estimator to a module.
 
     Notes
     -----
-    A row that holds a column twice has the sum of both values there, once in each pair. If `binary_values`, they count
-    as one together.
+    If a row has several entries for the same column, their values are summed. If `binary_values` is True, they count
+    as a single one.
 
-    With ``create_graph=True`` gradients are dense, and can be differentiated any number of times. Values are converted
-    to the type of the parameters. Autocast leaves the layer in the precision of its parameters.
+    With ``create_graph=True``, gradients are dense, and higher-order derivatives of any order are supported. Values
+    are converted to the data type of the parameters. Under autocast, the layer is computed in the data type of its
+    parameters.
+
+    References
+    ----------
+    .. [1] Steffen Rendle, "Factorization Machines", IEEE International Conference on Data Mining, 2010.
 
     Examples
     --------
-    Two rows with the columns {0, 2} and {1, 2, 3}, and a third without entries.
+    Two rows with the columns {0, 2} and {1, 2, 3}, and a third row without entries:
 
     >>> import torch
     >>> from skfm.nn import FactorizationMachine
@@ -127,7 +136,7 @@ class FactorizationMachine(torch.nn.Module):
             [6.],
             [0.]], grad_fn=<UnsqueezeBackward0>)
 
-    The same as a matrix, and a step that changes only the columns in use:
+    A dense tensor as a sparse matrix, and an optimizer step that changes only the columns in use:
 
     >>> X = torch.tensor([[1.0, 0.0, 1.0, 0.0], [0.0, 0.0, 2.0, 0.0]])
     >>> layer(X.to_sparse()).sum().backward()
@@ -163,10 +172,11 @@ class FactorizationMachine(torch.nn.Module):
         numbers: dict[str, Any] = {"n_features": n_features, "n_factors": n_factors}
         for name, number in numbers.items():
             if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-                raise ValueError(f"{name} must be a whole number and not negative, got {number!r}.")
+                raise ValueError(f"{name} must be a non-negative integer, got {number!r}.")
         if isinstance(activation, str) and activation not in ACTIVATIONS:
             raise ValueError(
-                f"activation={activation!r} is none of {', '.join(map(repr, ACTIVATIONS))}. Pass a function instead."
+                f"activation must be one of {', '.join(map(repr, ACTIVATIONS))} or a function, got "
+                f"{activation!r}."
             )
         for name, function in (("activation", activation), ("factor_regularizer", factor_regularizer)):
             if not (function is None or isinstance(function, str) or callable(function)):
@@ -174,7 +184,7 @@ class FactorizationMachine(torch.nn.Module):
         if not (factor_init is None or isinstance(factor_init, Tensor) or callable(factor_init)):
             raise TypeError(f"factor_init must be callable or a tensor, got {factor_init!r}.")
         if dtype is not None and not dtype.is_floating_point:
-            raise TypeError(f"dtype must be a floating point type, got {dtype}.")
+            raise TypeError(f"dtype must be a floating-point dtype, got {dtype}.")
         self.n_features = n_features
         self.n_factors = n_factors
         self.factor_init = factor_init
@@ -195,7 +205,7 @@ class FactorizationMachine(torch.nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Start again from the initial parameters."""
+        """Reset the parameters to their initial values; random values are drawn again."""
         if self.linear is not None:
             self.linear.weight.zero_()
         if self.bias is not None:
@@ -208,14 +218,14 @@ class FactorizationMachine(torch.nn.Module):
         if isinstance(start, Tensor) and start is not factors:
             if start.shape != factors.shape:
                 raise ValueError(
-                    f"factor_init gives a tensor of shape {tuple(start.shape)}, but the factors have the shape "
+                    f"factor_init gives a tensor of shape {tuple(start.shape)}, but the factors have shape "
                     f"(n_features, n_factors) = {tuple(factors.shape)}."
                 )
             factors.copy_(start)
         if factors.device.type != "meta" and factors.numel() and not factors.any():
             warnings.warn(
-                "factor_init gives zeros only. There all gradients of the factors are zero, so training never changes "
-                "them. Use small random numbers, as factor_init=None does.",
+                "factor_init sets all factors to zero. Then the gradients of the factors are zero, so training does "
+                "not change them. Use small random numbers, for example with factor_init=None.",
                 UserWarning,
                 stacklevel=3,
             )
@@ -231,19 +241,19 @@ class FactorizationMachine(torch.nn.Module):
         Parameters
         ----------
         input : Tensor of shape (n_samples, n_features), or triplet
-            A matrix, dense, sparse COO or sparse CSR. Or the columns of the entries, row after row, int32 or
-            int64, (nnz,), as :class:`torch.nn.EmbeddingBag` takes them; with rows of the same length also
-            (n_samples, length). Or the tuple ``(indices, offsets, values)``, of which the last two may be left out
-            or None.
+            One of the following: a dense, sparse COO or sparse CSR matrix; the column indices of the entries, row by
+            row, as for :class:`torch.nn.EmbeddingBag`, of shape (nnz,) and dtype int32 or int64, or of shape
+            (n_samples, length) if all rows have the same length; or a tuple ``(indices, offsets, values)``, in which
+            the last two may be omitted or None.
         offsets : Tensor of shape (n_samples,), default=None
-            Where the entries of each row begin. None if the indices have two dimensions.
+            Position of the first entry of each row. None if the indices are two-dimensional.
         values : Tensor of shape (nnz,) or (n_samples, length), default=None
             Values of the entries. None if all are one.
 
         Returns
         -------
         output : Tensor of shape (n_samples, 1)
-            In the type of the parameters.
+            The output, in the data type of the parameters.
         """
         raw = self._raw(input, offsets, values)
         raw = raw if self.bias is None else raw + self.bias
@@ -255,32 +265,39 @@ class FactorizationMachine(torch.nn.Module):
     def _raw(self, input: Any, offsets: Tensor | None, values: Tensor | None) -> Tensor:
         factors, linear = self.factors.weight, None if self.linear is None else self.linear.weight
         binary = self.binary_values
-        form = Form(self.scale, self.subtract_self_interactions, self.sparse_grad)
-        if torch.compiler.is_compiling() and self.sparse_grad and self._learns() and not is_exporting():
-            return self._raw_beside_graph(input, offsets, values)
+        options = FMOptions(self.scale, self.subtract_self_interactions, self.sparse_grad)
+        if (
+            torch.compiler.is_compiling()
+            and self.sparse_grad
+            and self._needs_gradient()
+            and not is_exporting()
+        ):
+            return self._raw_outside_graph(input, offsets, values)
         entries = parse(input, offsets, values, self.n_features)
         if isinstance(entries, Tensor):
-            return dense_raw(entries, factors, linear, form, binary=binary)
+            return dense_raw(entries, factors, linear, options, binary=binary)
         if torch.compiler.is_compiling() or factors.device.type == "meta":
-            return traced_raw(entries, factors, linear, form, binary=binary)
-        return sparse_raw(entries, factors, linear, form, binary=binary)
+            return traced_raw(entries, factors, linear, options, binary=binary)
+        return sparse_raw(entries, factors, linear, options, binary=binary)
 
-    def _learns(self) -> bool:
+    def _needs_gradient(self) -> bool:
+        """Return whether gradients of the factors or the linear weights are needed."""
         tables = (self.factors, self.linear)
         return torch.is_grad_enabled() and any(t is not None and t.weight.requires_grad for t in tables)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _raw_beside_graph(self, input: Any, offsets: Tensor | None, values: Tensor | None) -> Tensor:
-        """Return raw predictions outside of a compiled graph, in which torch can have no sparse gradients."""
+    def _raw_outside_graph(self, input: Any, offsets: Tensor | None, values: Tensor | None) -> Tensor:
+        """Return the raw predictions outside of a compiled graph, in which sparse gradients are not supported."""
         return self._raw(input, offsets, values)
 
     def regularization(self) -> Tensor:
-        """Return what `factor_regularizer` gives for the factors, to be added to the loss.
+        """Return the penalty of the factors, to be added to the loss.
 
         Returns
         -------
         penalty : Tensor of shape ()
-            Zero without a regularizer. Its gradient is dense, whatever `sparse_grad`.
+            The value of `factor_regularizer`, or zero if it is None. Its gradient is dense, regardless of
+            `sparse_grad`.
         """
         factors = self.factors.weight
         if self.factor_regularizer is None:
@@ -297,12 +314,12 @@ class FactorizationMachine(torch.nn.Module):
         Parameters
         ----------
         input_shape : tuple
-            ``(n_samples, n_features)`` of the matrix. ``n_samples`` may be None where it is not known.
+            Shape ``(n_samples, n_features)`` of the input matrix. ``n_samples`` may be None if it is unknown.
 
         Returns
         -------
         shape : tuple
-            ``(n_samples, 1)``.
+            The shape ``(n_samples, 1)``.
         """
         if len(input_shape) != 2 or input_shape[1] != self.n_features:
             raise ValueError(
@@ -311,12 +328,12 @@ class FactorizationMachine(torch.nn.Module):
         return input_shape[0], 1
 
     def extra_repr(self) -> str:
-        """Return what `repr` shows.
+        """Return the part of the representation that describes this layer.
 
         Returns
         -------
         shown : str
-            The shape, and the settings that differ from the defaults.
+            The dimensions, and the settings that differ from their defaults.
         """
         shown = [f"n_features={self.n_features}", f"n_factors={self.n_factors}"]
         flags = {"sparse_grad": True, "binary_values": False, "subtract_self_interactions": True}
@@ -324,7 +341,7 @@ class FactorizationMachine(torch.nn.Module):
             f"{name}={not default}" for name, default in flags.items() if getattr(self, name) != default
         ]
         if self.scale == 1:
-            # `half` itself is the name of a method of every module.
+            # The setting is not stored as `half`, which is a method of torch.nn.Module.
             shown.append("half=False")
         if self.bias is not None:
             shown.append("bias=True")

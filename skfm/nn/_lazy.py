@@ -1,4 +1,4 @@
-"""The layer that learns the number of its columns from its first input."""
+"""The factorization machine layer that infers the number of columns from its first input."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from ._tables import LazyTable, Table
 
 
 class LazyFactorizationMachine(LazyModuleMixin, FactorizationMachine):
-    """Factorization machine that learns the number of its columns from its first input.
+    """Factorization machine layer that infers the number of columns from its first input.
 
-    That has to be a matrix, whose second dimension tells. From then on it is a `FactorizationMachine`. As all lazy
-    modules of torch, it has to see an input, or load a state, before its parameters go to an optimizer.
+    The first input must be a matrix, whose second dimension is the number of columns. The layer then becomes a
+    `FactorizationMachine`. Like other lazy modules of torch, it must process an input or load a state dict before its
+    parameters are passed to an optimizer.
 
     Parameters
     ----------
     n_factors : int, default=10
-        Length of the vectors of the interactions.
+        Latent dimension of the pairwise interactions.
 
     **options : dict
-        All other arguments of `FactorizationMachine`.
+        The other arguments of `FactorizationMachine`.
 
     See Also
     --------
-    FactorizationMachine : What it becomes.
+    FactorizationMachine : Layer with a given number of columns.
 
     Examples
     --------
@@ -53,17 +54,17 @@ class LazyFactorizationMachine(LazyModuleMixin, FactorizationMachine):
         return LazyTable(width, sparse=self.sparse_grad, device=device, dtype=dtype)
 
     def has_uninitialized_params(self) -> bool:
-        """Tell whether the number of columns is unknown.
+        """Return whether the number of columns is unknown.
 
         Returns
         -------
         unknown : bool
-            Whether no input has been seen, nor a state loaded.
+            True until the layer has processed an input or loaded a state dict.
         """
         return any(is_lazy(parameter) for parameter in self.parameters())
 
     def reset_parameters(self) -> None:
-        """Start again from the initial parameters, once there are any."""
+        """Reset the parameters to their initial values, if they have been initialized."""
         if not self.has_uninitialized_params():
             super().reset_parameters()
         elif self.bias is not None:
@@ -72,25 +73,25 @@ class LazyFactorizationMachine(LazyModuleMixin, FactorizationMachine):
     def initialize_parameters(
         self, input: Any, offsets: Tensor | None = None, values: Tensor | None = None
     ) -> None:
-        """Learn the number of columns.
+        """Infer the number of columns and initialize the parameters.
 
         Parameters
         ----------
         input : Tensor of shape (n_samples, n_features)
             The first input.
         offsets, values : None
-            Those of a triplet, which does not tell.
+            Must be None: the number of columns cannot be inferred from a triplet.
         """
         begins = self.has_uninitialized_params()
         if begins:
             if not isinstance(input, Tensor) or input.ndim != 2 or offsets is not None or values is not None:
                 raise ValueError(
                     "The first input of a LazyFactorizationMachine must be a matrix of shape (n_samples, n_features), "
-                    "which a triplet is not. Use FactorizationMachine(n_features)."
+                    "not a triplet. To pass triplets, use FactorizationMachine(n_features)."
                 )
             n_features = input.shape[1]
         else:
-            # They have come with a state.
+            # The parameters were loaded from a state dict.
             n_features = len(self.factors.weight)
         for table in (self.factors, self.linear):
             if isinstance(table, LazyTable):

@@ -1,4 +1,4 @@
-"""Tables of parameters with a row a column of the data, and gradients that name the rows in use."""
+"""Tables of parameters with one row per column of the data, and their sparse gradients."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch.nn.parameter import UninitializedParameter, is_lazy
 
 
 class Table(torch.nn.Embedding):
-    """Parameters of the columns, one row each.
+    """Parameters of the columns of the data, with one row per column.
 
-    An embedding for its ``sparse`` flag: `torch.nn.parallel.DistributedDataParallel` looks for it to learn which
-    gradients are sparse.
+    This is a subclass of `torch.nn.Embedding` because `torch.nn.parallel.DistributedDataParallel` uses the attribute
+    ``sparse`` of embeddings to determine which gradients are sparse.
     """
 
     def reset_parameters(self) -> None:
-        """Leave the numbers to the layer, which knows how they begin."""
+        """Do nothing: the layer initializes its parameters."""
 
 
 class LazyTable(LazyModuleMixin, Table):
-    """A table that does not know its number of rows yet."""
+    """A table whose number of rows is not known yet."""
 
     cls_to_become = Table
     weight: UninitializedParameter
@@ -32,41 +32,45 @@ class LazyTable(LazyModuleMixin, Table):
         self.weight = UninitializedParameter(device=device, dtype=dtype)  # type: ignore[call-arg]
 
     def initialize_parameters(self, n_rows: int) -> None:
-        """Make room for so many rows."""
+        """Allocate the given number of rows, unless they were loaded from a state dict."""
         if is_lazy(self.weight):
             self.weight.materialize((n_rows, self.embedding_dim))
         self.num_embeddings = len(self.weight)
 
 
-def take_rows(table: Tensor, rows: Tensor) -> Tensor:
+def gather_rows(table: Tensor, rows: Tensor) -> Tensor:
     """Return rows of a table, (n_rows, width), with a sparse gradient.
 
-    Where a second derivative is asked for, the gradient is dense.
+    With ``create_graph=True``, the gradient is dense.
 
     Parameters
     ----------
     table : Tensor of shape (n, width)
     rows : LongTensor of shape (n_rows,)
-        Distinct and increasing.
+        Row numbers, strictly increasing.
     """
-    found: Tensor = _TakeRows.apply(table, rows)  # type: ignore[no-untyped-call]
+    found: Tensor = _GatherRows.apply(table, rows)  # type: ignore[no-untyped-call]
     return found
 
 
-def sparse_rows(rows: Tensor, values: Tensor, shape: torch.Size) -> Tensor:
-    """Return a sparse tensor of which some rows are given.
+def sparse_from_rows(rows: Tensor, values: Tensor, shape: torch.Size) -> Tensor:
+    """Return a coalesced sparse tensor with the given rows.
 
     Parameters
     ----------
     rows : LongTensor of shape (n_rows,)
-        Distinct and increasing.
+        Row numbers, strictly increasing.
     values : Tensor of shape (n_rows, width)
+        Values of the rows.
     shape : torch.Size
+        Shape of the sparse tensor.
     """
     return torch.sparse_coo_tensor(rows[None], values, shape, is_coalesced=True, check_invariants=False)
 
 
-class _TakeRows(torch.autograd.Function):
+class _GatherRows(torch.autograd.Function):
+    """Selection of rows of a table, whose gradient is a sparse tensor."""
+
     @staticmethod
     def forward(table: Tensor, rows: Tensor) -> Tensor:
         return table.index_select(0, rows)
@@ -82,4 +86,4 @@ class _TakeRows(torch.autograd.Function):
         (rows,) = ctx.saved_tensors
         if torch.is_grad_enabled():
             return grad.new_zeros(ctx.shape).index_add(0, rows, grad), None
-        return sparse_rows(rows, grad, ctx.shape), None
+        return sparse_from_rows(rows, grad, ctx.shape), None

@@ -1,4 +1,4 @@
-"""Training data in chunks, for what is larger than memory: files and streams that can be read again."""
+"""Data sets that are larger than memory: files and streams that are read in chunks, once per epoch."""
 
 from ._arrow import ArrowChunks
 from ._chunks import Chunk, Chunks

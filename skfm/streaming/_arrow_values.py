@@ -1,4 +1,4 @@
-"""Values of Arrow columns as numpy arrays: numbers, targets and the codes of categories."""
+"""Conversion of Arrow columns to numpy arrays: numbers, targets and codes of categories."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 
-def whole(table: Any, name: str) -> Any:
-    """Return a column in one piece, decimals as floats."""
+def combined_column(table: Any, name: str) -> Any:
+    """Return a column of a table as one array. Decimals are converted to float64."""
     import pyarrow
 
     chunks = table.column(name)
@@ -17,14 +17,14 @@ def whole(table: Any, name: str) -> Any:
 
 
 def as_numbers(column: Any, name: str, first_row: int, dtype: Any) -> np.ndarray:
-    """Return a column of numbers, of which none may be missing or infinite."""
+    """Return a numeric column in the given dtype, or raise a ValueError if a value is null or not finite."""
     if column.null_count:
         row = int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
         raise ValueError(
-            f"Column {name!r} has a null in row {first_row + row}. Fill in a number (pyarrow.compute.fill_null "
-            "does) or remove the row."
+            f"Column {name!r} has a null in row {first_row + row}. Replace it with a number "
+            "(pyarrow.compute.fill_null) or remove the row."
         )
-    with np.errstate(over="ignore"):  # what overflows becomes infinite and is found below
+    with np.errstate(over="ignore"):  # values that overflow become infinite and are detected below
         values = column.to_numpy(zero_copy_only=False).astype(dtype)
     finite = np.isfinite(values)
     if not finite.all():
@@ -37,10 +37,10 @@ def as_numbers(column: Any, name: str, first_row: int, dtype: Any) -> np.ndarray
 
 
 def to_target(table: Any, name: str, first_row: int) -> np.ndarray:
-    """Return numbers or labels, of which none may be missing."""
+    """Return the targets, which may be numbers or labels, or raise a ValueError if one is null."""
     import pyarrow
 
-    column = whole(table, name)
+    column = combined_column(table, name)
     if pyarrow.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if column.null_count:
@@ -53,14 +53,15 @@ def to_target(table: Any, name: str, first_row: int) -> np.ndarray:
     return column.to_numpy(zero_copy_only=False)
 
 
-def distinct(column: Any) -> tuple[Any, np.ndarray]:
-    """Return distinct values and the number of each row's, that behind the last one for a null."""
+def dictionary_codes(column: Any) -> tuple[Any, np.ndarray]:
+    """Return the distinct values of a column and the index of each row's value; nulls have the index after the last."""
     import pyarrow
 
     if str(column.type) == "string_view":
-        column = pyarrow.array(column.to_pylist(), pyarrow.large_string())  # older pyarrow cannot cast it
+        # Older versions of pyarrow cannot cast this type.
+        column = pyarrow.array(column.to_pylist(), pyarrow.large_string())
     if pyarrow.types.is_dictionary(column.type):
-        # A dictionary may be of the whole data set: only its values that occur here are worth encoding.
+        # The dictionary may be that of the whole dataset. Encode only the values that occur in this chunk.
         if len(column.dictionary) > len(column) or column.dictionary.null_count:
             column = column.dictionary_decode().dictionary_encode()
     else:

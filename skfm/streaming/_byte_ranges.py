@@ -1,4 +1,4 @@
-"""Text files cut into ranges of bytes at the beginnings of lines."""
+"""Splitting of text files into byte ranges that begin at the start of a line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-#: First bytes of compressed files.
+#: Magic numbers of compressed file formats.
 _COMPRESSED = {
     b"\x1f\x8b": "gzip",
     b"BZh": "bzip2",
@@ -18,15 +18,16 @@ _COMPRESSED = {
 
 
 class ByteRange(NamedTuple):
-    """Some whole lines of a file.
+    """A range of complete lines of a file.
 
     Attributes
     ----------
     path : Path
+        The file.
     start, stop : int
         Positions in the file, in bytes.
     stamp : tuple of int
-        Size and time of change of the file when it was cut.
+        Size in bytes and modification time in nanoseconds of the file when it was split.
     """
 
     path: Path
@@ -36,40 +37,41 @@ class ByteRange(NamedTuple):
 
 
 def check_file(path: Path) -> None:
-    """Raise an error if `path` is not a file of plain text, as far as its first bytes tell."""
+    """Raise an error if `path` is not a regular file, is empty or is compressed."""
     if path.is_dir():
         raise IsADirectoryError(
-            f"{path} is a directory. Pass its files as a list: sorted(Path(...).glob('*'))."
+            f"{path} is a directory. Pass a list of its files: sorted(Path(...).glob('*'))."
         )
     if path.exists() and not path.is_file():
         raise OSError(
-            f"{path} is not a regular file, so it cannot be read in parts. Write it to a file first."
+            f"{path} is not a regular file, so it cannot be read in parts. Write its content to a regular file first."
         )
     with path.open("rb") as file:
         head = file.read(8)
     if not head:
-        raise ValueError(f"{path} is empty.")
+        raise ValueError(f"{path} is empty. Pass a file with at least one row.")
     for magic, kind in _COMPRESSED.items():
         if head.startswith(magic):
             raise ValueError(
-                f"{path} is compressed ({kind}). Decompress it first: only plain text can be read in parts."
+                f"{path} is compressed ({kind}). Decompress it first: only plain text files can be read in parts."
             )
 
 
-def cut(path: Path, n_bytes: int, is_row: Callable[[bytes], bool]) -> list[ByteRange]:
-    """Cut a file into ranges that begin with a row and are at least `n_bytes` long, but for the last one.
+def split_file(path: Path, n_bytes: int, is_row: Callable[[bytes], bool]) -> list[ByteRange]:
+    """Split a file into ranges that begin with a row and have at least `n_bytes` bytes, except the last one.
 
     Parameters
     ----------
     path : Path
     n_bytes : int
+        Minimum size of a range in bytes.
     is_row : callable
-        Tells rows from lines that do not count, such as comments.
+        Function that returns whether a line is a row of data, not a comment or a blank line.
 
     Returns
     -------
-    list of ByteRange
-        They hold every row exactly once.
+    ranges : list of ByteRange
+        The ranges. Each row of the file is in exactly one of them.
     """
     with path.open("rb") as file:
         stamp = _stamp(file)
@@ -79,27 +81,29 @@ def cut(path: Path, n_bytes: int, is_row: Callable[[bytes], bool]) -> list[ByteR
             starts.append(at)
             at = _next_row(file, at + n_bytes, is_row)
     if not starts:
-        raise ValueError(f"{path} has no rows, only blank lines and comments.")
+        raise ValueError(
+            f"{path} has no rows, only blank lines and comments. Pass a file with at least one row."
+        )
     stops = [*starts[1:], stamp[0]]
     return [ByteRange(path, start, stop, stamp) for start, stop in zip(starts, stops, strict=True)]
 
 
-def read(piece: ByteRange) -> bytes:
-    """Read the lines of a range, which must be as they were when the file was cut."""
+def read_range(piece: ByteRange) -> bytes:
+    """Read the lines of a range, or raise an OSError if the file has changed since it was split."""
     with piece.path.open("rb") as file:
         file.seek(piece.start)
         text = file.read(piece.stop - piece.start)
         stamp = _stamp(file)
     if stamp != piece.stamp or len(text) != piece.stop - piece.start:
         raise OSError(
-            f"{piece.path} was changed since its chunks were numbered: it had {piece.stamp[0]} bytes and has "
-            f"{stamp[0]} now. Make a new object when the file is complete."
+            f"{piece.path} has changed since it was split into chunks: it had {piece.stamp[0]} bytes and now has "
+            f"{stamp[0]}. Create a new object when the file is complete."
         )
     return text
 
 
 def count_lines(path: Path, stop: int) -> int:
-    """Return the number of line ends before position `stop`."""
+    """Return the number of line ends before the position `stop`."""
     n_lines, block = 0, 1 << 20
     with path.open("rb") as file:
         for at in range(0, stop, block):
@@ -108,10 +112,10 @@ def count_lines(path: Path, stop: int) -> int:
 
 
 def _next_row(file: BinaryIO, position: int, is_row: Callable[[bytes], bool]) -> int | None:
-    """Return where the first row begins that begins at `position` or later."""
+    """Return the start of the first row that begins at `position` or later, or None if there is none."""
     file.seek(max(position - 1, 0))
     if position > 0:
-        file.readline()  # what is left of the line before
+        file.readline()  # skip the rest of the previous line
     at = file.tell()
     for line in file:
         if is_row(line):

@@ -1,4 +1,4 @@
-"""Checks of arguments that all sources of chunks share."""
+"""Validation of arguments that are common to all sources of chunks."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 
 
 def check_integer(name: str, value: Any, *, at_least: int) -> None:
-    """Raise an error if `value` is not an integer or too small."""
+    """Raise a TypeError if `value` is not an integer, or a ValueError if it is less than `at_least`."""
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise TypeError(f"{name} must be an integer, got {value!r}.")
     if value < at_least:
-        raise ValueError(f"{name} must be {at_least} or more, got {value}.")
+        raise ValueError(f"{name} must be at least {at_least}, got {value}.")
 
 
 def check_float_type(dtype: Any) -> np.dtype:
-    """Return float32 or float64 as a dtype."""
+    """Return the dtype, or raise a ValueError if it is neither float32 nor float64."""
     found = np.dtype(dtype)
     if found not in (np.float32, np.float64):
         raise ValueError(f"dtype must be float32 or float64, got {found}.")

@@ -1,4 +1,4 @@
-"""Data in chunks: what a chunk is, and the base class of all sources of chunks."""
+"""The chunk of a dataset, and the base class of all sources of chunks."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ._checks import check_integer
 
 
 class Chunk(NamedTuple):
-    """Some rows of a data set, small enough for memory.
+    """Consecutive rows of a dataset that fit in memory.
 
     Attributes
     ----------
-    X : ndarray, csr matrix or data frame of shape (n_rows, n_features)
-        The features, sparse or dense. The columns of a data frame keep their names.
+    X : ndarray, csr matrix or DataFrame of shape (n_rows, n_features)
+        The features.
 
     y : ndarray of shape (n_rows,)
-        The targets: numbers, or labels of any type.
+        The targets: numbers, or class labels of any type.
 
     sample_weight : ndarray of shape (n_rows,) or None
-        Weights of the rows, None where all have the same.
+        Sample weights, or None if all rows have equal weights.
     """
 
     X: Any
@@ -33,55 +33,54 @@ class Chunk(NamedTuple):
 
 
 class Chunks:
-    """A data set in chunks of rows, which can be read again and again.
+    """A dataset in chunks of rows, which can be iterated over repeatedly.
 
-    Every iteration is one pass over the data. The chunks of a pass are numbered from 0, and every pass
-    gives the same chunks in the same order, so a pass can begin in the middle: ``chunks(start=k)``.
+    Each iteration is one pass over the data. The chunks are numbered from 0, and every pass yields the same chunks in
+    the same order. A pass can therefore start at any chunk: ``chunks(start=k)``.
 
     Parameters
     ----------
     source : iterable of tuple, or callable
-        Tuples ``(X, y)`` or ``(X, y, sample_weight)``, all with the same number of columns. `X` is a dense
-        or sparse matrix of numbers. Pass something that can be iterated over more than once (a list, or an
-        object whose ``__iter__`` makes a new iterator), or a function without arguments that returns a new
-        iterator. An iterator or generator object itself is good for one pass only.
+        Tuples ``(X, y)`` or ``(X, y, sample_weight)``, all with the same number of columns. `X` is a dense or sparse
+        matrix of numbers or a DataFrame. Pass an iterable that can be iterated over more than once, such as a list or
+        an object whose ``__iter__`` returns a new iterator, or a function without arguments that returns a new
+        iterator. An iterator or generator object can be used for one pass only.
 
     n_features : int, default=None
-        Number of columns of each `X`. By default that of the first chunk of a pass.
+        Number of columns of each `X`. By default, it is that of the first chunk of a pass.
 
     classes : array-like of shape (n_classes,), default=None
-        For classifiers: all labels, since a single chunk may not have them all.
+        All class labels. Required by classifiers, since a chunk may not contain all of them.
 
     Attributes
     ----------
     source : object
-        What was passed.
+        The parameter `source`.
 
     n_features : int or None
-        Number of columns, None if it was not given.
+        Number of columns; None if it was not given.
 
     classes : ndarray of shape (n_classes,) or None
-        The distinct labels in ascending order, None if they were not given.
+        The distinct class labels, sorted; None if they were not given.
 
     n_chunks : int or None
-        Number of chunks, None if that is not known before they are read.
+        Number of chunks; None if it is not known in advance.
 
     See Also
     --------
     SvmlightChunks : Chunks of text files in the svmlight / libsvm format.
     ParquetChunks : Chunks of Parquet files.
-    ArrowChunks : Chunks of Arrow tables, data sets and streams.
+    ArrowChunks : Chunks of Arrow tables, datasets and streams.
 
     Notes
     -----
-    Values (whether they are finite, which labels there are) are for the user of the chunks to check. Chunks
-    without rows are passed on, since they count.
+    This class checks the shapes of the chunks. Their values, for example whether they are finite, are checked by the
+    estimators. Chunks without rows are not skipped, so that the numbering does not change.
 
-    For a source of your own, write a subclass with a method ``_read(start)`` that yields the tuples from
-    chunk number `start` on, as fast as it can get there. Let ``__init__`` call
-    ``super().__init__(source, n_features=..., classes=...)``; `source` may then be anything, since only
-    ``_read`` uses it. Override the property `n_chunks` where the number is known. The shapes of what
-    ``_read`` yields are checked here.
+    To implement another source, write a subclass with a method ``_read(start)`` that yields the tuples beginning with
+    chunk number `start`, and skips the preceding chunks as efficiently as possible. Its ``__init__`` must call
+    ``super().__init__(source, n_features=..., classes=...)``, where `source` may be any object, since only ``_read``
+    uses it. Override the property `n_chunks` if the number of chunks is known.
 
     Examples
     --------
@@ -104,18 +103,18 @@ class Chunks:
         n_features: int | None = None,
         classes: Any = None,
     ) -> None:
-        # A subclass with a `_read` of its own may take any source.
+        # Subclasses that override `_read` may accept any source.
         if type(self)._read is Chunks._read and not (callable(source) or isinstance(source, Iterable)):
             raise TypeError(
-                f"source must be an iterable of (X, y) or (X, y, sample_weight), or a function that returns "
-                f"one, got {type(source).__name__}. For a single chunk pass [(X, y)]."
+                f"source must be an iterable of tuples (X, y) or (X, y, sample_weight), or a function that returns "
+                f"one, got {type(source).__name__}. For a single chunk, pass [(X, y)]."
             )
         if n_features is not None:
             check_integer("n_features", n_features, at_least=1)
         self.source = source
         self._n_features = None if n_features is None else int(n_features)
         self._classes = None if classes is None else _check_classes(classes)
-        self._is_used_up = False
+        self._is_exhausted = False
 
     @property
     def n_features(self) -> int | None:
@@ -124,18 +123,18 @@ class Chunks:
         Returns
         -------
         n_features : int or None
-            None if it was not given.
+            The number, or None if it was not given.
         """
         return self._n_features
 
     @property
     def classes(self) -> np.ndarray | None:
-        """All labels.
+        """All class labels.
 
         Returns
         -------
         classes : ndarray of shape (n_classes,) or None
-            In ascending order; None if they were not given.
+            The distinct labels, sorted; None if they were not given.
         """
         return self._classes
 
@@ -146,18 +145,18 @@ class Chunks:
         Returns
         -------
         n_chunks : int or None
-            None if it is not known before they are read.
+            The number, or None if it is not known in advance.
         """
         return len(self.source) if isinstance(self.source, Sized) and not callable(self.source) else None
 
     @property
     def has_one_pass(self) -> bool:
-        """Whether the source is an iterator, which cannot be read again.
+        """Whether only one pass over the data is possible.
 
         Returns
         -------
         has_one_pass : bool
-            True for generators and other iterators.
+            True if the source is a generator or another iterator.
         """
         return isinstance(self.source, Iterator)
 
@@ -165,12 +164,12 @@ class Chunks:
         return self.chunks()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """Say that this is no array: `fit` of the minibatch solvers takes it, and nothing else does.
+        """Raise a TypeError, since a stream of chunks cannot be converted to an array.
 
         Parameters
         ----------
         dtype, copy
-            Of no use.
+            Ignored.
 
         Raises
         ------
@@ -178,8 +177,9 @@ class Chunks:
             Always.
         """
         raise TypeError(
-            f"{type(self).__name__} is a stream of chunks and no array. Only fit takes it, of FMRegressor or "
-            "FMClassifier with a minibatch solver. Elsewhere go through it: for X, y, sample_weight in chunks."
+            f"{type(self).__name__} is a stream of chunks, not an array. It can only be passed to the method fit of an "
+            "FMRegressor or FMClassifier with a minibatch solver. Elsewhere, iterate over it: "
+            "for X, y, sample_weight in chunks."
         )
 
     def chunks(self, start: int = 0) -> Iterator[Chunk]:
@@ -188,32 +188,32 @@ class Chunks:
         Parameters
         ----------
         start : int, default=0
-            Number of the chunk to begin with. A `start` behind the last chunk gives an empty pass.
+            Number of the first chunk of the pass. If it is not less than the number of chunks, the pass is empty.
 
         Returns
         -------
         chunks : iterator of Chunk
-            The chunks, each read when it is asked for.
+            The chunks, which are read lazily.
 
         Raises
         ------
         TypeError, ValueError
-            If a chunk is not of the right form, if there is none at all, or if the source is an iterator
-            that was used up by an earlier pass.
+            If a chunk is invalid, if there are no chunks, or if the source is an iterator that an earlier pass has
+            exhausted.
         """
         check_integer("start", start, at_least=0)
         return self._checked(int(start))
 
     def _read(self, start: int) -> Iterator[Any]:
-        """Yield tuples (X, y) or (X, y, sample_weight) from chunk number `start` on. Subclasses override it."""
+        """Yield tuples (X, y) or (X, y, sample_weight), beginning with chunk number `start`."""
         iterator = iter(self.source() if callable(self.source) else self.source)
         if iterator is self.source:
-            if self._is_used_up:
+            if self._is_exhausted:
                 raise ValueError(
-                    f"A {type(self.source).__name__} object can be read once only, and an earlier pass has "
-                    "used it up. Pass a function that makes a new generator, or fit with max_iter=1."
+                    f"A {type(self.source).__name__} object can be read only once, and an earlier pass has "
+                    "exhausted it. Pass a function that returns a new generator, or fit with max_iter=1."
                 )
-            self._is_used_up = True
+            self._is_exhausted = True
         return islice(iterator, start, None)
 
     def _checked(self, start: int) -> Iterator[Chunk]:
@@ -224,26 +224,28 @@ class Chunks:
             if n_features is None:
                 n_features = n_columns
             if n_columns != n_features:
-                expected = "those before it have" if self.n_features is None else "n_features is"
+                expected = "the previous chunks have" if self.n_features is None else "n_features is"
                 raise ValueError(
                     f"X of chunk {number} has {n_columns} columns, but {expected} {n_features}. All chunks must "
                     "have the same columns."
                 )
             yield chunk
-            # Neither may outlive its turn: two chunks are all that memory has to hold while the next is read.
+            # Release both references, so that memory holds at most two chunks while the next one is read.
             del item, chunk
             number += 1
         if number == 0:
             raise ValueError(
-                f"{type(self).__name__} holds no chunks: there is nothing to read. If its source is a "
-                "function, that must return a new iterator each time it is called."
+                f"{type(self).__name__} has no chunks. If its source is a function, it must return a new iterator "
+                "on every call."
             )
 
 
 def _check_classes(classes: Any) -> np.ndarray:
     labels = np.asarray(classes)
     if labels.ndim != 1 or labels.size == 0:
-        raise ValueError(f"classes must be a list of one or more labels, got shape {labels.shape}.")
+        raise ValueError(
+            f"classes must be a one-dimensional list of at least one label, got shape {labels.shape}."
+        )
     return np.unique(labels)
 
 
@@ -255,18 +257,20 @@ def _as_chunk(item: Any, number: int) -> Chunk:
         elif isinstance(item, Sized):
             found += f" of {len(item)}"
         raise TypeError(
-            f"Chunk {number} must be a tuple (X, y) or (X, y, sample_weight), got {found}. For a single chunk "
+            f"Chunk {number} must be a tuple (X, y) or (X, y, sample_weight), got {found}. For a single chunk, "
             "pass [(X, y)]."
         )
     X, y, weight = (*item, None)[:3]
-    # A data frame stays one, for the names of its columns.
+    # DataFrames are not converted, since the estimators need the names and types of their columns.
     is_frame = hasattr(X, "columns")
     if not is_frame:
         X = X.tocsr() if sp.issparse(X) else np.asarray(X)
     if len(X.shape) != 2:
-        raise ValueError(f"X of chunk {number} must be a matrix, got shape {X.shape}.")
+        raise ValueError(f"X of chunk {number} must be two-dimensional, got shape {X.shape}.")
     if not is_frame and X.dtype.kind not in "buif":
-        raise TypeError(f"X of chunk {number} must hold numbers, got dtype {X.dtype}. Encode it first.")
+        raise TypeError(
+            f"X of chunk {number} must hold numbers, got dtype {X.dtype}. Encode its categories, or pass a DataFrame."
+        )
     y = _check_column("y", y, X.shape[0], number)
     return Chunk(X, y, None if weight is None else _check_column("sample_weight", weight, X.shape[0], number))
 

@@ -13,18 +13,18 @@ from ._record_batches import RecordBatchChunks, import_pyarrow, skip_rows
 
 
 class ParquetChunks(RecordBatchChunks):
-    """Chunks of Parquet files, with categories encoded.
+    """Chunks of Parquet files, with encoded categories.
 
-    Columns of strings and of dictionaries (categories) are hashed, or one-hot encoded if their categories
-    are given. Columns of numbers are taken as they are; booleans are 0 and 1. If there are no others, `X` is
-    dense.
+    Categorical columns, which are those of a string or dictionary type, are hashed, or one-hot encoded if their
+    categories are given. Numeric columns are used unchanged; booleans are converted to 0 and 1. If all columns are
+    numeric, `X` is dense, else it is a CSR matrix.
 
     Parameters
     ----------
     path : str, path-like or list of these
-        A file, files in the order to read them in, or a folder, of which all files ``*.parquet`` are read in
-        the order of their paths, those in its subfolders included, but none that begins with a dot or an
-        underscore. All must have the columns of the first.
+        A file, a list of files in the order in which they are read, or a folder. In a folder, all files ``*.parquet``
+        are read in the order of their paths, including those in subfolders, except files whose name starts with a dot
+        or an underscore. Every file must have the columns that are used, with the same types as in the first file.
 
     target : str
         Name of the column with the targets: numbers, booleans or strings.
@@ -33,28 +33,26 @@ class ParquetChunks(RecordBatchChunks):
         Name of the column with the sample weights.
 
     columns : list of str, default=None
-        Names of the columns to use, in the order of the features. By default all but `target` and `weight`.
-        Others are not read.
+        Names of the columns to use, in the order of the features. By default, all columns except `target` and `weight`
+        are used. Other columns are not read.
 
     categories : dict of str to list, default=None
-        Categories of each column that is to be one-hot encoded, as for
-        :class:`~sklearn.preprocessing.OneHotEncoder`: numbers have to ascend. Columns of numbers may be
-        encoded too. All other values, and nulls, have no entry in their row, unless the last category is
-        None, which stands for nulls.
+        Categories of each column to one-hot encode, as for :class:`~sklearn.preprocessing.OneHotEncoder`: numbers must
+        be sorted. Numeric columns can be encoded as well. Unknown values and nulls are encoded as all zeros; if the
+        last category is None, nulls are a category of their own.
 
     hasher : int or FeatureHasher, default=None
-        Number of columns to hash into, or a hasher whose `n_features` and `alternate_sign` are used. See
-        :class:`ArrowChunks`.
+        Number of columns to hash into, or a hasher from which `n_features` and `alternate_sign` are taken. See
+        :class:`ArrowChunks` for details.
 
     batch_rows : int, default=65536
-        Rows of a chunk; the last one may have fewer.
+        Number of rows per chunk. The last chunk may have fewer.
 
     dtype : dtype, default=numpy.float32
-        Type of the values of `X`, float32 or float64. Weights are float64, and so are targets with a
-        fractional part.
+        Data type of `X`, float32 or float64. Weights and floating-point targets are float64.
 
     classes : array-like of shape (n_classes,), default=None
-        For classifiers: all labels.
+        All class labels. Required by classifiers.
 
     Attributes
     ----------
@@ -65,17 +63,17 @@ class ParquetChunks(RecordBatchChunks):
         Number of columns of `X`.
 
     fields : ndarray of shape (n_features,), dtype int64, or None
-        For each feature the number of the column in `columns` that it comes from, to be passed to an
-        estimator as its `fields`. None with hashing, which mixes columns.
+        For each feature, the index in `columns` of the column that it was derived from. Can be passed to an estimator
+        as its parameter `fields`. None with hashing, which mixes columns.
 
     feature_names : ndarray of shape (n_features,), dtype object, or None
-        Names of the features: "column_category", or the name of a column of numbers. None with hashing.
+        Names of the features: "column_category", or the name of a numeric column. None with hashing.
 
     columns : list of str
-        The columns that are used.
+        Names of the columns that are used.
 
     classes : ndarray of shape (n_classes,) or None
-        The distinct labels in ascending order, None if they were not given.
+        The distinct class labels, sorted; None if they were not given.
 
     n_chunks : int
         Number of chunks.
@@ -85,21 +83,21 @@ class ParquetChunks(RecordBatchChunks):
     ImportError
         If pyarrow is not installed.
     OSError
-        If a file is missing, or was changed since its rows were counted.
+        If a file does not exist, cannot be read, or has changed since its rows were counted.
     TypeError, ValueError
-        If a file is not a Parquet file, or if columns are missing or cannot be encoded, when the object is
-        made, or later at a null or a value that is not finite; the message has the column and the number of
-        the row, counted from 0 over all files.
+        On construction, if a file is not a Parquet file, or if columns are missing or cannot be encoded; while reading,
+        if a numeric column, the target or the weight has a null or a value that is not finite. The message names the
+        column and the row, counted from 0 over all files.
 
     See Also
     --------
-    ArrowChunks : The same for Arrow tables, data sets (CSV and other formats, filters, columns from the names
-        of folders) and streams.
+    ArrowChunks : Chunks of Arrow tables, datasets (with CSV and other formats, filters and partitions) and streams.
 
     Notes
     -----
-    Chunk k has the rows from ``k * batch_rows`` on, counted over all files. To begin a pass at chunk k, whole
-    row groups before it are skipped unread. Memory holds the columns of one row group besides the chunk.
+    Chunk ``k`` starts at row ``k * batch_rows``, counted over all files. To start a pass at chunk ``k``, complete row
+    groups before it are skipped without reading them. In addition to the chunk, memory holds the columns of one row
+    group.
 
     Examples
     --------
@@ -134,11 +132,11 @@ class ParquetChunks(RecordBatchChunks):
     ) -> None:
         import_pyarrow("ParquetChunks")
         paths = _find_files(path)
-        # Rows of each row group of each file.
+        # Number of rows in each row group of each file.
         self._row_groups: list[list[int]] = []
         schemas = []
         for each in paths:
-            with _open(each) as file:
+            with _open_parquet(each) as file:
                 groups = file.metadata.num_row_groups
                 self._row_groups.append([file.metadata.row_group(i).num_rows for i in range(groups)])
                 schemas.append(file.schema_arrow)
@@ -164,7 +162,7 @@ class ParquetChunks(RecordBatchChunks):
         Returns
         -------
         n_chunks : int
-            From the metadata of the files.
+            The number, computed from the metadata of the files.
         """
         return -(-self._n_rows() // self.batch_rows)
 
@@ -182,16 +180,16 @@ class ParquetChunks(RecordBatchChunks):
             first_row = max(0, first_row - sum(n_rows))
 
     def _row_group_batches(self, path: Path, groups: list[int], n_rows: int) -> Iterator[Any]:
-        with _open(path) as file:
+        with _open_parquet(path) as file:
             if file.metadata.num_rows != n_rows:
                 raise OSError(
-                    f"{path} was changed since its rows were counted: it had {n_rows} rows and has "
-                    f"{file.metadata.num_rows} now. Make a new object when the file is complete."
+                    f"{path} has changed since its rows were counted: it had {n_rows} rows and now has "
+                    f"{file.metadata.num_rows}. Create a new object when the file is complete."
                 )
             try:
                 for batch in file.iter_batches(self.batch_rows, row_groups=groups, columns=self._names):
                     yield batch.select(self._names)
-            except (ValueError, OSError) as error:  # pyarrow's are of both kinds
+            except (ValueError, OSError) as error:  # pyarrow raises both types
                 raise OSError(f"{path} cannot be read: {error}") from error
 
     def _check_schema(self, path: Path, schema: Any) -> None:
@@ -200,8 +198,8 @@ class ParquetChunks(RecordBatchChunks):
             found = schema.field(name).type if name in schema.names else None
             if found != expected:
                 raise ValueError(
-                    f"{path} has {f'the type {found}' if found else 'nothing'} for column {name!r}, but "
-                    f"{self.source[0]} has the type {expected}. All files must have the same columns."
+                    f"{path} has {f'type {found}' if found else 'nothing'} for column {name!r}, but "
+                    f"{self.source[0]} has type {expected}. All files must have the same columns."
                 )
 
 
@@ -209,7 +207,7 @@ def _find_files(path: Any) -> list[Path]:
     if not isinstance(path, str | os.PathLike):
         paths = [Path(each) for each in path]
         if not paths:
-            raise ValueError("path is an empty list: pass one file or more.")
+            raise ValueError("path is an empty list. Pass at least one file.")
         return paths
     path = Path(path)
     if not path.is_dir():
@@ -218,11 +216,11 @@ def _find_files(path: Any) -> list[Path]:
         file for file in path.rglob("*.parquet") if file.is_file() and not file.name.startswith((".", "_"))
     )
     if not files:
-        raise FileNotFoundError(f"The folder {path} has no files *.parquet.")
+        raise FileNotFoundError(f"The folder {path} has no files *.parquet. Pass a list of files.")
     return files
 
 
-def _open(path: Path) -> Any:
+def _open_parquet(path: Path) -> Any:
     import pyarrow
     import pyarrow.parquet
 

@@ -1,4 +1,4 @@
-"""Reading the next item while the current one is in use."""
+"""Prefetching of the next item in a background thread."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _END = object()
 
 
 def read_ahead(iterable: Iterable[T]) -> Iterator[T]:
-    """Read the next item in a thread while the current one is in use.
+    """Prefetch the next item in a background thread while the current one is in use.
 
-    Items come in order and none is lost. At most one item is waiting, so memory has to hold two of them.
+    The items are yielded in order. At most one item is prefetched, so memory must hold two items.
 
     Parameters
     ----------
     iterable : iterable
-        What to read from. Only the thread touches it, once the first item is asked for.
+        The items. After the first item is requested, only the thread accesses the iterable.
 
     Yields
     ------
@@ -30,12 +30,12 @@ def read_ahead(iterable: Iterable[T]) -> Iterator[T]:
     Raises
     ------
     Exception
-        What `iterable` raises, with its traceback.
+        Any exception that `iterable` raises, with its traceback.
 
     Notes
     -----
-    The thread ends with the iterable, or when the generator is closed or thrown away, after the item that it
-    is reading just then. It closes `iterable` if that is a generator.
+    The thread terminates when the iterable is exhausted. If the generator is closed or garbage-collected, the thread
+    terminates after the item that it is reading. It closes `iterable` if that is a generator.
 
     Examples
     --------
@@ -43,8 +43,8 @@ def read_ahead(iterable: Iterable[T]) -> Iterator[T]:
     >>> list(read_ahead(range(3)))
     [0, 1, 2]
     """
-    # The thread reads one item for each request, so neither side ever waits to put something down, and a
-    # request to stop always gets through.
+    # The thread reads one item per request, so neither queue ever blocks its writer, and a request to stop is always
+    # delivered.
     requests: SimpleQueue[bool] = SimpleQueue()
     results: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
 
@@ -71,4 +71,4 @@ def read_ahead(iterable: Iterable[T]) -> Iterator[T]:
             yield item
     finally:
         requests.put(False)
-        error = None  # its traceback holds this frame: a cycle that would keep the items alive
+        error = None  # break the reference cycle with this frame, which would keep the items alive

@@ -1,4 +1,4 @@
-"""What all sources of Arrow record batches share: the choice of columns, chunks of equal size, encoding."""
+"""The base class of all sources of Arrow record batches: it selects and encodes columns, and forms equal chunks."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import numpy as np
 from sklearn.feature_extraction import FeatureHasher
 
 from ._arrow_columns import (
-    Column,
-    Kind,
+    ColumnEncoder,
+    ColumnKind,
     hashed_columns,
     kind_of,
     one_hot_columns,
     to_csr,
     to_dense,
 )
-from ._arrow_values import as_numbers, to_target, whole
+from ._arrow_values import as_numbers, combined_column, to_target
 from ._checks import check_float_type, check_integer
 from ._chunks import Chunks
 
 
 class RecordBatchChunks(Chunks):
-    """Chunks of equal size from record batches of any size, which subclasses read.
+    """Chunks of equal size, formed from record batches of any size that subclasses read.
 
-    :class:`ArrowChunks` has the parameters and attributes.
+    The parameters and attributes are those of :class:`ArrowChunks`.
     """
 
     def __init__(
@@ -54,28 +54,28 @@ class RecordBatchChunks(Chunks):
         self._names = [*self.columns, target] + ([weight] if weight is not None else [])
 
         kinds = _check_kinds(schema, self.columns, target, weight, categories, hasher)
-        self._plan: list[Column]
+        self._encoders: list[ColumnEncoder]
         if hasher is not None:
             hasher = _check_hasher(hasher)
-            self._plan, self._n_outputs = hashed_columns(kinds, hasher), int(hasher.n_features)
+            self._encoders, self._n_encoded = hashed_columns(kinds, hasher), int(hasher.n_features)
         else:
-            self._plan, self.fields, self.feature_names = one_hot_columns(kinds, categories or {})
-            self._n_outputs = len(self.fields)
+            self._encoders, self.fields, self.feature_names = one_hot_columns(kinds, categories or {})
+            self._n_encoded = len(self.fields)
         self._is_dense = hasher is None and not categories
-        super().__init__(source, n_features=self._n_outputs, classes=classes)
+        super().__init__(source, n_features=self._n_encoded, classes=classes)
 
     @property
     def n_chunks(self) -> int | None:
-        """Number of chunks, None if that is not known before they are read."""
+        """Number of chunks; None if it is not known in advance."""
         n_rows = self._n_rows()
         return None if n_rows is None else -(-n_rows // self.batch_rows)
 
     def _n_rows(self) -> int | None:
-        """Return the number of rows if it is known."""
+        """Return the number of rows, or None if it is not known in advance."""
         return None
 
     def _batches(self, first_row: int) -> Iterator[Any]:
-        """Yield record batches of the columns `_names`, of any sizes, beginning with row `first_row`."""
+        """Yield record batches of any size with the columns `_names`, beginning with row `first_row`."""
         raise NotImplementedError
 
     def _read(self, start: int) -> Iterator[Any]:
@@ -88,19 +88,21 @@ class RecordBatchChunks(Chunks):
         if self._is_dense:
             X = to_dense(self.columns, table, first_row, self.dtype)
         else:
-            X = to_csr(self._plan, table, first_row, self._n_outputs, self.dtype)
+            X = to_csr(self._encoders, table, first_row, self._n_encoded, self.dtype)
         weight = None
         if self.weight is not None:
-            weight = as_numbers(whole(table, self.weight), self.weight, first_row, np.float64)
+            weight = as_numbers(combined_column(table, self.weight), self.weight, first_row, np.float64)
         return X, to_target(table, self.target, first_row), weight
 
 
 def import_pyarrow(user: str) -> None:
-    """Raise an error that helps if pyarrow is not installed."""
+    """Raise an ImportError with instructions if pyarrow is not installed."""
     try:
         import pyarrow  # noqa: F401
     except ImportError as error:
-        raise ImportError(f"{user} needs pyarrow: pip install 'skfm[arrow]' ({error})") from error
+        raise ImportError(
+            f"{user} requires pyarrow. Install it with: pip install 'skfm[arrow]' ({error})"
+        ) from error
 
 
 def skip_rows(batches: Iterable[Any], n_rows: int) -> Iterator[Any]:
@@ -112,7 +114,7 @@ def skip_rows(batches: Iterable[Any], n_rows: int) -> Iterator[Any]:
 
 
 def _regroup(batches: Iterable[Any], n_rows: int) -> Iterator[Any]:
-    """Yield tables of `n_rows` rows each, the last one with what is left."""
+    """Yield tables of `n_rows` rows each; the last one has the remaining rows."""
     import pyarrow
 
     waiting, n_waiting = [], 0
@@ -131,31 +133,31 @@ def _regroup(batches: Iterable[Any], n_rows: int) -> Iterator[Any]:
 
 
 def _choose_columns(schema: Any, target: str, weight: str | None, columns: Sequence[str] | None) -> list[str]:
-    """Return the names of the columns to use, all of which the schema has exactly once."""
-    apart = {"target": target} if weight is None else {"target": target, "weight": weight}
+    """Return the names of the columns to use, or raise an error unless each occurs once in the schema."""
+    reserved = {"target": target} if weight is None else {"target": target, "weight": weight}
     if isinstance(columns, str):
         raise TypeError(f"columns must be a list of names, got the string {columns!r}.")
     chosen = (
-        [name for name in schema.names if name not in apart.values()] if columns is None else list(columns)
+        [name for name in schema.names if name not in reserved.values()] if columns is None else list(columns)
     )
-    for role, name in [*apart.items(), *(("columns", name) for name in chosen)]:
+    for role, name in [*reserved.items(), *(("columns", name) for name in chosen)]:
         count = schema.names.count(name)
         if count != 1:
             raise ValueError(
-                f"{role}: there is no column {name!r}. There are {', '.join(map(repr, schema.names))}."
+                f"{role}: there is no column {name!r}. The columns are {', '.join(map(repr, schema.names))}."
                 if count == 0
-                else f"{role}: there are {count} columns {name!r}. Rename them, or leave them out of columns."
+                else f"{role}: there are {count} columns {name!r}. Rename them, or omit them from columns."
             )
-    for role, name in apart.items():
+    for role, name in reserved.items():
         if name in chosen:
-            raise ValueError(f"{name!r} is the {role}, so it cannot be in columns too.")
+            raise ValueError(f"{name!r} is the {role}, so it cannot also be in columns. Remove it there.")
     if target == weight:
-        raise ValueError(f"{target!r} cannot be the target and the weight.")
+        raise ValueError(f"{target!r} cannot be both the target and the weight.")
     if not chosen:
-        raise ValueError("There are no columns to use as features besides the target and the weight.")
+        raise ValueError("There are no columns to use as features other than the target and the weight.")
     if len(set(chosen)) < len(chosen):
         twice = next(name for name in chosen if chosen.count(name) > 1)
-        raise ValueError(f"Column {twice!r} is in columns more than once.")
+        raise ValueError(f"Column {twice!r} is in columns more than once. Remove the duplicates.")
     return chosen
 
 
@@ -166,10 +168,10 @@ def _check_kinds(
     weight: str | None,
     categories: Mapping[str, Any] | None,
     hasher: Any,
-) -> dict[str, Kind]:
-    """Return how each column can be used, if it can."""
+) -> dict[str, ColumnKind]:
+    """Return how each column can be encoded, or raise an error if a column cannot be used."""
     if categories is not None and hasher is not None:
-        raise ValueError("categories and hasher are both given. Pass one of them.")
+        raise ValueError("categories and hasher are mutually exclusive. Pass only one of them.")
     unknown = [name for name in categories or () if name not in columns]
     if unknown:
         raise ValueError(
@@ -181,13 +183,13 @@ def _check_kinds(
         kind = kind_of(column_type)
         if kind is None:
             raise TypeError(
-                f"Column {name!r} is of type {column_type}, which is neither a number, a boolean, a string nor a "
-                "dictionary of strings or integers. Convert it, or leave it out of columns."
+                f"Column {name!r} has type {column_type}, which is neither a number, a boolean, a string nor a "
+                "dictionary of strings or integers. Convert it, or omit it from columns."
             )
         if kind.is_category and hasher is None and name not in (categories or {}):
             raise ValueError(
-                f"Column {name!r} has categories (type {column_type}). Pass the number of columns to hash into "
-                f"as hasher, or list them in categories, or leave the column out of columns."
+                f"Column {name!r} is categorical (type {column_type}). Pass the number of columns to hash into as "
+                "hasher, list its categories in categories, or omit it from columns."
             )
         kinds[name] = kind
     if weight is not None:
@@ -203,11 +205,11 @@ def _check_kinds(
 
 def _check_hasher(hasher: Any) -> FeatureHasher:
     if isinstance(hasher, FeatureHasher):
-        return hasher.fit()  # checks its parameters, no more
+        return hasher.fit()  # only validates the parameters
     if not isinstance(hasher, Integral) or isinstance(hasher, bool):
         raise TypeError(
-            f"hasher must be a number of columns or a FeatureHasher, got {type(hasher).__name__}."
+            f"hasher must be an integer number of columns or a FeatureHasher, got {type(hasher).__name__}."
         )
     check_integer("hasher", hasher, at_least=1)
-    # A sign would only flip the weight and the factors that are learned for a column.
+    # Alternating signs would only flip the signs of the learned weights and factors.
     return FeatureHasher(int(hasher), alternate_sign=False).fit()

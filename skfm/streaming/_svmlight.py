@@ -12,16 +12,16 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.datasets import load_svmlight_file
 
-from ._byte_ranges import ByteRange, count_lines, read
-from ._svmlight_line import explain, first_fault
+from ._byte_ranges import ByteRange, count_lines, read_range
+from ._svmlight_line import describe_fault, first_bad_line
 from ._text_chunks import TextChunks
 
-#: What scikit-learn's parser raises at a bad line: no number, no colon, an index beyond the range of int.
+#: Errors that scikit-learn's parser raises for an invalid line: a missing number or colon, or an index that overflows.
 _PARSE_ERRORS = (ValueError, OverflowError)
 
 
 def is_row(line: bytes) -> bool:
-    """Tell rows from comments and blank lines.
+    """Return whether a line is a row of data, not a comment or a blank line.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def is_row(line: bytes) -> bool:
     Returns
     -------
     is_row : bool
-        Whether it is a row.
+        True for rows of data.
     """
     return bool(line.split(b"#", 1)[0].strip())
 
@@ -39,34 +39,34 @@ def is_row(line: bytes) -> bool:
 class SvmlightChunks(TextChunks):
     r"""Chunks of text files in the svmlight / libsvm format.
 
-    A row is a line ``label index:value index:value ...``. Comments (from ``#`` on), blank lines and a
-    ``qid:number`` behind the label are skipped. The rows are those that
-    :func:`~sklearn.datasets.load_svmlight_files` reads, which parses them here too, a chunk at a time.
+    Each row is a line of the form ``label index:value index:value ...``. Comments, which start with ``#``, blank lines
+    and a ``qid:number`` after the label are ignored. Each chunk is parsed by
+    :func:`~sklearn.datasets.load_svmlight_file`, so the rows are the same as those that scikit-learn reads.
 
     Parameters
     ----------
     path : str, path-like or list of these
-        Files of plain text, read in this order. No chunk spans two files.
+        Paths of plain text files, in the order in which they are read. No chunk spans two files.
 
     n_features : int, default=None
-        Number of columns. By default it is found by reading the files once, chunk by chunk, when it is first
-        needed. Passing both `n_features` and `zero_based` saves that pass.
+        Number of columns. If None, it is inferred from the largest index. This reads the files once, chunk by chunk,
+        when the number is first needed. Pass both `n_features` and `zero_based` to avoid this pass.
 
     chunk_bytes : int, default=16777216
-        Size of a chunk in bytes of the file. A chunk ends with the first row that makes it as large as that.
-        With float32 it takes 8 bytes a value in memory, often about as much as in the file, and about three
-        times as much while it is read.
+        Minimum size of a chunk, in bytes of the file. Each chunk ends at the first end of a row that reaches this
+        size; the last chunk of a file may be smaller. With float32, a chunk takes 8 bytes per stored value in memory,
+        which is often similar to its size in the file, and about three times as much while it is parsed.
 
     dtype : dtype, default=numpy.float32
-        Type of the values of `X`, float32 or float64. The labels are float64.
+        Data type of `X`, float32 or float64. The labels are float64.
 
     zero_based : bool or "auto", default="auto"
-        Whether the first column is number 0 in the files (True) or number 1 (False). "auto" reads the files,
-        as for `n_features`, and decides as scikit-learn does: they count from 1 if every file has values but
-        none for column 0. Where `n_features` is given, reading stops when the answer is certain.
+        Whether the column indices in the files start at 0 (True) or at 1 (False). "auto" reads the files, as for
+        `n_features`, and uses the rule of scikit-learn: indices start at 1 if every file has values but none of them
+        has an index 0. If `n_features` is given, reading stops as soon as the result is certain.
 
     classes : array-like of shape (n_classes,), default=None
-        For classifiers: all labels.
+        All class labels. Required by classifiers.
 
     Attributes
     ----------
@@ -77,40 +77,42 @@ class SvmlightChunks(TextChunks):
         Number of columns.
 
     zero_based : bool
-        Whether the first column is number 0 in the files.
+        Whether the column indices in the files start at 0.
 
     classes : ndarray of shape (n_classes,) or None
-        The distinct labels in ascending order, None if they were not given.
+        The distinct class labels, sorted; None if they were not given.
 
     n_chunks : int
-        Number of chunks, from a glance at the files every `chunk_bytes`.
+        Number of chunks. It is computed when first needed, by looking for the end of a row every `chunk_bytes` bytes.
 
     chunk_bytes : int
-        Size of a chunk in bytes.
+        Minimum size of a chunk in bytes.
 
     dtype : dtype
-        Type of the values of `X`.
+        Data type of `X`.
 
     Raises
     ------
     OSError
-        If a file is missing or a directory, when the object is made, or if a file was changed since its chunks
-        were numbered.
+        On construction, if a file does not exist or is a directory; while reading, if a file has changed since it was
+        split into chunks.
     ValueError
-        If a file is empty or compressed, or later at a line that cannot be read, is not finite, or has an
-        index beyond `n_features`; the message has the file, the number of the line and how it begins.
+        On construction, if a file is empty or compressed; while reading, if a line cannot be parsed, has a value that
+        is not finite, or has an index beyond `n_features`. The message names the file and the line, and quotes the
+        beginning of the line.
 
     See Also
     --------
-    ParquetChunks : Chunks of Parquet files, which are smaller and several times as fast to read.
+    ParquetChunks : Chunks of Parquet files, which are smaller and can be read several times faster.
 
     Notes
     -----
-    Every chunk has rows. Chunk 0 begins at the first row of the first file. The next one begins at the first
-    row that starts `chunk_bytes` or more behind that, and so on, so any pass can jump to any chunk.
+    Every chunk has at least one row. Chunk 0 begins at the first row of the first file. The next chunk begins at the
+    first row that starts `chunk_bytes` or more bytes later, and so on. A pass can therefore start at any chunk without
+    parsing the preceding ones.
 
-    Scikit-learn's own byte ranges (`offset` and `length`) are not used: they give a row twice where a comment
-    or a blank line crosses the border of two ranges.
+    The arguments `offset` and `length` of scikit-learn's parser are not used, because they yield a row twice if a
+    comment or a blank line crosses the boundary between two ranges.
 
     Examples
     --------
@@ -149,15 +151,15 @@ class SvmlightChunks(TextChunks):
 
     @property
     def zero_based(self) -> bool:
-        """Whether the first column is number 0 in the files.
+        """Whether the column indices in the files start at 0.
 
         Returns
         -------
         zero_based : bool
-            If it was not given, the files are read when it is first asked for.
+            The value that was given. If it is "auto", the first access reads the files.
         """
         if self._zero_based is None:
-            self._survey()
+            self._scan_files()
         return self._zero_based  # type: ignore[return-value]
 
     def _read(self, start: int) -> Iterator[tuple[Any, np.ndarray]]:
@@ -165,12 +167,12 @@ class SvmlightChunks(TextChunks):
         for piece in self._byte_ranges()[start:]:
             yield load_range(piece, **options)
 
-    def _survey(self) -> None:
-        """Read the files to find what is unknown of the number of columns and of where they begin."""
+    def _scan_files(self) -> None:
+        """Read the files to infer the number of columns and the first index, as far as they were not given."""
         lowest: dict[Path, float] = {}
         highest = -1
         for piece in self._byte_ranges():
-            # Counting from 0 takes indices as they are.
+            # With zero_based=True, the parser does not shift the indices.
             X, _ = load_range(
                 piece, n_features=None, zero_based=self._zero_based is not False, dtype=self.dtype
             )
@@ -178,7 +180,7 @@ class SvmlightChunks(TextChunks):
             low, high = (X.indices.min() + shift, X.indices.max() + shift) if X.nnz else (np.inf, -1)
             lowest[piece.path] = min(low, lowest.get(piece.path, np.inf))
             highest = max(high, highest)
-            # Certain: a column 0, or one so high that there must not be a column 0.
+            # The result is certain if there is an index 0, or one that is only valid if indices start at 1.
             if self._n_features is not None and (low == 0 or highest >= self._n_features):
                 break
         if self._zero_based is None:
@@ -188,14 +190,14 @@ class SvmlightChunks(TextChunks):
 
 
 def load_range(piece: ByteRange, **options: Any) -> tuple[Any, np.ndarray]:
-    """Read the rows of a range, or say which line is at fault.
+    """Parse the rows of a range.
 
     Parameters
     ----------
     piece : ByteRange
-        Some whole lines of a file.
+        A range of complete lines of a file.
     **options : dict
-        Options `n_features`, `zero_based` and `dtype` of scikit-learn's parser.
+        Arguments `n_features`, `zero_based` and `dtype` of scikit-learn's parser.
 
     Returns
     -------
@@ -203,16 +205,21 @@ def load_range(piece: ByteRange, **options: Any) -> tuple[Any, np.ndarray]:
         The features.
     y : ndarray of shape (n_samples,)
         The labels.
+
+    Raises
+    ------
+    ValueError
+        If a line is invalid. The message names the line and the reason.
     """
-    text = read(piece)
+    text = read_range(piece)
     try:
         return _parse(text, **options)
     except _PARSE_ERRORS as error:
         lines = BytesIO(text).readlines()
-        at = first_fault(lines, _fails(options))
+        at = first_bad_line(lines, _parse_fails(options))
         raise ValueError(
             f"{piece.path}, line {count_lines(piece.path, piece.start) + at + 1}: "
-            f"{explain(lines[at], **options) or error}"
+            f"{describe_fault(lines[at], **options) or error}"
         ) from None
 
 
@@ -221,12 +228,12 @@ def _parse(text: bytes, **options: Any) -> tuple[Any, np.ndarray]:
     if not (np.isfinite(X.data).all() and np.isfinite(y).all()):
         raise ValueError("There are values that are not finite.")
     if X.shape[1] <= np.iinfo(np.int32).max and X.nnz <= np.iinfo(np.int32).max:
-        # The parser has 64 bits for each index, half of which a chunk does not need.
+        # The parser returns 64-bit indices. Indices of 32 bits are enough for a chunk.
         X = sp.csr_matrix((X.data, X.indices.astype(np.int32), X.indptr.astype(np.int32)), shape=X.shape)
     return X, y
 
 
-def _fails(options: dict[str, Any]) -> Callable[[list[bytes]], bool]:
+def _parse_fails(options: dict[str, Any]) -> Callable[[list[bytes]], bool]:
     def fails(lines: list[bytes]) -> bool:
         try:
             _parse(b"".join(lines), **options)

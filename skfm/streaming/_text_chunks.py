@@ -1,4 +1,4 @@
-"""What chunks of text files have in common, whatever the form of their lines."""
+"""The base class of chunks of text files, independent of the format of their lines."""
 
 from __future__ import annotations
 
@@ -8,22 +8,26 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ._byte_ranges import ByteRange, check_file, cut
+from ._byte_ranges import ByteRange, check_file, split_file
 from ._checks import check_float_type, check_integer
 from ._chunks import Chunks
 
 
 class TextChunks(Chunks):
-    """Chunks of text files with a row a line, cut by bytes.
+    """Chunks of text files with one row per line, which are split into byte ranges.
 
     Parameters
     ----------
     path : str, path-like or list of these
+        Paths of plain text files.
     n_features : int or None
-        Found by `_survey` if it is None.
+        Number of columns. If None, `_scan_files` infers it.
     chunk_bytes : int
+        Minimum size of a chunk in bytes.
     dtype : dtype
+        Data type of `X`.
     classes : array-like or None
+        All class labels.
     """
 
     def __init__(
@@ -37,7 +41,7 @@ class TextChunks(Chunks):
     ) -> None:
         paths = [Path(p) for p in ([path] if isinstance(path, str | os.PathLike) else path)]
         if not paths:
-            raise ValueError("path is an empty list: pass one file or more.")
+            raise ValueError("path is an empty list. Pass at least one file.")
         for each in paths:
             check_file(each)
         check_integer("chunk_bytes", chunk_bytes, at_least=1)
@@ -53,10 +57,10 @@ class TextChunks(Chunks):
         Returns
         -------
         n_features : int
-            If it was not given, the files are read when it is first asked for.
+            The number. If it was not given, the first access reads the files.
         """
         if self._n_features is None:
-            self._survey()
+            self._scan_files()
         return self._n_features  # type: ignore[return-value]
 
     @property
@@ -66,22 +70,22 @@ class TextChunks(Chunks):
         Returns
         -------
         n_chunks : int
-            The files are looked into every `chunk_bytes` when it is first asked for.
+            The number. The first access looks for the end of a row every `chunk_bytes` bytes.
         """
         return len(self._byte_ranges())
 
     def _byte_ranges(self) -> list[ByteRange]:
         if self._ranges is None:
             self._ranges = [
-                piece for path in self.source for piece in cut(path, self.chunk_bytes, self.is_row)
+                piece for path in self.source for piece in split_file(path, self.chunk_bytes, self.is_row)
             ]
         return self._ranges
 
     @staticmethod
     @abstractmethod
     def is_row(line: bytes) -> bool:
-        """Tell rows from other lines."""
+        """Return whether a line is a row of data."""
 
     @abstractmethod
-    def _survey(self) -> None:
-        """Read the files to find what was not given."""
+    def _scan_files(self) -> None:
+        """Read the files to infer the parameters that were not given."""

@@ -431,19 +431,19 @@ BAD_FRAMES = {
         lambda: broken(city=[1, "a"] * 100),
         {},
         TypeError,
-        "'city' holds categories of several types, int, str",
+        "'city' holds categories of several types: int, str",
     ),
     "text as numbers": (
         shop,
         {"categorical_features": ["member"]},
         ValueError,
-        "'city' has to hold numbers, but holds '",
+        "'city' must hold numbers, but holds '",
     ),
     "lists as numbers": (
         lambda: broken(city=[["a"]] * 200),
         {"categorical_features": ["member"]},
         ValueError,
-        "Name the column among the multi_value_features",
+        "Include the column in multi_value_features",
     ),
     "unknown name": (shop, {"categorical_features": ["town"]}, ValueError, "'town', which X does not have"),
     "unknown number": (shop, {"categorical_features": [4]}, ValueError, "4, which X does not have"),
@@ -451,19 +451,19 @@ BAD_FRAMES = {
         shop,
         {"categorical_features": [True]},
         ValueError,
-        "mask of 1 values, but X has 4 columns",
+        "mask of length 1, but X has 4 columns",
     ),
     "numbers as lists": (
         shop,
         {"multi_value_features": {"city": None}},
         ValueError,
-        "'city' has to hold lists of values, but holds '",
+        "'city' must hold lists of values, but holds '",
     ),
     "lists as text": (
         lambda: broken(city=[["a"]] * 200),
         {"multi_value_features": {"city": "|"}},
         ValueError,
-        "strings of values with '|' between",
+        "strings with values separated by '|'",
     ),
     "no delimiter": (shop, {"multi_value_features": {"city": ""}}, ValueError, "must be a delimiter"),
     "lazy": (lambda: pl.from_pandas(shop()[0]).lazy(), {}, TypeError, "Pass X.collect()"),
@@ -471,9 +471,9 @@ BAD_FRAMES = {
         lambda: shop()[0].set_axis(["size", "city", "city", "age"], axis=1),
         {},
         ValueError,
-        "several columns of one name",
+        "several columns with the same name",
     ),
-    "complex": (lambda: broken(age=1j), {}, ValueError, "'age' has to hold numbers"),
+    "complex": (lambda: broken(age=1j), {}, ValueError, "'age' must hold numbers"),
     "strings in an array": (
         lambda: shop()[0].to_numpy(object),
         {},
@@ -519,7 +519,7 @@ def test_bad_frames_at_predict():
     frame, y = shop()
     model = FMRegressor(2, max_iter=2, random_state=0).fit(frame, y)
     before = model.predict(frame)
-    with pytest.raises(ValueError, match="'age' has to hold numbers, but holds 'old'"):
+    with pytest.raises(ValueError, match="'age' must hold numbers, but holds 'old'"):
         model.predict(frame.assign(age="old"))
     with pytest.raises(ValueError, match="feature names should match"):
         model.predict(frame.rename(columns={"age": "years"}))

@@ -249,7 +249,7 @@ def test_missing_data(tmp_path):
         ("100k", {"drop": ["u3.test"]}, r"no file 'u3\.test'"),
         ("100k", {"u.data": b"\n"}, r"'u\.data' has no ratings"),
         ("100k", {"u.data": b"1\t2\tgood\t3\n"}, r"could not convert string 'good'"),
-        ("100k", {"u1.base": b"9\t9\t1\t1\n"}, r"'u1\.base' has ratings that 'u\.data' has not"),
+        ("100k", {"u1.base": b"9\t9\t1\t1\n"}, r"'u1\.base' has ratings that 'u\.data' does not have"),
         (
             "latest-small",
             {"ratings.csv": b"userId,movieId,rating,timestamp\n"},
@@ -329,7 +329,7 @@ def test_bad_checksum_leaves_nothing(tmp_path, server):
 def test_login_page_is_not_an_archive(tmp_path, server):
     (server / "ml-latest-small.zip").write_text("<html>sign in</html>")
     with pytest.raises(
-        OSError, match=r"did not return a zip archive.*by hand and put it at .*ml-latest-small\.zip"
+        OSError, match=r"did not return a zip archive.*manually and save it as .*ml-latest-small\.zip"
     ):
         fetch_movielens("latest-small", data_home=tmp_path / "home")
     assert names(tmp_path / "home") == []
@@ -338,9 +338,9 @@ def test_login_page_is_not_an_archive(tmp_path, server):
 def test_failing_download_names_url_and_remedy(tmp_path, server):
     (server / "ml-100k.zip").unlink()
     with (
-        pytest.warns(UserWarning, match=r"Could not download file:.*Trying again"),
+        pytest.warns(UserWarning, match=r"Could not download file:.*Retrying in"),
         pytest.raises(
-            OSError, match=r"Could not download file:.*ml-100k\.zip.*by hand and put it at .*ml-100k\.zip"
+            OSError, match=r"Could not download file:.*ml-100k\.zip.*manually and save it as .*ml-100k\.zip"
         ),
     ):
         fetch_movielens(data_home=tmp_path / "home", n_retries=1, delay=0)
@@ -367,7 +367,7 @@ def test_retries(tmp_path, server, monkeypatch, failure):
 
     monkeypatch.setattr(_download, "urlopen", unreliable)
     monkeypatch.setattr(_download.time, "sleep", sleeps.append)
-    with pytest.warns(UserWarning, match="Trying again"):
+    with pytest.warns(UserWarning, match="Retrying in"):
         assert fetch_movielens(data_home=tmp_path / "home", n_retries=2, delay=0.5).data.shape == (4, 2)
     assert sleeps == [0.5, 0.5]
     assert names(tmp_path / "home") == ["ml-100k.zip"]

@@ -258,7 +258,7 @@ def test_layers_of_several_classes():
             r"has 3 raw prediction\(s\)",
         ),
         (lambda: FMClassifier.from_module(random_layer(), classes=[1]), ValueError, "at least two distinct"),
-        (lambda: FMClassifier.from_module(random_layer(), classes=[1, 0]), ValueError, "in sorted order"),
+        (lambda: FMClassifier.from_module(random_layer(), classes=[1, 0]), ValueError, "in ascending order"),
         (
             lambda: FMClassifier.from_module([random_layer(3), random_layer(4), random_layer(3)], [0, 1, 2]),
             ValueError,

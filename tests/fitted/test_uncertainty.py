@@ -333,7 +333,7 @@ def test_quantiles_need_a_posterior():
         message = rf"{purpose} needs a posterior, .* without one. Fit it with solver='vb' or solver='mcmc'\."
         with pytest.raises(ValueError, match=message):
             model.predict(X, **option)
-    with pytest.raises(ValueError, match=r"standard deviation or quantiles. Ask for one after the other"):
+    with pytest.raises(ValueError, match="return_std and quantiles are mutually exclusive"):
         sampler(max_iter=3).fit(X, Y).predict(X, return_std=True, quantiles=[0.5])
     with pytest.raises(NotFittedError):
         FMRegressor().predict(X, quantiles=[0.5])

@@ -202,8 +202,8 @@ def test_many_columns_cost_no_more_than_the_rows_hold(monkeypatch):
     found = explain(model, X[:2], by="column")
     assert len(found.names) <= 4
     assert_allclose(found.raw, model.predict(X[:2]), rtol=1e-9)
-    monkeypatch.setattr(_explain, "LARGEST", 1 << 20)
-    with pytest.raises(ValueError, match="too many to hold"):
+    monkeypatch.setattr(_explain, "MAX_TERMS", 1 << 20)
+    with pytest.raises(ValueError, match="have too many terms"):
         explain(model, X, by="column")
 
 
@@ -231,7 +231,7 @@ def test_terms_of_a_class():
     with pytest.raises(ValueError, match="must be one of"):
         interaction_strength(model)
     binary, X = fitted("two classes", "frame")
-    with pytest.raises(ValueError, match="is not needed"):
+    with pytest.raises(ValueError, match="cannot be used with this model"):
         interaction_strength(binary, class_of_interest="low")
 
 
@@ -280,7 +280,7 @@ def test_strength_without_rows_is_that_of_equally_frequent_categories():
 def test_strength_of_columns_is_found_in_blocks(monkeypatch):
     model, _ = fitted("vb", "one-hot")
     whole = interaction_strength(model, by="column", top=7)
-    monkeypatch.setattr(_strength, "BLOCK", 40)
+    monkeypatch.setattr(_strength, "PRODUCTS_PER_BLOCK", 40)
     pd.testing.assert_frame_equal(interaction_strength(model, by="column", top=7), whole)
     V, fields, names = model.factors_, model.fields_, model.encoded_feature_names_
     products = np.abs(V @ V.T) * (fields[:, None] != fields) * np.tri(len(V), k=-1)
@@ -346,7 +346,7 @@ def test_embedding_display_of_fields_and_classes():
     model, _ = fitted("vb", "one-hot")
     display = EmbeddingDisplay.from_estimator(model, 1)
     assert len(display.points) == 5
-    with pytest.raises(ValueError, match=r"no field 'user'. There are: 0, 1, 2"):
+    with pytest.raises(ValueError, match=r"no field 'user'. The fields are 0, 1, 2"):
         EmbeddingDisplay.from_estimator(model, "user")
     classes, _ = fitted("three classes", "frame")
     display = EmbeddingDisplay.from_estimator(classes, "city", class_of_interest="mid")
@@ -374,7 +374,7 @@ def test_history_display(solver, label):
     alone = HistoryDisplay.from_estimator(FMRegressor(2, solver=solver, max_iter=3).fit(X, y))
     assert len(alone.lines_) == 1
     assert alone.validation_ax_ is None
-    with pytest.raises(ValueError, match="history must hold one of"):
+    with pytest.raises(ValueError, match="history must have one of the keys"):
         HistoryDisplay(history={"loss": [1.0]}).plot()
 
 
@@ -405,7 +405,7 @@ def test_pipelines_are_told_what_to_pass():
     X, y = data("numeric")
     pipeline = make_pipeline(StandardScaler(), FMRegressor(2, max_iter=2, random_state=0)).fit(X, y)
     for look in (explain, InteractionDisplay.from_estimator):
-        with pytest.raises(TypeError, match=r"got a Pipeline. Of a pipeline pass the last step"):
+        with pytest.raises(TypeError, match=r"got a Pipeline. For a pipeline, pass the last step"):
             look(pipeline, X)
     found = explain(pipeline[-1], pipeline[:-1].transform(X))
     assert_allclose(found.raw, pipeline.predict(X))

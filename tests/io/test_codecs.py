@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from sklearn.preprocessing import OneHotEncoder
 
-from skfm.io._array_codecs import LONG
-from skfm.io._codec import DEPTH, Codec, Decoder, Encoder
+from skfm.io._array_codecs import MAX_INLINE_LENGTH
+from skfm.io._codec import MAX_DEPTH, Codec, Decoder, Encoder
 from skfm.io._codecs import CODECS
 from tests.helpers.saved import assert_same
 
@@ -40,7 +40,7 @@ ARRAYS = st.builds(
 STATE = st.recursive(
     SCALARS
     | ARRAYS
-    | st.lists(SCALARS, min_size=LONG + 1, max_size=2 * LONG)
+    | st.lists(SCALARS, min_size=MAX_INLINE_LENGTH + 1, max_size=2 * MAX_INLINE_LENGTH)
     | st.builds(np.float32, st.floats(width=32)),
     lambda inner: (
         st.lists(inner, max_size=4)
@@ -88,7 +88,7 @@ def test_other_types_are_refused(value):
 def test_state_that_holds_itself():
     state = []
     state.append(state)
-    with pytest.raises(ValueError, match=f"more than {DEPTH} levels"):
+    with pytest.raises(ValueError, match=f"more than {MAX_DEPTH} levels"):
         Encoder(CODECS).encode(state, "state")
 
 

@@ -93,7 +93,7 @@ def test_pieces_of_a_libsvm_file(tmp_path, monkeypatch):
     path = tmp_path / "data.libfm"
     path.write_text("1 0:1\n" * 40 + "2 7:1\n" + "3 1:1\n" * 40)
     whole = read_libsvm(path)
-    monkeypatch.setattr("skfm.io._libsvm.PIECE", 50)
+    monkeypatch.setattr("skfm.io._libsvm.BYTES_PER_RANGE", 50)
     parts = read_libsvm(path)
     assert whole[0].shape == parts[0].shape == (81, 8)
     assert (whole[0] != parts[0]).nnz == 0
@@ -106,7 +106,7 @@ def test_columns_of_libsvm(tmp_path):
     assert read_libsvm(path)[0].toarray().tolist() == [[0, 5, 0, 7], [0, 0, 1, 0]]
     assert read_libsvm(path, zero_based=False)[0].toarray().tolist() == [[5, 0, 7], [0, 1, 0]]
     assert read_libsvm(path, n_features=9)[0].shape == (2, 9)
-    with pytest.raises(ValueError, match=r"line 2: index 3 is beyond the last column"):
+    with pytest.raises(ValueError, match=r"line 2: index 3 exceeds the index of the last column"):
         read_libsvm(path, n_features=2)
 
 
@@ -132,11 +132,11 @@ def test_libffm_rows(tmp_path):
         (b"1 a:1:1", "'a:1:1' is not of the form field:index:value"),
         (b"1 0:1:x", "the value 'x' is not a number"),
         (b"1 0:1:inf", "the value inf is not finite"),
-        (b"1 0:99999999999:1", "the index '99999999999' is larger than 2147483647"),
-        (b"1 9999999999:1:1", "the field '9999999999' is larger than 2147483647"),
+        (b"1 0:99999999999:1", "the index '99999999999' is greater than 2147483647"),
+        (b"1 9999999999:1:1", "the field '9999999999' is greater than 2147483647"),
         (b"1 0:2147483647:1", "index 2147483647"),
-        (b"1 1:0:1", "column 0 is of field 1 here, and of field 0 before"),
-        (b"1 0:1:1 2:1:1", "column 1 is of field 2 here, and of field 0 before"),
+        (b"1 1:0:1", "column 0 has field 1 here, but field 0 on an earlier line"),
+        (b"1 0:1:1 2:1:1", "column 1 has field 2 here, but field 0 on an earlier line"),
         (b"\xff\xfe", r"the label '\\xff\\xfe' is not a number"),
         (b"1 # 0:1:1", "'#' is not of the form"),
     ],
@@ -153,14 +153,16 @@ def test_malformed_libffm_lines(make, line, message, tmp_path):
 def test_sums_that_overflow(tmp_path):
     path = tmp_path / "data.ffm"
     path.write_text("1 0:0:1e308 0:0:1e308\n")
-    with pytest.raises(ValueError, match=r"data\.ffm: entries of one column in a row add up"):
+    with pytest.raises(ValueError, match=r"data\.ffm: the sum of the repeated entries of a column overflows"):
         read_libffm(path)
 
 
 def test_an_index_far_beyond_the_file_takes_no_memory(tmp_path):
     path = tmp_path / "data.ffm"
     path.write_text("1 0:5000:1\n" * 100)
-    with pytest.raises(ValueError, match=r"more columns than a file of this size.*pass n_features"):
+    with pytest.raises(
+        ValueError, match=r"more columns than are expected for a file of this size.*pass n_features"
+    ):
         read_libffm(path)
     X, _, fields = read_libffm(path, n_features=6000)
     assert X.shape == (100, 6000)
@@ -191,7 +193,7 @@ def test_files_that_hold_nothing(read, tmp_path):
         ([[1, 2]], ["a"], [0, 0], "y must hold numbers, got <U1"),
         ([[1, 2]], [1], [0], "fields must hold an integer for each of the 2 columns"),
         ([[1, 2]], [1], [0.5, 1], "fields must hold an integer"),
-        ([[1, 2]], [1], ["a", "b"], r"Number labels by np\.unique"),
+        ([[1, 2]], [1], ["a", "b"], r"Convert labels to integers with np\.unique"),
         ([[1, 2]], [1], [0, -1], "must not be negative"),
     ],
 )
@@ -209,7 +211,7 @@ def test_wrong_parameters(tmp_path):
     path = tmp_path / "data"
     write_libffm([[1.0]], [1], [0], path)
     for read in (read_libffm, read_libsvm, LibffmChunks):
-        with pytest.raises(ValueError, match="n_features must be 1 or more"):
+        with pytest.raises(ValueError, match="n_features must be at least 1"):
             read(path, n_features=0)
         with pytest.raises(ValueError, match="dtype must be float32 or float64"):
             read(path, dtype=int)
@@ -217,7 +219,7 @@ def test_wrong_parameters(tmp_path):
         read_libsvm(path, zero_based="auto")
     with pytest.raises(ValueError, match="empty list"):
         LibffmChunks([])
-    with pytest.raises(ValueError, match="chunk_bytes must be 1 or more"):
+    with pytest.raises(ValueError, match="chunk_bytes must be at least 1"):
         LibffmChunks(path, chunk_bytes=0)
 
 
@@ -260,5 +262,5 @@ def test_a_file_that_changes_between_passes(tmp_path):
     data = LibffmChunks(path, chunk_bytes=20)
     list(data)
     path.write_text("1 0:0:1\n" * 11)
-    with pytest.raises(OSError, match="was changed"):
+    with pytest.raises(OSError, match="has changed since it was split"):
         list(data)

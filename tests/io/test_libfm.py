@@ -62,7 +62,7 @@ def test_round_trip(solver, loss, tmp_path):
             X, y if task == "regression" else y > 1
         )
         if loss in ("poisson", "gamma"):
-            with pytest.raises(ValueError, match="do not follow from the raw ones"):
+            with pytest.raises(ValueError, match="cannot compute from the raw predictions"):
                 write_libfm_model(model, tmp_path / "model")
             continue
         write_libfm_model(model, tmp_path / "model")
@@ -90,7 +90,7 @@ def test_parts_that_a_model_may_lack(fit_intercept, fit_linear, n_factors, tmp_p
     assert ("#global bias W0" in text) == fit_intercept
     assert ("#unary interactions Wj" in text) == fit_linear
     if not fit_linear and n_factors == 0:
-        with pytest.raises(ValueError, match="no parameters of any column"):
+        with pytest.raises(ValueError, match="no parameters for any column"):
             read_libfm_model(path)
         return
     again = read_libfm_model(path, "regression")
@@ -134,7 +134,7 @@ def test_labels():
     model = read_libfm_model(FIXTURE, "classification", classes=["bad", "good"])
     assert model.predict(X).tolist() == ["good"] * 4
     for classes in (["b", "a"], [1], [1, 1], [1, 2, 3]):
-        with pytest.raises(ValueError, match="classes must be two labels in ascending order"):
+        with pytest.raises(ValueError, match="classes must hold two labels in ascending order"):
             read_libfm_model(FIXTURE, "classification", classes=classes)
 
 
@@ -160,7 +160,7 @@ def test_a_model_from_libfm_can_be_saved(tmp_path):
 def test_what_cannot_be_written(tmp_path):
     X, y = data()
     path = tmp_path / "model"
-    with pytest.raises(ValueError, match="has 3 classes, and a model file of libFM has room for two"):
+    with pytest.raises(ValueError, match="has 3 classes, but a model file of libFM can hold only two"):
         write_libfm_model(FMClassifier(1, max_iter=1).fit(X, y), path)
     ordered = FMClassifier(1, solver="mcmc", loss="ordered_probit", max_iter=4).fit(X, y)
     with pytest.raises(ValueError, match="loss='ordered_probit'"):
@@ -194,11 +194,11 @@ HEAD = b"#global bias W0\n1\n#unary interactions Wj\n1\n2\n#pairwise interaction
     [
         (b"", "ends before"),
         (b"\n\n", "ends before"),
-        (HEAD[:-1], "does not end, so it was cut off"),
-        (HEAD + b"1 2\n3 4", "does not end, so it was cut off"),
-        (HEAD + b"1 2\n", "linear weights of 2 columns, but factors of 1"),
-        (HEAD + b"1 2\n3 4\n5 6\n", "linear weights of 2 columns, but factors of 3"),
-        (HEAD + b"1 2\n3 4 5\n", "line 8: there are 3 factors where the rows before have 2"),
+        (HEAD[:-1], "has no line end, so the file was truncated"),
+        (HEAD + b"1 2\n3 4", "has no line end, so the file was truncated"),
+        (HEAD + b"1 2\n", "linear weights for 2 columns, but factors for 1"),
+        (HEAD + b"1 2\n3 4\n5 6\n", "linear weights for 2 columns, but factors for 3"),
+        (HEAD + b"1 2\n3 4 5\n", "line 8: the row has 3 factors, but the previous rows have 2"),
         (HEAD + b"1 2\n\n3 4\n", "line 9: a row of factors follows 1 blank lines"),
         (HEAD + b"1 2\n3 x\n", "line 8: 'x' is not a finite number"),
         (HEAD + b"1 2\n3 nan\n", "line 8: 'nan' is not a finite number"),
@@ -208,13 +208,13 @@ HEAD = b"#global bias W0\n1\n#unary interactions Wj\n1\n2\n#pairwise interaction
         (HEAD + b"1 2\n3 " + b"4" * 5000 + b"\n", "line 8: '444"),
         (HEAD.replace(b"W0\n1\n", b"W0\n"), "no number for the global bias"),
         (HEAD.replace(b"W0\n1\n", b"W0\n1\n2\n"), "line 3: there are two numbers for the global bias"),
-        (HEAD.replace(b"W0\n1\n", b"W0\n1 2\n"), "line 2: '1 2' is more than one number"),
-        (HEAD.replace(b"Wj\n1\n", b"Wj\n1 2\n"), "line 4: '1 2' is more than one number"),
-        (HEAD.replace(b"#unary", b"#Unary"), "line 3: the heading '#Unary interactions Wj' stands where"),
-        (HEAD + HEAD, "line 7: the heading '#global bias W0' stands where nothing more is expected"),
-        (b"1\n" + HEAD, "line 1: '1' stands before any heading"),
-        (b"#pairwise interactions Vj,f\n", "no parameters of any column"),
-        (b"#pairwise interactions Vj,f\n\n\n", "no parameters of any column"),
+        (HEAD.replace(b"W0\n1\n", b"W0\n1 2\n"), "line 2: expected one number, got '1 2'"),
+        (HEAD.replace(b"Wj\n1\n", b"Wj\n1 2\n"), "line 4: expected one number, got '1 2'"),
+        (HEAD.replace(b"#unary", b"#Unary"), "line 3: found the heading '#Unary interactions Wj' where"),
+        (HEAD + HEAD, "line 7: found the heading '#global bias W0' where nothing more is expected"),
+        (b"1\n" + HEAD, "line 1: found '1' before the first heading"),
+        (b"#pairwise interactions Vj,f\n", "no parameters for any column"),
+        (b"#pairwise interactions Vj,f\n\n\n", "no parameters for any column"),
     ],
 )
 def test_malformed_files(text, message, tmp_path):
@@ -223,7 +223,7 @@ def test_malformed_files(text, message, tmp_path):
     with pytest.raises(ValueError, match=message) as caught:
         read_libfm_model(path)
     assert str(path) in str(caught.value)
-    assert "Write it anew" in str(caught.value)
+    assert "Write it again" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_blanks_do_not_matter(text, tmp_path):
 def test_numbers_too_large_for_float32(tmp_path):
     path = tmp_path / "model.libfm"
     path.write_bytes(HEAD + b"1 2\n3 1e200\n")
-    with pytest.raises(ValueError, match="do not fit into float32"):
+    with pytest.raises(ValueError, match="has numbers that overflow float32"):
         read_libfm_model(path, dtype="float32")
 
 

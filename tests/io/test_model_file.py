@@ -15,7 +15,7 @@ from sklearn.exceptions import NotFittedError
 from skfm import FMClassifier, FMRegressor
 from skfm.core.solvers import SOLVERS
 from skfm.io import load_model, save_model
-from skfm.io._array_codecs import LONG
+from skfm.io._array_codecs import MAX_INLINE_LENGTH
 from skfm.streaming import Chunks
 from tests.helpers.saved import assert_same, data, small
 
@@ -197,7 +197,7 @@ def test_a_checkpoint_is_left_out(tmp_path):
 
 def test_history_that_is_not_finite(tmp_path):
     model = small()
-    model.history_ = {"a": [float("nan"), float("inf")], "b": [1.0, -0.0] * LONG}
+    model.history_ = {"a": [float("nan"), float("inf")], "b": [1.0, -0.0] * MAX_INLINE_LENGTH}
     assert_same(round_trip(model, tmp_path).history_, model.history_)
 
 
@@ -223,8 +223,8 @@ def test_other_classes(tmp_path):
         (lambda m: m.set_params(loss="nonsense"), "loss"),
         (lambda m: setattr(m, "note", "mine"), r"\['note'\]"),
         (lambda m: m.history_.update(a=[object()]), "history_"),
-        (lambda m: m.coef_.fill(np.nan), "coef_ holds numbers that are not finite"),
-        (lambda m: setattr(m, "coef_", m.coef_[:-1]), r"coef_ has the shape \(4,\)"),
+        (lambda m: m.coef_.fill(np.nan), "coef_ contains values that are not finite"),
+        (lambda m: setattr(m, "coef_", m.coef_[:-1]), r"coef_ has shape \(4,\)"),
         (lambda m: delattr(m, "fields_"), r"lacks \['fields_'\]"),
         (lambda m: setattr(m, "fields", [[slice(1)]]), "slice"),
     ],
@@ -256,11 +256,11 @@ def test_a_file_is_replaced_in_one_step(tmp_path, monkeypatch):
 
 
 def test_places_where_no_file_can_be(tmp_path):
-    with pytest.raises(IsADirectoryError, match="Name a file in it"):
+    with pytest.raises(IsADirectoryError, match="Pass the path of a file in it"):
         save_model(small(), tmp_path)
     with pytest.raises(FileNotFoundError, match="folder that does not exist"):
         save_model(small(), tmp_path / "missing" / "model")
-    with pytest.raises(IsADirectoryError, match="Name a file in it"):
+    with pytest.raises(IsADirectoryError, match="Pass the path of a file in it"):
         load_model(tmp_path)
     with pytest.raises(FileNotFoundError):
         load_model(tmp_path / "missing")

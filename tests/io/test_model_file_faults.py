@@ -30,55 +30,70 @@ def write(path, arrays, document):
 
 
 def broken(path):
-    with pytest.raises(ValueError, match=r"is no model of skfm\.io, or damaged") as caught:
+    with pytest.raises(ValueError, match=r"is not a model file of skfm\.io or is damaged") as caught:
         load_model(path)
     assert str(path) in str(caught.value)
-    assert "Save the model anew" in str(caught.value)
+    assert "Save the model again" in str(caught.value)
     return str(caught.value)
 
 
 FAULTS = {
-    "other class": (lambda a, d: d.update({"class": "Pipeline"}), "none of FMRegressor, FMClassifier"),
-    "class of a module": (lambda a, d: d.update({"class": "os.system"}), "none of FMRegressor, FMClassifier"),
-    "no class": (lambda a, d: d.pop("class"), "none of FMRegressor"),
+    "other class": (lambda a, d: d.update({"class": "Pipeline"}), "not one of FMRegressor, FMClassifier"),
+    "class of a module": (
+        lambda a, d: d.update({"class": "os.system"}),
+        "not one of FMRegressor, FMClassifier",
+    ),
+    "no class": (lambda a, d: d.pop("class"), "not one of FMRegressor"),
     "wrong class": (lambda a, d: d.update({"class": "FMClassifier"}), ""),
     "later format": (lambda a, d: d.update(format=2, version="9"), "written by skfm '9'"),
-    "no format": (lambda a, d: d.pop("format"), "not in the form"),
+    "no format": (lambda a, d: d.pop("format"), "not have the format that skfm writes"),
     "unknown parameter": (lambda a, d: d["parameters"].update(color=1), r"no parameters ['color']"),
     "bad parameter": (lambda a, d: d["parameters"].update(n_factors=-1), "n_factors"),
     "parameter of another type": (lambda a, d: d["parameters"].update(solver={"list": []}), "solver"),
-    "checkpoint": (lambda a, d: d["parameters"].update(checkpoint="/tmp/x"), "names a checkpoint"),
-    "no parameters": (lambda a, d: d.pop("parameters"), "not in the form"),
+    "checkpoint": (
+        lambda a, d: d["parameters"].update(checkpoint="/tmp/x"),
+        "the parameter checkpoint, which saved models never have",
+    ),
+    "no parameters": (lambda a, d: d.pop("parameters"), "not have the format that skfm writes"),
     "unknown attribute": (lambda a, d: d["state"].update(predict=1), r"has ['predict']"),
     "dunder": (lambda a, d: d["state"].update(__class__="x"), r"has ['__class__']"),
     "missing attribute": (lambda a, d: d["state"].pop("_coding"), r"lacks ['_coding']"),
     "unknown codec": (lambda a, d: d["state"].update(n_iter_={"pickle": "gASVAAAA"}), "holds a 'pickle'"),
-    "two tags": (lambda a, d: d["state"].update(n_iter_={"list": [], "dict": {}}), "not in the form"),
-    "bare list": (lambda a, d: d["state"].update(n_iter_=[1]), "not in the form"),
-    "array named twice": (lambda a, d: d["state"]["coef_"].update(array="factors_"), "or name it twice"),
-    "missing array": (lambda a, d: a.pop("coef_"), "does not hold"),
-    "array for nobody": (lambda a, d: a.update(more=np.ones(3)), "do not name"),
-    "nan": (lambda a, d: a.update(coef_=a["coef_"] * np.nan), "coef_ holds numbers that are not finite"),
+    "two tags": (
+        lambda a, d: d["state"].update(n_iter_={"list": [], "dict": {}}),
+        "not have the format that skfm writes",
+    ),
+    "bare list": (lambda a, d: d["state"].update(n_iter_=[1]), "not have the format that skfm writes"),
+    "array named twice": (
+        lambda a, d: d["state"]["coef_"].update(array="factors_"),
+        "or refer to it more than once",
+    ),
+    "missing array": (lambda a, d: a.pop("coef_"), "that is missing"),
+    "array for nobody": (lambda a, d: a.update(more=np.ones(3)), "do not refer to"),
+    "nan": (lambda a, d: a.update(coef_=a["coef_"] * np.nan), "coef_ contains values that are not finite"),
     "infinite intercept": (
         lambda a, d: d["state"].update(intercept_={"float": "inf"}),
         "intercept_ must be a finite",
     ),
-    "fewer columns": (lambda a, d: a.update(coef_=a["coef_"][1:]), "coef_ has the shape (4,)"),
-    "more factors": (lambda a, d: a.update(factors_=np.ones((5, 3), np.float32)), "different types"),
-    "integers": (lambda a, d: a.update(coef_=np.ones(5, int)), "coef_ is not an array of the right type"),
+    "fewer columns": (lambda a, d: a.update(coef_=a["coef_"][1:]), "coef_ has shape (4,)"),
+    "more factors": (lambda a, d: a.update(factors_=np.ones((5, 3), np.float32)), "different dtypes"),
+    "integers": (
+        lambda a, d: a.update(coef_=np.ones(5, int)),
+        "coef_ must be an array with a dtype of kind 'f'",
+    ),
     "other fields": (
         lambda a, d: a.update(_field_numbers=np.arange(5) + 9),
-        "_field_numbers does not number",
+        "_field_numbers must number the fields from 0",
     ),
-    "zero scale": (lambda a, d: a.update({"_conditioning/scale": np.zeros(5)}), "not positive"),
+    "zero scale": (lambda a, d: a.update({"_conditioning/scale": np.zeros(5)}), "must be positive"),
     "other outputs": (lambda a, d: d["state"]["_model"]["dict"].update(n_outputs=3), "factors_"),
     "other solver": (
         lambda a, d: d["state"]["_model"]["dict"].update(solver="mcmc"),
-        "_draws does not go with",
+        "_draws does not match",
     ),
     "unknown solver": (lambda a, d: d["state"]["_model"]["dict"].update(solver="lbfgs"), "lbfgs"),
     "other loss": (lambda a, d: d["state"]["_model"]["dict"].update(loss="log_loss"), "log_loss"),
-    "device": (lambda a, d: d["state"].update(device_="cpu; ls"), "names no device"),
+    "device": (lambda a, d: d["state"].update(device_="cpu; ls"), "must be the name of a device"),
     "huge count": (lambda a, d: d["state"].update(n_iter_=10**30), "n_iter_ must be an integer"),
     "negative seed": (lambda a, d: d["state"].update(_seed=-1), "_seed must be an integer"),
     "columns beyond": (lambda a, d: a.update(_dense_columns=np.array([7])), "_dense_columns"),
@@ -99,10 +114,14 @@ def test_inconsistent_files(fault, tmp_path):
 @pytest.mark.parametrize(
     ("solver", "change", "message"),
     [
-        ("sgd", lambda a, d: a.update({"_online/tensors/theta": np.ones((5, 4))}), "theta has the shape"),
+        ("sgd", lambda a, d: a.update({"_online/tensors/theta": np.ones((5, 4))}), "theta has shape"),
         ("sgd", lambda a, d: a.update({"_online/tensors/theta": np.full((5, 3), np.inf)}), "not finite"),
-        ("sgd", lambda a, d: a.update({"_online/tensors/held": np.full(5, np.nan)}), "not a number"),
-        ("sgd", lambda a, d: d["state"]["_online"]["dict"]["numbers"]["dict"].pop("run"), "must hold"),
+        ("sgd", lambda a, d: a.update({"_online/tensors/held": np.full(5, np.nan)}), "contains NaN"),
+        (
+            "sgd",
+            lambda a, d: d["state"]["_online"]["dict"]["numbers"]["dict"].pop("run"),
+            "must be a dict with the keys",
+        ),
         (
             "sgd",
             lambda a, d: d["state"]["_online"]["dict"]["numbers"]["dict"].update(n_batches=1.5),
@@ -111,13 +130,13 @@ def test_inconsistent_files(fault, tmp_path):
         (
             "adam",
             lambda a, d: d["state"]["_model"]["dict"].update(solver="ftrl"),
-            "_online/tensors must hold",
+            "_online/tensors must be a dict with the keys",
         ),
-        ("vb", lambda a, d: a.update(covariances_=np.ones((5, 3, 2))), "covariances_ has the shape"),
+        ("vb", lambda a, d: a.update(covariances_=np.ones((5, 3, 2))), "covariances_ has shape"),
         ("vb", lambda a, d: d["state"].pop("_posterior"), "lacks"),
-        ("vb", lambda a, d: d["state"].update(_posterior=None), "covariances_ is of no use"),
-        ("mcmc", lambda a, d: a.update({"_draws/coef": np.ones((1, 1, 5))}), "_draws/coef has the shape"),
-        ("mcmc", lambda a, d: d["state"]["_draws"]["dict"].update(n_chains=2), "do not make 2 chains"),
+        ("vb", lambda a, d: d["state"].update(_posterior=None), "covariances_ does not belong to"),
+        ("mcmc", lambda a, d: a.update({"_draws/coef": np.ones((1, 1, 5))}), "_draws/coef has shape"),
+        ("mcmc", lambda a, d: d["state"]["_draws"]["dict"].update(n_chains=2), "do not match 2 chains"),
         ("mcmc", lambda a, d: d["state"]["_draws"]["dict"].update(noise_std=None), "noise_std"),
     ],
 )
@@ -134,7 +153,7 @@ def test_inconsistent_files_of_other_solvers(solver, change, message, tmp_path):
     ("change", "message"),
     [
         (lambda a, d: a.update(classes_=a["classes_"][::-1]), "in ascending order"),
-        (lambda a, d: a.update(classes_=np.arange(4)), "(3,) where the rest of the model says (4,)"),
+        (lambda a, d: a.update(classes_=np.arange(4)), "(3,), but the rest of the model requires (4,)"),
         (lambda a, d: a.update(classes_=np.full((3, 4), 0xFFFFFFFF, np.uint32)), ""),
     ],
 )
@@ -153,7 +172,7 @@ def test_strings_of_no_characters(tmp_path):
     arrays, document = parts_of(path)
     arrays["classes_"][:] = 0xFFFFFFFF
     write(path, arrays, document)
-    assert "no character" in broken(path)
+    assert "invalid code point" in broken(path)
 
 
 def raw(header, data=b"", length=None):
@@ -164,21 +183,21 @@ def raw(header, data=b"", length=None):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "ends after 0 bytes"),
-        (b"\x01", "ends after 1 bytes"),
-        (b"PK\x03\x04" * 100, "before its header does"),
-        (raw(b"{", length=2**63), "before its header does"),
-        (raw(b"{" + b" " * (1 << 23)), "more than the 4194304 allowed"),
+        (b"", "has only 0 bytes and ends within its header"),
+        (b"\x01", "has only 1 bytes and ends within its header"),
+        (b"PK\x03\x04" * 100, "ends within its header"),
+        (raw(b"{", length=2**63), "ends within its header"),
+        (raw(b"{" + b" " * (1 << 23)), "at most 4194304 are allowed"),
         (raw(b"{"), "header"),
         (raw(b"[" * 100_000), "header"),
-        (raw({}), "no 'skfm' among its metadata"),
-        (raw({"__metadata__": {"skfm": "{}"}}), "not in the form"),
-        (raw({"__metadata__": {"skfm": "[" * 100_000}}), "too many small parts"),
+        (raw({}), "its metadata has no entry 'skfm'"),
+        (raw({"__metadata__": {"skfm": "{}"}}), "not have the format that skfm writes"),
+        (raw({"__metadata__": {"skfm": "[" * 100_000}}), "too many small objects"),
         (raw({"__metadata__": {"skfm": "[" * 15_000}}), ""),
-        (raw({"__metadata__": {"skfm": "x" * (1 << 21)}}), "more than the 1048576 allowed"),
+        (raw({"__metadata__": {"skfm": "x" * (1 << 21)}}), "at most 1048576 are allowed"),
         (raw({"__metadata__": {"skfm": '{"format": 1, "x": NaN}'}}), "NaN"),
         (raw({"__metadata__": {"skfm": '{"format": 1, "x": 1' + "0" * 10_000 + "}"}}), ""),
-        (raw({"__metadata__": {"skfm": '"\\ud800"'}}), "not in the form"),
+        (raw({"__metadata__": {"skfm": '"\\ud800"'}}), "not have the format that skfm writes"),
         (raw({"a": {"dtype": "F64", "shape": [1 << 60], "data_offsets": [0, 1 << 63]}}), ""),
         (raw({"a": {"dtype": "F64", "shape": [2], "data_offsets": [0, 16]}}, b"1234"), ""),
     ],
@@ -199,7 +218,7 @@ def test_files_of_another_kind(content, message, tmp_path):
     [
         ("F16", b"12" * 5, "type F16"),
         ("BF16", b"12" * 5, "type BF16"),
-        ("BOOL", b"\x05" * 5, "neither true nor false"),
+        ("BOOL", b"\x05" * 5, "bytes other than 0 and 1"),
     ],
 )
 def test_arrays_of_other_types(dtype, content, message, tmp_path):
@@ -223,7 +242,7 @@ def test_classes_whose_numbers_are_moved(tmp_path):
     arrays, document = parts_of(path)
     document["state"]["_coding"]["dict"]["shift"] = 1.0
     write(path, arrays, document)
-    assert "_coding moves the numbers of classes" in broken(path)
+    assert "_coding must not shift or scale class numbers" in broken(path)
 
 
 def in_frame(**parts):
@@ -235,21 +254,27 @@ def one_category_of_three(arrays, frame):
 
 
 FRAME_FAULTS = {
-    "a kind of its own": (in_frame(kinds={"list": ["numeric", "tree"]}), "holds a column that is 'tree'"),
-    "no encoder": (in_frame(encoders={"list": [None, None]}), "encoder of the wrong kind for column 'city'"),
+    "a kind of its own": (
+        in_frame(kinds={"list": ["numeric", "tree"]}),
+        "has a column 'city' of the unknown kind 'tree'",
+    ),
+    "no encoder": (in_frame(encoders={"list": [None, None]}), "invalid encoder for column 'city'"),
     "fewer columns": (in_frame(names={"list": ["size"]}), "describe each of the 2 columns"),
     "a delimiter": (
         in_frame(delimiters={"list": ["|", None]}),
-        "delimiter of the wrong kind for column 'size'",
+        "invalid delimiter for column 'size'",
     ),
-    "other weights": (in_frame(weights="log"), "_frame/weights is 'log'"),
-    "other numbers": (in_frame(dtype="int8"), "_frame/dtype is 'int8'"),
-    "no part of it": (lambda arrays, frame: frame.pop("names"), "_frame must hold"),
+    "other weights": (
+        in_frame(weights="log"),
+        "_frame/weights must be one of ['one', 'sqrt', 'mean'], got 'log'",
+    ),
+    "other numbers": (in_frame(dtype="int8"), "_frame/dtype must be 'float32' or 'float64', got 'int8'"),
+    "no part of it": (lambda arrays, frame: frame.pop("names"), "_frame must be a dict with the keys"),
     "another width": (
         lambda arrays, frame: frame["encoders"]["list"][1]["one-hot"].update(
             categories={"objects": [[1], {"list": ["a"]}]}
         ),
-        "not in the form",
+        "not have the format that skfm writes",
     ),
 }
 

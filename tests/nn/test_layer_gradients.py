@@ -166,9 +166,9 @@ def test_sorting_and_counting_give_the_same_columns():
     for values in (None, torch.rand(60, generator=generator)):
         counted, sorted_ = (Layout(Entries((6, 15), indices, starts, values)) for _ in range(2))
         assert counted.columns is None
-        columns, place, found = sorted_._sort()
+        columns, place, found = sorted_._sort_by_column()
         assert torch.equal(columns[place.long()], indices.long())
-        for whole in (counted.by_column, sorted_._spread(columns, found)):
+        for whole in (counted.by_column, sorted_._with_unused_columns(columns, found)):
             assert len(whole.colptr) == 16
             assert torch.equal(whole.rows, found.rows)
             assert torch.equal(whole.colptr[columns], found.colptr[:-1])

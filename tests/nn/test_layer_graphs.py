@@ -82,7 +82,7 @@ def test_exported(binary, strict):
 def test_sparse_tensors_are_not_exported():
     layer = random_layer()
     X = matrices(*triplet(), N_FEATURES).to_sparse_coo()
-    with pytest.raises(TypeError, match="Pass their triplet"):
+    with pytest.raises(TypeError, match="Pass a triplet"):
         torch.export.export(layer, (X,), strict=False)
 
 

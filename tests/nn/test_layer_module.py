@@ -157,12 +157,12 @@ def test_a_lazy_layer_takes_the_initial_factors():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"n_features": -1}, ValueError, "n_features must be a whole number and not negative, got -1"),
-        ({"n_factors": 2.5}, ValueError, "n_factors must be a whole number and not negative, got 2.5"),
-        ({"activation": "swish"}, ValueError, "activation='swish' is none of 'exp', 'relu'"),
+        ({"n_features": -1}, ValueError, "n_features must be a non-negative integer, got -1"),
+        ({"n_factors": 2.5}, ValueError, "n_factors must be a non-negative integer, got 2.5"),
+        ({"activation": "swish"}, ValueError, "activation must be one of 'exp', 'relu'.* got 'swish'"),
         ({"activation": 3}, TypeError, "activation must be callable, got 3"),
         ({"factor_regularizer": 0.1}, TypeError, "factor_regularizer must be callable, got 0.1"),
-        ({"dtype": torch.int64}, TypeError, "dtype must be a floating point type, got torch.int64"),
+        ({"dtype": torch.int64}, TypeError, "dtype must be a floating-point dtype, got torch.int64"),
     ],
 )
 def test_wrong_arguments(arguments, error, message):
@@ -176,25 +176,29 @@ ONE, TWO = torch.tensor([0, 1]), torch.tensor([0])
 @pytest.mark.parametrize(
     ("input", "error", "message"),
     [
-        ([[1.0] * N_FEATURES], TypeError, "indices of a triplet must be a tensor"),
-        ("text", TypeError, "a str object. Pass a torch tensor"),
+        ([[1.0] * N_FEATURES], TypeError, "indices of a triplet must be a one- or two-dimensional tensor"),
+        ("text", TypeError, "must be a torch tensor or a tuple of tensors .* got a str object"),
         (torch.ones(2, 3), ValueError, r"shape \(n_samples, n_features=7\), got \(2, 3\)"),
         (torch.ones(N_FEATURES), ValueError, r"got \(7,\)"),
         (torch.ones(2, N_FEATURES) * 1j, TypeError, "real numbers, got torch.complex64"),
         (torch.ones(2, N_FEATURES).to_mkldnn(), TypeError, "layout torch._mkldnn"),
         (torch.ones(2, N_FEATURES).to_sparse(1), ValueError, "two sparse dimensions, got 1"),
-        ((ONE, TWO, None, None), TypeError, "got a tuple of 4 and 0 arguments"),
-        ((ONE.float(), TWO), TypeError, "of int32 or int64, got one of shape .* torch.float32"),
-        ((ONE, None), TypeError, "offsets of a triplet must be a tensor .* got None"),
-        ((ONE, TWO.float()), TypeError, "offsets of a triplet must be a tensor"),
-        ((ONE, TWO, torch.ones(3)), ValueError, r"shape of the indices, \(2,\), got one of shape \(3,\)"),
-        ((ONE[None], TWO), ValueError, "take offsets=None"),
+        ((ONE, TWO, None, None), TypeError, "got a tuple of length 4 and 0 further arguments"),
+        ((ONE.float(), TWO), TypeError, "of int32 or int64, got a tensor of shape .* torch.float32"),
+        ((ONE, None), TypeError, "offsets of a triplet must be a one-dimensional tensor .* got None"),
+        ((ONE, TWO.float()), TypeError, "offsets of a triplet must be a one-dimensional tensor"),
+        (
+            (ONE, TWO, torch.ones(3)),
+            ValueError,
+            r"shape as the indices, \(2,\), got a tensor of shape \(3,\)",
+        ),
+        ((ONE[None], TWO), ValueError, "Pass offsets=None"),
         ((torch.tensor([0, 7]), TWO), IndexError, "from 0 to n_features - 1 = 6, got 7"),
         ((torch.tensor([-1, 2]), TWO), IndexError, "from 0 to n_features - 1 = 6, got -1"),
-        ((ONE, torch.tensor([1])), ValueError, "the first one must be 0"),
-        ((ONE, torch.tensor([], dtype=torch.int64)), ValueError, "the first one must be 0"),
-        ((ONE, torch.tensor([0, 2, 1])), ValueError, "must not decrease"),
-        ((ONE, torch.tensor([0, 3])), ValueError, "nor exceed the number of indices, 2"),
+        ((ONE, torch.tensor([1])), ValueError, "The first offset must be 0"),
+        ((ONE, torch.tensor([], dtype=torch.int64)), ValueError, "The first offset must be 0"),
+        ((ONE, torch.tensor([0, 2, 1])), ValueError, "must be non-decreasing"),
+        ((ONE, torch.tensor([0, 3])), ValueError, "not exceed the number of indices, 2"),
     ],
 )
 def test_wrong_inputs(input, error, message):

@@ -286,19 +286,19 @@ GOOD = {"target": "y", "columns": ["user", "age"], "hasher": 10}
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"target": "z"}, ValueError, "target: there is no column 'z'. There are 'user', 'age'"),
+        ({"target": "z"}, ValueError, "target: there is no column 'z'. The columns are 'user', 'age'"),
         ({"weight": "z"}, ValueError, "weight: there is no column 'z'"),
         ({"columns": ["user", "z"]}, ValueError, "columns: there is no column 'z'"),
-        ({"columns": ["user", "y"]}, ValueError, "'y' is the target, so it cannot be in columns too"),
+        ({"columns": ["user", "y"]}, ValueError, "'y' is the target, so it cannot also be in columns"),
         ({"columns": ["w"], "weight": "w"}, ValueError, "'w' is the weight, so"),
-        ({"weight": "y"}, ValueError, "'y' cannot be the target and the weight"),
+        ({"weight": "y"}, ValueError, "'y' cannot be both the target and the weight"),
         ({"columns": ["age", "user", "age"]}, ValueError, "Column 'age' is in columns more than once"),
         ({"columns": []}, ValueError, "There are no columns to use"),
         ({"columns": "user"}, TypeError, "columns must be a list of names, got the string 'user'"),
-        ({"columns": None}, TypeError, r"Column 'day' is of type date32\[day\], which is neither"),
-        ({"hasher": None}, ValueError, "Column 'user' has categories .*Pass the number of columns"),
-        ({"hasher": None, "categories": {}}, ValueError, "Column 'user' has categories"),
-        ({"categories": {"user": ["Ann"]}}, ValueError, "categories and hasher are both given"),
+        ({"columns": None}, TypeError, r"Column 'day' has type date32\[day\], which is neither"),
+        ({"hasher": None}, ValueError, "Column 'user' is categorical .*Pass the number of columns"),
+        ({"hasher": None, "categories": {}}, ValueError, "Column 'user' is categorical"),
+        ({"categories": {"user": ["Ann"]}}, ValueError, "categories and hasher are mutually exclusive"),
         (
             {"hasher": None, "categories": {"name": ["a"]}},
             ValueError,
@@ -320,7 +320,11 @@ GOOD = {"target": "y", "columns": ["user", "age"], "hasher": 10}
             TypeError,
             "Category 1 of column 'user' must be a string",
         ),
-        ({"hasher": None, "categories": {"user": [None, "a"]}}, TypeError, "Category None .*comes last"),
+        (
+            {"hasher": None, "categories": {"user": [None, "a"]}},
+            TypeError,
+            "Category None .*must be the last category",
+        ),
         (
             {"hasher": None, "columns": ["age"], "categories": {"age": ["1"]}},
             TypeError,
@@ -331,12 +335,16 @@ GOOD = {"target": "y", "columns": ["user", "age"], "hasher": 10}
             ValueError,
             "The categories of column 'age' cannot be used: Unsorted",
         ),
-        ({"hasher": 0}, ValueError, "hasher must be 1 or more"),
+        ({"hasher": 0}, ValueError, "hasher must be at least 1"),
         ({"hasher": 2**40}, ValueError, "'n_features' parameter of FeatureHasher"),
-        ({"hasher": "10"}, TypeError, "hasher must be a number of columns or a FeatureHasher, got str"),
+        (
+            {"hasher": "10"},
+            TypeError,
+            "hasher must be an integer number of columns or a FeatureHasher, got str",
+        ),
         ({"weight": "name"}, TypeError, "The weight 'name' must be a number, got type string"),
         ({"target": "day"}, TypeError, "The target 'day' must be a number, a boolean or a string"),
-        ({"batch_rows": 0}, ValueError, "batch_rows must be 1 or more"),
+        ({"batch_rows": 0}, ValueError, "batch_rows must be at least 1"),
         ({"dtype": np.float16}, ValueError, "dtype must be float32 or float64"),
     ],
 )
@@ -348,8 +356,8 @@ def test_bad_arguments(options, error, message):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (TABLE.to_reader(), "can be read once only. Pass a function"),
-        (TABLE.to_pandas(), r"got DataFrame. For a DataFrame pass pyarrow.Table.from_pandas"),
+        (TABLE.to_reader(), "can be read only once. Pass a function"),
+        (TABLE.to_pandas(), r"got DataFrame. For a DataFrame, pass pyarrow.Table.from_pandas"),
         (lambda: TABLE, r"data\(\) must return a RecordBatchReader, got Table"),
     ],
     ids=["reader", "frame", "function"],
@@ -368,7 +376,7 @@ def test_names_that_occur_twice():
 def test_a_reader_with_another_schema():
     tables = iter([TABLE, TABLE.drop_columns(["age"])])
     data = ArrowChunks(lambda: next(tables).to_reader(), **GOOD)
-    with pytest.raises(ValueError, match=r"another schema than the first one: user \(string\)"):
+    with pytest.raises(ValueError, match=r"a different schema than the first one: user \(string\)"):
         list(data)
 
 
@@ -376,7 +384,7 @@ def test_a_reader_with_another_schema():
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        ({"x": pa.array([1.0, 2, 3, None])}, "Column 'x' has a null in row 3. Fill in a number"),
+        ({"x": pa.array([1.0, 2, 3, None])}, "Column 'x' has a null in row 3. Replace it with a number"),
         ({"x": pa.array([1, 2, 3, None])}, "Column 'x' has a null in row 3"),
         ({"x": pa.array([1.0, 2, 3, np.nan])}, "Column 'x' has the value nan in row 3, which is not finite"),
         ({"x": pa.array([1.0, 2, 3, 1e300])}, r"Column 'x' has the value 1e\+300 in row 3, .*float32"),
@@ -397,11 +405,13 @@ def test_bad_values_are_named(column, message, hasher):
 
 @KINDS
 def test_no_rows(kind):
-    with pytest.raises(ValueError, match="ArrowChunks holds no chunks"):
+    with pytest.raises(ValueError, match="ArrowChunks has no chunks"):
         list(ArrowChunks(as_source(TABLE.slice(2), kind), **GOOD))
 
 
 def test_without_pyarrow(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(ImportError, match=r"ArrowChunks needs pyarrow: pip install 'skfm\[arrow\]'"):
+    with pytest.raises(
+        ImportError, match=r"ArrowChunks requires pyarrow. Install it with: pip install 'skfm\[arrow\]'"
+    ):
         ArrowChunks(TABLE, **GOOD)

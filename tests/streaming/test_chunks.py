@@ -55,7 +55,9 @@ def test_an_iterator_is_good_for_one_pass(make):
     data = Chunks(make(items()))
     data.chunks()  # not begun: nothing is read
     assert [chunk.y[0] for chunk in data.chunks(start=1)] == [1, 2, 3]
-    with pytest.raises(ValueError, match=r"read once only.*function that makes a new generator.*max_iter=1"):
+    with pytest.raises(
+        ValueError, match=r"read only once.*function that returns a new generator.*max_iter=1"
+    ):
         next(data.chunks())
 
 
@@ -95,12 +97,12 @@ X2, Y2 = items()[0]
         (X2, TypeError, "Chunk 1 .*got ndarray of shape"),
         (sp.csr_matrix(X2), TypeError, r"Chunk 1 .*got csr_matrix of shape \(2, 3\)"),
         (None, TypeError, "Chunk 1 .*got NoneType"),
-        ((X2[0], Y2), ValueError, r"X of chunk 1 must be a matrix, got shape \(3,\)"),
+        ((X2[0], Y2), ValueError, r"X of chunk 1 must be two-dimensional, got shape \(3,\)"),
         ((X2.astype(str), Y2), TypeError, "X of chunk 1 must hold numbers, got dtype <U"),
         ((X2, Y2[:1]), ValueError, r"y of chunk 1 must have shape \(2,\).*got \(1,\)"),
         ((X2, Y2[:, None]), ValueError, r"y of chunk 1 must have shape \(2,\).*got \(2, 1\)"),
         ((X2, Y2, [1]), ValueError, r"sample_weight of chunk 1 must have shape \(2,\)"),
-        ((X2[:, :2], Y2), ValueError, "X of chunk 1 has 2 columns, but those before it have 3"),
+        ((X2[:, :2], Y2), ValueError, "X of chunk 1 has 2 columns, but the previous chunks have 3"),
     ],
 )
 def test_bad_items_are_named(item, error, message):
@@ -122,7 +124,7 @@ def test_n_features_that_does_not_match():
 
 @pytest.mark.parametrize("source", [[], lambda: iter([])])
 def test_no_chunks(source):
-    with pytest.raises(ValueError, match="holds no chunks"):
+    with pytest.raises(ValueError, match="has no chunks"):
         list(Chunks(source))
 
 
@@ -130,10 +132,10 @@ def test_no_chunks(source):
     ("options", "error", "message"),
     [
         ({"source": 5}, TypeError, "source must be an iterable .*got int"),
-        ({"n_features": 0}, ValueError, "n_features must be 1 or more, got 0"),
+        ({"n_features": 0}, ValueError, "n_features must be at least 1, got 0"),
         ({"n_features": 2.0}, TypeError, "n_features must be an integer, got 2.0"),
-        ({"classes": []}, ValueError, r"classes must be a list .*got shape \(0,\)"),
-        ({"classes": "ab"}, ValueError, r"classes must be a list .*got shape \(\)"),
+        ({"classes": []}, ValueError, r"classes must be a one-dimensional list .*got shape \(0,\)"),
+        ({"classes": "ab"}, ValueError, r"classes must be a one-dimensional list .*got shape \(\)"),
     ],
 )
 def test_bad_arguments(options, error, message):
@@ -161,7 +163,7 @@ def test_a_subclass_reads_for_itself():
     data = Numbered(3, n_features=2)
     assert [chunk.y.tolist() for chunk in data.chunks(start=1)] == [[1], [2]]
     assert data.n_chunks == 3
-    with pytest.raises(ValueError, match="Numbered holds no chunks"):
+    with pytest.raises(ValueError, match="Numbered has no chunks"):
         list(Numbered(0))
 
 

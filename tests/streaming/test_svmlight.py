@@ -145,8 +145,8 @@ def test_the_counting_pass_happens_once_and_only_if_needed(write, monkeypatch):
     import skfm.streaming._svmlight as module
 
     reads = []
-    original = module.read
-    monkeypatch.setattr(module, "read", lambda piece: reads.append(piece) or original(piece))
+    original = module.read_range
+    monkeypatch.setattr(module, "read_range", lambda piece: reads.append(piece) or original(piece))
     path = write(b"1 1:1\n" * 4)
     data = SvmlightChunks(path, chunk_bytes=12)
     assert not reads
@@ -191,12 +191,12 @@ BAD_LINES = {
     b"1 1:-inf": r"the value of '1:-inf' -inf is not finite",
     b"1 1:1e300": r"the value of '1:1e300' 1e\+300 is too large for float32",
     b"1 a:1": r"the index of 'a:1' is not an integer",
-    b"1 0:1": r"index 0 is not possible where columns are numbered from 1 \(zero_based=False\)",
-    b"1 -3:1": r"index -3 is not possible",
-    b"1 2:1 1:1": r"index 1 follows 2, but indices must ascend",
-    b"1 2:1 2:1": r"index 2 follows 2, but indices must ascend",
-    b"1 10:1": r"index 10 is beyond the last column, number 9 \(n_features=9, zero_based=False\)\. Pass a larger",
-    b"1 99999999999:1": r"index 99999999999 is larger than 2147483647",
+    b"1 0:1": r"index 0 is invalid, since columns are numbered from 1 \(zero_based=False\)",
+    b"1 -3:1": r"index -3 is invalid",
+    b"1 2:1 1:1": r"index 1 follows 2, but indices must be increasing",
+    b"1 2:1 2:1": r"index 2 follows 2, but indices must be increasing",
+    b"1 10:1": r"index 10 exceeds the index of the last column, 9 \(n_features=9, zero_based=False\)\. Pass a larger",
+    b"1 99999999999:1": r"index 99999999999 is greater than 2147483647",
     b"\xff\xfe1 1:1": r"the label '\\xff\\xfe1' is not a number",
 }
 
@@ -238,7 +238,7 @@ def test_long_lines_are_shortened(write):
 def test_files_that_cannot_be_read(tmp_path, write):
     with pytest.raises(FileNotFoundError, match=r"missing.svm"):
         SvmlightChunks(tmp_path / "missing.svm")
-    with pytest.raises(IsADirectoryError, match=r"is a directory\. Pass its files as a list"):
+    with pytest.raises(IsADirectoryError, match=r"is a directory\. Pass a list of its files"):
         SvmlightChunks([write(TEXT), tmp_path])
     with pytest.raises(ValueError, match=r"empty.svm is empty"):
         SvmlightChunks(write(b"", "empty.svm"))
@@ -268,18 +268,18 @@ def test_a_file_that_changes_is_noticed(write, change):
         os.utime(path, ns=(0, 0))
     else:
         write(b"1 1:1\n" * (3 if change == "shorter" else 30))
-    with pytest.raises(OSError, match=r"data.svm was changed since its chunks were numbered"):
+    with pytest.raises(OSError, match=r"data.svm has changed since it was split into chunks"):
         list(chunks)
 
 
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"chunk_bytes": 0}, ValueError, "chunk_bytes must be 1 or more"),
+        ({"chunk_bytes": 0}, ValueError, "chunk_bytes must be at least 1"),
         ({"chunk_bytes": 1e6}, TypeError, "chunk_bytes must be an integer"),
         ({"dtype": np.int32}, ValueError, "dtype must be float32 or float64, got int32"),
         ({"zero_based": "yes"}, ValueError, "zero_based must be True, False or 'auto', got 'yes'"),
-        ({"n_features": 0}, ValueError, "n_features must be 1 or more"),
+        ({"n_features": 0}, ValueError, "n_features must be at least 1"),
     ],
 )
 def test_bad_arguments(write, options, error, message):

@@ -95,7 +95,7 @@ def test_what_can_be_read_once():
     assert len(read) == 6
     before = dict(vars(model))
     with pytest.raises(
-        ValueError, match="generator object can be read once only, and an earlier pass has used"
+        ValueError, match="generator object can be read only once, and an earlier pass has exhausted"
     ):
         model.fit(stream)
     assert unchanged(model, before)
@@ -199,7 +199,7 @@ def bad(chunk, kind):
 
 
 BAD = {
-    "columns": "X of chunk 2 has 34 columns, but those before it have 35",
+    "columns": "X of chunk 2 has 34 columns, but the previous chunks have 35",
     "dtype": "Chunk 2: X is float32, but float64 in the first chunk. Convert all chunks to one dtype",
     "NaN": "Chunk 2: Input X contains NaN",
     "weights": r"Chunk 2: sample_weight must not be negative, but sample_weight\[0\] = -1.0",
@@ -309,7 +309,7 @@ def test_chunks_that_hold_nothing(solver, n_classes):
         with pytest.raises(ValueError, match="No chunk holds any rows with a positive weight"):
             model.fit(Chunks(empty))
     for none in ([], iter([]), lambda: iter([])):
-        with pytest.raises(ValueError, match="holds no chunks: there is nothing to read"):
+        with pytest.raises(ValueError, match="has no chunks"):
             model.set_params(max_iter=1).fit(Chunks(none))
         model.set_params(max_iter=2)
     assert unchanged(model, before)
@@ -463,7 +463,7 @@ def test_no_progress_bar_unless_asked_for(capsys):
 def test_a_stream_is_no_array():
     stream = Chunks(chunks_of(X, Y))
     model = make("squared_error").fit(stream)
-    message = "Chunks is a stream of chunks and no array. Only fit takes it"
+    message = "Chunks is a stream of chunks, not an array. It can only be passed to the method fit"
     pipe = make_pipeline(StandardScaler(with_mean=False), clone(model))
     for use in (
         lambda: model.predict(stream),

@@ -106,7 +106,7 @@ def test_streams_that_cannot_be():
         FMRegressor().fit(Chunks([(X, y)]))
     with pytest.raises(ValueError, match="brings y and sample_weight along"):
         FMRegressor(solver="adagrad").fit(Chunks([(X, y)]), y)
-    with pytest.raises(ValueError, match="holds no chunks"):
+    with pytest.raises(ValueError, match="has no chunks"):
         FMRegressor(solver="adagrad").fit(Chunks([]))
     once = FMRegressor(solver="adagrad").fit(Chunks(iter(chunks_of(X, y))))
     assert once.n_iter_ == 1
