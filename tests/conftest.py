@@ -1,5 +1,6 @@
 """Settings for all tests: one thread, repeatable hypothesis runs, and what is skipped where."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -26,6 +27,12 @@ def _data_path(name):
     folder = os.environ.get("SKFM_TEST_DATA")
     path = Path(folder) / name if folder else None
     return path if path is not None and path.exists() else None
+
+
+def pytest_collection_finish():
+    # Modules and thousands of tests stay to the end: each collection of garbage would search them again.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item):

@@ -738,7 +738,7 @@ def test_block_size_does_not_matter(name, kind, monkeypatch):
     monkeypatch.setattr(plan, "TILE_ENTRIES", {"cpu": 40})
     monkeypatch.setattr(plan, "SMALL_TILE", 8)
     monkeypatch.setattr("skfm.core.solvers.block.pairs.BLOCK_FLOATS", {"cpu": 1})
-    for module in ("variance", "solvers.rows"):
+    for module in ("bayes.variance", "solvers.block.row_variance"):
         monkeypatch.setattr(f"skfm.core.{module}.CHUNK", 50)
     monkeypatch.setattr("skfm.core.matrix.parameters.ROW_FLOATS", {"cpu": 50})
     small = make_run(problem, kind, start)
