@@ -12,6 +12,7 @@ from skfm import FMClassifier, FMRegressor
 from skfm.core.solvers.minibatch.trainer import Trainer
 from skfm.streaming import Chunks, SvmlightChunks
 from skfm.training import checkpoint as checkpoint_module
+from tests.helpers.slow import parametrize
 from tests.helpers.streams import chunks_of, data, run_script
 
 SOLVERS = ["adagrad", "adam", "ftrl", "sgd"]
@@ -26,8 +27,11 @@ def assert_same_model(a, b):
         assert np.isfinite(getattr(a, name)).all()
 
 
-@MINIBATCH
-@pytest.mark.parametrize("loss", REGRESSION + CLASSIFICATION)
+@parametrize(
+    ("solver", "loss"),
+    [(solver, loss) for solver in SOLVERS for loss in REGRESSION + CLASSIFICATION],
+    fast=lambda solver, loss: solver == "adagrad" or loss in ("squared_error", "log_loss"),
+)
 def test_partial_fit_over_batches_is_fit_over_chunks(solver, loss):
     kind = FMClassifier if loss in CLASSIFICATION else FMRegressor
     X, y = data(loss, n_classes=3)
