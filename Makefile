@@ -2,7 +2,8 @@
 #
 #   make demo          train and compare factorization machines on real data
 #   make test          run the test suite         make test ARGS="-k probit -x"
-#   make test-oldest   run the test suite with the oldest supported scikit-learn
+#   make test-slow     run the long tests that make test leaves out
+#   make test-oldest   run make test with the oldest supported scikit-learn
 #   make doctest       run the examples in the docstrings, the README and the documentation
 #   make lint types imports                       check style, types and import rules
 #   make docs          build the documentation in docs/_build/html     make docs GALLERY=0 does not run the examples
@@ -33,9 +34,6 @@ PUBLIC_MODULES = $(wildcard $(addprefix skfm/,_base.py _regressor.py _classifier
 	io/_model_file.py io/_libfm.py io/_libffm.py io/_libsvm.py nn/_layer.py nn/_lazy.py onnx/_export.py \
 	streaming/_chunks.py streaming/_svmlight.py streaming/_arrow.py streaming/_parquet.py streaming/_read_ahead.py))
 
-# Long runs of the core, which does not depend on scikit-learn.
-OLDEST_IGNORES = $(addprefix --ignore tests/core/solvers/test_mcmc_,calibration.py reference.py)
-
 BIN = $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) -c $(CONSTRAINTS)
 
@@ -47,7 +45,7 @@ TEST_ENV = OMP_NUM_THREADS=1 SCIPY_ARRAY_API=1 MPLBACKEND=Agg
 .DELETE_ON_ERROR:
 # Two targets must not install into the same environment at the same time.
 .NOTPARALLEL:
-.PHONY: help demo test test-oldest doctest lint lint-style lint-format lint-spelling lint-docstrings
+.PHONY: help demo test test-slow test-oldest doctest lint lint-style lint-format lint-spelling lint-docstrings
 .PHONY: format types imports docs examples bench clean
 
 help:
@@ -64,11 +62,14 @@ demo: $(VENV)/.installed-examples
 	@$(BIN)/python docs/run_examples.py examples/quickstart.py
 
 test: $(VENV)/.installed-test
+	@echo "Running the tests: each line ends with the share of them that has run"
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
+test-slow:
+	@$(MAKE) --no-print-directory test ARGS="-m slow $(ARGS)"
+
 test-oldest:
-	@$(MAKE) --no-print-directory test VENV=$(VENV_OLDEST) CONSTRAINTS=constraints-oldest.txt \
-	    ARGS="$(OLDEST_IGNORES) $(ARGS)"
+	@$(MAKE) --no-print-directory test VENV=$(VENV_OLDEST) CONSTRAINTS=constraints-oldest.txt
 
 doctest: $(VENV)/.installed-test
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --doctest-modules --doctest-glob='*.rst' --doctest-glob='*.md' \

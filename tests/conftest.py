@@ -1,5 +1,6 @@
 """Settings for all tests: one thread, repeatable hypothesis runs, and what is skipped where."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -16,8 +17,8 @@ import torch
 torch.set_num_threads(1)
 
 # A deadline would turn a busy machine into a failing test. A run in CI has to repeat exactly; other runs
-# look for new examples.
-hypothesis.settings.register_profile("skfm", deadline=None, derandomize="CI" in os.environ)
+# look for new examples. Half of the usual number is enough for tests of which most find a fault at once.
+hypothesis.settings.register_profile("skfm", deadline=None, derandomize="CI" in os.environ, max_examples=50)
 hypothesis.settings.load_profile("skfm")
 
 
@@ -26,6 +27,12 @@ def _data_path(name):
     folder = os.environ.get("SKFM_TEST_DATA")
     path = Path(folder) / name if folder else None
     return path if path is not None and path.exists() else None
+
+
+def pytest_collection_finish():
+    # Modules and thousands of tests stay to the end: each collection of garbage would search them again.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item):

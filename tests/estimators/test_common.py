@@ -9,6 +9,7 @@ from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skfm import FMClassifier, FMRegressor
+from tests.helpers.slow import parametrize
 
 MINIBATCH = ("adagrad", "adam", "sgd", "ftrl")
 REGRESSION = ("squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma")
@@ -39,7 +40,7 @@ ESTIMATORS = [
 #: Which checks a solver cannot pass, with the reason. Only solvers that are random by nature may stand here.
 LATENT = (
     "latent variables are drawn for every row, so that a weighted row and a repeated one take other random numbers; "
-    "weights are tested statistically in test_mcmc.py and core/test_mcmc_calibration.py"
+    "weights are tested statistically in test_mcmc.py and test_mcmc_calibration.py"
 )
 EQUIVALENCE = [f"check_sample_weight_equivalence_on_{kind}_data" for kind in ("dense", "sparse")]
 #: By solver and loss.
@@ -47,9 +48,54 @@ EXPECTED_FAILURES: dict[tuple[str, str], dict[str, str]] = {
     ("mcmc", loss): dict.fromkeys(EQUIVALENCE, LATENT) for loss in ("log_loss", "probit", "ordered_probit")
 }
 
+#: The estimators that every run checks: the default ones, and one loss of each solver.
+FAST = {
+    repr(estimator)
+    for estimator in (
+        FMRegressor(),
+        FMRegressor(solver="als"),
+        FMClassifier(),
+        FMClassifier(solver="als"),
+        FMClassifier(solver="adagrad"),
+        FMRegressor(solver="adam"),
+        FMRegressor(solver="sgd"),
+        FMRegressor(solver="ftrl"),
+        FMRegressor(solver="mcmc", max_iter=30),
+    )
+}
+#: Checks that make a thousand sweeps, or one fit for each of many containers.
+LONG = ("check_class_weight_classifiers", "check_estimator_sparse_array", "check_estimator_sparse_matrix")
+
+
+def is_fast(estimator, check=""):
+    allowed = {"als"} if check == LONG[0] else {"als", "vb"} if check in LONG else {estimator.solver}
+    return repr(estimator) in FAST and estimator.solver in allowed
+
+
+def marked(parameters):
+    """The estimator and the check that scikit-learn gives, with the mark of slow tests where it belongs."""
+    estimator, check = getattr(parameters, "values", parameters)
+    marks = [*getattr(parameters, "marks", ())]
+    if not is_fast(estimator, check.func.__name__):
+        marks.append(pytest.mark.slow)
+    return pytest.param(estimator, check, marks=marks)
+
+
 #: A check that starts to pass has to leave the list above; older versions cannot tell.
 CAN_BE_STRICT = "xfail_strict" in inspect.signature(parametrize_with_checks).parameters
 STRICT = {"xfail_strict": True} if CAN_BE_STRICT else {}
+
+CHECKS = parametrize_with_checks(
+    ESTIMATORS,
+    expected_failed_checks=lambda estimator: EXPECTED_FAILURES.get((estimator.solver, estimator.loss), {}),
+    **STRICT,
+)
+
+
+@pytest.mark.parametrize(CHECKS.args[0], [marked(given) for given in CHECKS.args[1]], **CHECKS.kwargs)
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
 
 #: Checks that `check_estimator` leaves out; not every version has each.
 MORE_CHECKS = [
@@ -59,16 +105,7 @@ MORE_CHECKS = [
 ]
 
 
-@parametrize_with_checks(
-    ESTIMATORS,
-    expected_failed_checks=lambda estimator: EXPECTED_FAILURES.get((estimator.solver, estimator.loss), {}),
-    **STRICT,
-)
-def test_scikit_learn_checks(estimator, check):
-    check(estimator)
-
-
-@pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
+@parametrize("estimator", ESTIMATORS, fast=is_fast, ids=repr)
 @pytest.mark.parametrize("name", MORE_CHECKS)
 def test_checks_that_are_left_out(estimator, name):
     check = getattr(estimator_checks, name, None)
@@ -81,7 +118,8 @@ def test_checks_that_are_left_out(estimator, name):
 CLASSIFIERS = [e for e in ESTIMATORS if isinstance(e, FMClassifier) and e.loss != "ordered_probit"]
 
 
-@pytest.mark.parametrize("estimator", CLASSIFIERS, ids=repr)
+# The check makes a thousand sweeps, which take a few seconds unless they end where nothing changes.
+@parametrize("estimator", CLASSIFIERS, fast=lambda estimator: estimator.solver in ("vb", "als"), ids=repr)
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_balanced_class_weights(estimator, n_classes):
     # The check wants data on which balanced weights pay: one class prevails in training, none in the test.

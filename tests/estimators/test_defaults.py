@@ -18,6 +18,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict, cross_va
 from sklearn.preprocessing import OneHotEncoder
 
 from skfm import FMClassifier, FMRegressor
+from tests.helpers.slow import parametrize
 
 
 def test_diabetes():
@@ -64,8 +65,15 @@ def assert_finite(model, X, *more):
         assert np.isfinite(values).all()
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+#: Extreme scales in single precision in every run, all of them in the slow one.
+SCALES = parametrize(
+    ("dtype", "scale"),
+    [(dtype, scale) for dtype in (np.float32, np.float64) for scale in (1e-6, 1.0, 1e6)],
+    fast=lambda dtype, scale: dtype is np.float32 and scale != 1,
+)
+
+
+@SCALES
 @pytest.mark.parametrize("solver", ["vb", "als"])
 @pytest.mark.parametrize("name", REGRESSION)
 def test_regression_stays_finite(name, solver, scale, dtype):
@@ -80,8 +88,7 @@ def test_regression_stays_finite(name, solver, scale, dtype):
     np.testing.assert_allclose(scores[1], scores[0], atol=1e-3 if dtype is np.float32 else 1e-6)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+@SCALES
 @pytest.mark.parametrize(
     ("solver", "loss"), [("vb", "log_loss"), ("vb", "probit"), ("als", "log_loss"), ("als", "probit")]
 )
@@ -94,7 +101,11 @@ def test_classification_stays_finite(name, solver, loss, scale, dtype):
     assert model.score(X, y) > 0.85
 
 
-@pytest.mark.parametrize("seed", range(3))
+#: One data set in every run, and all of them in the slow one.
+SEEDS = parametrize("seed", range(3), fast=lambda seed: seed == 0)
+
+
+@SEEDS
 def test_a_classifier_finds_interactions_of_categories_with_few_rows(seed):
     # Thirteen rows a user. From small factors the bound leads to none at all: a loss of 0.64 to 0.70.
     rng = np.random.default_rng(seed)
@@ -118,7 +129,7 @@ def few_rows(n_rows, seed):
     return OneHotEncoder().fit_transform(codes), raw, rng
 
 
-@pytest.mark.parametrize("seed", range(3))
+@SEEDS
 def test_a_classifier_finds_them_beside_other_columns(seed):
     # With priors that are learned from the first sweep on, the loss is 0.61 to 0.69; sampling reaches 0.55 to 0.58.
     X, raw, rng = few_rows(8000, seed)
@@ -127,7 +138,7 @@ def test_a_classifier_finds_them_beside_other_columns(seed):
     assert log_loss(y[4000:], model.predict_proba(X[4000:])) < 0.6
 
 
-@pytest.mark.parametrize("seed", range(3))
+@SEEDS
 def test_a_regressor_finds_them_with_eight_rows_a_category(seed):
     # Standard deviation of what is to be found: 2. The noise has 1.5.
     X, raw, rng = few_rows(6500, seed)

@@ -176,7 +176,7 @@ def test_sparse_and_dense_are_the_same(solver):
 
 
 @SOLVERS_OF_ONE_MODEL
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 2**16), n_classes=st.sampled_from([None, 2, 3]))
 def test_weights_mean_repeats(solver, seed, n_classes):
     X = mixed(60, seed=seed)
@@ -222,7 +222,7 @@ def test_class_weight_is_sample_weight(solver):
 
 
 @ALL_SOLVERS
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(shift=st.floats(-1e6, 1e6), scale=st.floats(1e-6, 1e6))
 def test_units_of_the_target_do_not_matter(solver, shift, scale):
     X = mixed(50)

@@ -50,7 +50,7 @@ def test_float32_in_float32_out(loss, make_X):
     y = plant(make_X())
     y = y if loss == "squared_error" else levels(y, 2)
     kind = FMRegressor if loss == "squared_error" else FMClassifier
-    model = sampler(kind, loss=loss, max_iter=60).fit(X, y)
+    model = sampler(kind, loss=loss, max_iter=30).fit(X, y)
     predict = model.predict if kind is FMRegressor else model.predict_proba
     assert predict(X).dtype == np.float32
     assert predict(X.astype(np.float64)).dtype == np.float64
@@ -73,9 +73,16 @@ def test_parts_of_the_model_can_be_left_out(fit_intercept, fit_linear, n_factors
     X = make_X()
     y = plant(X) if loss == "squared_error" else levels(plant(X), 2)
     kind = FMRegressor if loss == "squared_error" else FMClassifier
-    options = {"fit_intercept": fit_intercept, "fit_linear": fit_linear, "n_chains": 2, "n_draws": 5}
+    options = {
+        "fit_intercept": fit_intercept,
+        "fit_linear": fit_linear,
+        "n_chains": 2,
+        "n_draws": 5,
+        "burn_in": 2,
+    }
     for covariance_type in ("full", "diag"):
-        model = sampler(kind, n_factors, loss=loss, covariance_type=covariance_type, **options).fit(X, y)
+        options["covariance_type"] = covariance_type
+        model = sampler(kind, n_factors, max_iter=8, loss=loss, **options).fit(X, y)
         P = model.posterior_
         assert P.factors.shape == (2, 5, X.shape[1], n_factors)
         assert np.isfinite(model.predict(X)).all()
@@ -91,7 +98,7 @@ def test_parts_of_the_model_can_be_left_out(fit_intercept, fit_linear, n_factors
 @pytest.mark.parametrize("X", [np.eye(2), [[3.0, -1.0, 0.0], [5.0, 2.0, 0.0]]])
 def test_two_samples(loss, X):
     kind = FMRegressor if loss == "squared_error" else FMClassifier
-    model = sampler(kind, loss=loss, max_iter=200).fit(X, [1, 5])
+    model = sampler(kind, loss=loss, max_iter=100).fit(X, [1, 5])
     values = model.predict(X) if kind is FMRegressor else model.predict_proba(X)
     assert np.isfinite(values).all()
     # The prior has its say, but the order is that of the data.

@@ -18,19 +18,21 @@ from skfm.core.solvers import SOLVERS
 from skfm.core.solvers.minibatch.run import MinibatchRun
 from tests.helpers.encoded import mixed, one_hot, plant
 from tests.helpers.minibatch import (
-    ALL_LOSSES,
     CASES,
     CLASSIFICATION,
+    EVERY_LOSS,
     LOG_LINK,
     MINIBATCH,
     NAMES,
     REGRESSION,
     SOME_LOSSES,
     assert_same_parameters,
+    is_fast,
     make,
     target,
 )
 from tests.helpers.problems import brute_force
+from tests.helpers.slow import parametrize
 
 #: The degree of a loss: with y = s z it is s^degree times that of z, up to a constant.
 DEGREE = {"squared_error": 2, "huber": 2, "absolute_error": 1, "quantile": 1, "poisson": 1, "gamma": 0}
@@ -50,8 +52,7 @@ def outputs(model):
 # ------------------------------------------------------------------------------- fitted attributes
 
 
-@MINIBATCH
-@ALL_LOSSES
+@EVERY_LOSS
 def test_attributes_define_predictions(solver, loss, n_classes):
     X = mixed()
     model = make(loss, n_classes, solver=solver).fit(X, target(X, loss, n_classes))
@@ -185,9 +186,11 @@ def test_outliers(solver, loss):
 # --------------------------------------------------------------------------------------------- units
 
 
-@MINIBATCH
-@pytest.mark.parametrize("scale", [1e-3, 1e6])
-@pytest.mark.parametrize("loss", REGRESSION)
+@parametrize(
+    ("solver", "loss", "scale"),
+    [(solver, loss, scale) for solver in NAMES for loss in REGRESSION for scale in (1e-3, 1e6)],
+    fast=lambda solver, loss, scale: is_fast(solver, loss) and (solver == "adagrad" or scale > 1),
+)
 @pytest.mark.parametrize("l2", ["auto", 20.0])
 def test_units_of_the_target_do_not_matter(solver, scale, loss, l2):
     X = mixed(60)
@@ -250,8 +253,7 @@ def test_units_of_numeric_columns_do_not_matter(solver):
 # ------------------------------------------------------------------------------------ dtype, weights
 
 
-@MINIBATCH
-@ALL_LOSSES
+@EVERY_LOSS
 def test_weights_mean_repeats(solver, loss, n_classes):
     X = mixed(60)
     y = target(X, loss, n_classes)
@@ -269,8 +271,7 @@ def test_weights_mean_repeats(solver, loss, n_classes):
     assert np.abs(plain.coef_ - weighted.coef_).max() > 1e-3 * size
 
 
-@MINIBATCH
-@ALL_LOSSES
+@EVERY_LOSS
 def test_sparse_dense_and_single_precision(solver, loss, n_classes):
     X = mixed()
     y = target(X, loss, n_classes)
@@ -539,8 +540,11 @@ AWKWARD = {
 }
 
 
-@MINIBATCH
-@pytest.mark.parametrize("name", AWKWARD)
+@parametrize(
+    ("solver", "name"),
+    [(solver, name) for solver in NAMES for name in AWKWARD],
+    fast=lambda solver, name: solver == "adagrad" or name in ("heavy tails", "one sample"),
+)
 def test_awkward_data_stay_finite(solver, name):
     rng = np.random.default_rng(1)
     for i, (loss, n_classes) in enumerate(CASES):
@@ -559,8 +563,7 @@ def test_awkward_data_stay_finite(solver, name):
         assert np.isfinite(raw).all()
 
 
-@MINIBATCH
-@pytest.mark.parametrize("loss", REGRESSION)
+@parametrize(("solver", "loss"), [(solver, loss) for solver in NAMES for loss in REGRESSION], fast=is_fast)
 def test_awkward_targets(solver, loss):
     X = mixed(60)
     y = target(X, loss)
@@ -576,8 +579,7 @@ def test_awkward_targets(solver, loss):
 # -------------------------------------------------------------------------------------- persistence
 
 
-@MINIBATCH
-@ALL_LOSSES
+@EVERY_LOSS
 def test_state_travels(solver, loss, n_classes):
     X = mixed()
     y = target(X, loss, n_classes)

@@ -12,7 +12,8 @@ from sklearn.exceptions import NotFittedError
 
 from skfm import FMClassifier, FMRegressor
 from skfm.nn import FactorizationMachine
-from tests.helpers.problems import KINDS, levels, plant
+from tests.helpers.problems import KINDS, levels, numeric, plant, three_fields
+from tests.helpers.slow import parametrize
 
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
 
@@ -140,22 +141,27 @@ def test_modules_travel(tmp_path):
 
 
 @pytest.mark.torch_graphs
-@pytest.mark.parametrize("strict", [True, False])
-def test_modules_are_exported(strict):
+@parametrize(
+    ("make_X", "n_classes", "strict"),
+    [(make_X, n, strict) for make_X in (three_fields, numeric) for n in (2, 3) for strict in (True, False)],
+    fast=lambda make_X, n_classes, strict: (
+        (make_X, n_classes) == ((three_fields, 2) if strict else (numeric, 3))
+    ),
+)
+def test_modules_are_exported(make_X, n_classes, strict):
     """Probabilities over a posterior too, for any number of rows."""
     many = torch.export.Dim.DYNAMIC
-    for make_X in (KINDS.args[1][1], KINDS.args[1][3]):
-        X = make_X()
-        model = FMClassifier(2, max_iter=3, random_state=0).fit(X, levels(plant(X), 3))
-        for given in inputs(X):
-            if given[0].layout != torch.strided if torch.is_tensor(given[0]) else True:
-                continue
-            shapes = tuple({0: many} for _ in given)
-            program = torch.export.export(model.to_module(), given, dynamic_shapes=shapes, strict=strict)
-            for n in (len(y := model.predict_proba(X)), 7):
-                rows = [g for g in inputs(X[:n]) if len(g) == len(given) and torch.is_tensor(g[0])]
-                found = program.module()(*next(g for g in rows if g[0].layout == torch.strided))
-                assert_allclose(found.detach(), y[:n], rtol=1e-8, atol=1e-9)
+    X = make_X()
+    model = FMClassifier(2, max_iter=3, random_state=0).fit(X, levels(plant(X), n_classes))
+    for given in inputs(X):
+        if given[0].layout != torch.strided if torch.is_tensor(given[0]) else True:
+            continue
+        shapes = tuple({0: many} for _ in given)
+        program = torch.export.export(model.to_module(), given, dynamic_shapes=shapes, strict=strict)
+        for n in (len(y := model.predict_proba(X)), 7):
+            rows = [g for g in inputs(X[:n]) if len(g) == len(given) and torch.is_tensor(g[0])]
+            found = program.module()(*next(g for g in rows if g[0].layout == torch.strided))
+            assert_allclose(found.detach(), y[:n], rtol=1e-8, atol=1e-9)
 
 
 def test_modules_are_trained_further():

@@ -8,6 +8,7 @@ from skfm import FMClassifier, FMRegressor
 from skfm.core.solvers import SOLVERS
 
 from .encoded import plant
+from .slow import parametrize
 
 REGRESSION = ("squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma")
 CLASSIFICATION = ("log_loss", "hinge", "squared_hinge")
@@ -16,12 +17,18 @@ NAMES = tuple(name for name, solver in SOLVERS.items() if solver.learns_online)
 MINIBATCH = pytest.mark.parametrize("solver", NAMES)
 #: Each loss with the number of classes, None for a regression.
 CASES = [(loss, None) for loss in REGRESSION] + [(loss, n) for loss in CLASSIFICATION for n in (2, 3)]
-ALL_LOSSES = pytest.mark.parametrize(("loss", "n_classes"), CASES)
-#: All of them on one solver, and two on each other one.
+
+
+def is_fast(solver, loss, n_classes=None):
+    """Return whether a loss belongs to the fast tests of a solver: all on one solver, two on each other one."""
+    return solver == "adagrad" or (loss, n_classes) in (("squared_error", None), ("log_loss", 3))
+
+
+_PRODUCT = [(name, *case) for name in NAMES for case in CASES]
+#: All losses with all solvers, most of which belong to the slow tests, and those of the fast ones alone.
+EVERY_LOSS = parametrize(("solver", "loss", "n_classes"), _PRODUCT, fast=is_fast)
 SOME_LOSSES = pytest.mark.parametrize(
-    ("solver", "loss", "n_classes"),
-    [("adagrad", *case) for case in CASES]
-    + [(name, *case) for name in NAMES[1:] for case in (("squared_error", None), ("log_loss", 3))],
+    ("solver", "loss", "n_classes"), [case for case in _PRODUCT if is_fast(*case)]
 )
 
 

@@ -1,5 +1,10 @@
 """Data in chunks, and runs with checkpoints that are killed."""
 
+import os
+import signal
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -46,3 +51,28 @@ KILLS = {
     "arrays, second epoch": (False, "after 2"),
     "arrays, while writing": (False, "in 3"),
 }
+
+
+def kill():
+    """Kill this process, which has no time for anything else."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def in_a_child_that_dies(function, *arguments):
+    """Call a function in a fork of this process, which it has to kill."""
+    pid = os.fork()
+    if not pid:
+        try:
+            function(*arguments)
+        finally:
+            os._exit(1)
+    if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != -signal.SIGKILL:
+        sys.exit(f"{arguments}: not killed")
+
+
+def run_script(script, **values):
+    """Run a script in a process of its own, with the folder of the tests as its value ``root``."""
+    script = textwrap.dedent(script).format(root=ROOT, **values)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

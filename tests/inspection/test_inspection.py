@@ -1,5 +1,6 @@
 """Explanations add up, strengths rank what was planted, and displays show what they say."""
 
+import functools
 import pickle
 
 import matplotlib.pyplot as plt
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.calibration import CalibrationDisplay
 from sklearn.datasets import load_diabetes
 from sklearn.inspection import PartialDependenceDisplay, permutation_importance
@@ -86,6 +88,7 @@ MODELS = {
 }
 
 
+@functools.cache
 def fitted(name, kind):
     X, y = data(kind)
     if name in ("three classes", "softmax"):
@@ -94,7 +97,7 @@ def fitted(name, kind):
         y = y > 0
     elif name == "poisson":
         y = np.random.default_rng(0).poisson(np.exp(np.clip(y / np.std(y), -2, 2)))
-    return MODELS[name].fit(X, y), X
+    return clone(MODELS[name]).fit(X, y), X
 
 
 @pytest.mark.parametrize("by", ["auto", "field", "column"])

@@ -244,7 +244,7 @@ def test_learning_from_files(tmp_path):
     assert_array_equal(chunks.fields, fields)
     whole = [sparse.vstack([chunk.X for chunk in source]) for source in (chunks, others)]
     assert (whole[0] != whole[1]).nnz == 0
-    stream = FMRegressor(2, solver="adagrad", fields=chunks.fields, random_state=0).fit(chunks)
+    stream = FMRegressor(2, solver="adagrad", fields=chunks.fields, max_iter=20, random_state=0).fit(chunks)
     assert stream.score(X, y) > 0.5
 
 
@@ -252,7 +252,7 @@ def test_chunks_of_a_classifier(tmp_path):
     path = tmp_path / "data.ffm"
     path.write_text("1 0:0:1 1:2:1\n0 0:1:1 1:2:1\n" * 100)
     data = LibffmChunks(path, chunk_bytes=300, classes=[0, 1])
-    model = FMClassifier(2, solver="ftrl", random_state=0).fit(data)
+    model = FMClassifier(2, solver="ftrl", max_iter=20, random_state=0).fit(data)
     assert model.predict(np.eye(3)[:2]).tolist() == [1, 0]
 
 

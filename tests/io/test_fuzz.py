@@ -188,8 +188,13 @@ def originals(tmp_path_factory):
     }
 
 
+#: Few examples in every run, many in the slow one.
+N_EXAMPLES = pytest.mark.parametrize("n_examples", [60, pytest.param(500, marks=pytest.mark.slow)])
+
+
+@N_EXAMPLES
 @pytest.mark.parametrize("name", FORMATS)
-def test_damaged_files(name, originals, tmp_path):
+def test_damaged_files(name, n_examples, originals, tmp_path):
     make, loads = FORMATS[name]
     files = originals[name] or list(make(tmp_path))
     path = tmp_path / "damaged"
@@ -199,7 +204,8 @@ def test_damaged_files(name, originals, tmp_path):
             assert load_bounded(load, path) is None
 
     @settings(
-        max_examples=500, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+        max_examples=n_examples,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     )
     @given(st.sampled_from(files), damage())
     def check(content, change):
@@ -248,7 +254,8 @@ def places_in(node, path=()):
         yield from places_in(part, (*path, key))
 
 
-def test_changed_settings_and_arrays(tmp_path):
+@N_EXAMPLES
+def test_changed_settings_and_arrays(n_examples, tmp_path):
     """What stands in a file of the right format is changed, so that the damage is not seen in the header already."""
     from safetensors import safe_open
     from safetensors.numpy import save_file
@@ -260,7 +267,7 @@ def test_changed_settings_and_arrays(tmp_path):
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             originals.append((arrays, file.metadata()["skfm"]))
 
-    @settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=n_examples, suppress_health_check=[HealthCheck.too_slow])
     @given(st.sampled_from(range(len(originals))), st.integers(1, 2), st.data())
     def check(which, n_changes, draw):
         arrays, text = originals[which]
@@ -302,7 +309,7 @@ def learn_on(model):
 
 @pytest.mark.parametrize("name", FORMATS)
 @given(st.binary(max_size=300))
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_files_of_anything(name, tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "anything"
     path.write_bytes(content)

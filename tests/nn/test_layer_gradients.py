@@ -23,7 +23,7 @@ def of_tensors(layer, indices, starts, names):
 
 
 @pytest.mark.parametrize("check", [gradcheck, gradgradcheck])
-@pytest.mark.parametrize("n_features", [N_FEATURES, 50])  # all columns in a table, and those in use
+@pytest.mark.parametrize("n_features", [N_FEATURES, 20])  # all columns in a table, and those in use
 def test_derivatives_by_differences(check, n_features):
     """By values, factors, linear weights and bias, of rows with a column twice."""
     indices, starts, values = triplet()

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from datetime import timedelta
 
 import pytest
 import torch
@@ -100,9 +101,12 @@ def step(layer, rows):
     optimizer.step()
 
 
-def in_a_process(rank, rows, path):
+def in_a_process(_, rank, rows, path):
     # They meet in a file: no port has to be free.
-    distributed.init_process_group("gloo", init_method=f"file://{path}/meeting", rank=rank, world_size=2)
+    meeting = f"file://{path}/meeting"
+    distributed.init_process_group(
+        "gloo", init_method=meeting, rank=rank, world_size=2, timeout=timedelta(minutes=2)
+    )
     torch.set_num_threads(1)
     for sparse in (True, False):
         layer = random_layer(linear=True, bias=True, sparse_grad=sparse)
@@ -115,7 +119,10 @@ def in_a_process(rank, rows, path):
 def test_two_processes(tmp_path):
     """A step of two processes is one with all of their rows."""
     rows = torch.tensor([[0, 1, 2], [3, 1, 2], [4, 4, 0], [1, 3, 5]])
-    multiprocessing.spawn(in_a_process, (rows, str(tmp_path)), nprocs=2)
+    # This process is the other one.
+    context = multiprocessing.spawn(in_a_process, (1, rows, str(tmp_path)), nprocs=1, join=False)
+    in_a_process(0, 0, rows, str(tmp_path))
+    assert context.join()
     for sparse in (True, False):
         layer = random_layer(linear=True, bias=True, sparse_grad=sparse)
         before = layer.factors.weight.detach().clone()

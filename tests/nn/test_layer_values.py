@@ -1,5 +1,6 @@
 """Outputs and gradients of the layer are those of a double loop over pairs, for all arguments and inputs."""
 
+import functools
 import itertools
 
 import pytest
@@ -36,29 +37,49 @@ def as_input(kind, indices, starts, values, n_features):
 KINDS = ["tuple", "arguments", "csr", "coo", "coalesced", "dense"]
 
 
+def repeated_entry(index=torch.int64):
+    """The triplet with column 3 of row 4 twice, its values cancelling in part."""
+    indices, starts, values = triplet(index=index)
+    indices = torch.cat([indices[:6], indices[6:7], indices[6:]])
+    values = torch.cat([values[:6], values.new_tensor([2.0]), values[6:]])
+    return indices, torch.where(starts > 6, starts + 1, starts), values
+
+
+def given_values(values, kind, binary, with_values):
+    # A dense matrix does not store zeros.
+    used = torch.where(values == 0, 1.0, values) if kind == "dense" and binary else values
+    return used if with_values else None
+
+
+@functools.cache
+def expected_of(linear, bias, binary, subtract, half, with_values, is_dense):
+    """Output and gradients of the double loop, which know nothing of the layout of rows and gradients."""
+    indices, starts, values = repeated_entry()
+    values = given_values(values, "dense" if is_dense else "", binary, with_values)
+    layer = random_layer(
+        linear=linear, bias=bias, binary_values=binary, subtract_self_interactions=subtract, half=half
+    )
+    X = matrices(indices, starts, values, N_FEATURES, binary=binary)
+    output = double_loop(layer, X, subtract=subtract, half=half)
+    return output.detach(), gradients(layer, output)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("index", [torch.int32, torch.int64])
 def test_every_combination_of_arguments(kind, index):
     """2^7 combinations: output and all gradients, with duplicated, unsorted and missing entries."""
-    indices, starts, values = triplet(index=index)
-    # Column 3 of row 4 twice, its values cancelling in part.
-    indices = torch.cat([indices[:6], indices[6:7], indices[6:]])
-    values = torch.cat([values[:6], values.new_tensor([2.0]), values[6:]])
-    starts = torch.where(starts > 6, starts + 1, starts)
+    indices, starts, values = repeated_entry(index)
     for linear, bias, sparse, binary, subtract, half, with_values in itertools.product(
         [True, False], repeat=7
     ):
-        # A dense matrix does not store zeros.
-        used = torch.where(values == 0, 1.0, values) if kind == "dense" and binary else values
-        given_values = used if with_values else None
+        numbers = given_values(values, kind, binary, with_values)
         options = {"linear": linear, "bias": bias, "sparse_grad": sparse, "binary_values": binary}
         layer = random_layer(subtract_self_interactions=subtract, half=half, **options)
-        X = matrices(indices, starts, given_values, N_FEATURES, binary=binary)
-        expected = double_loop(layer, X, subtract=subtract, half=half)
-        output = layer(*as_input(kind, indices, starts, given_values, N_FEATURES))
+        expected, wanted = expected_of(linear, bias, binary, subtract, half, with_values, kind == "dense")
+        output = layer(*as_input(kind, indices, starts, numbers, N_FEATURES))
         assert output.shape == (len(starts), 1) == layer.output_shape((len(starts), N_FEATURES))
-        assert_close(output, expected, rtol=1e-12, atol=1e-12)
-        found, wanted = gradients(layer, output), gradients(layer, expected)
+        assert_close(output.detach(), expected, rtol=1e-12, atol=1e-12)
+        found = gradients(layer, output)
         assert found.keys() == wanted.keys()
         for name in found:
             assert_close(found[name], wanted[name], rtol=1e-12, atol=1e-12)

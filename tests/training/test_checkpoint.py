@@ -3,9 +3,6 @@
 import io
 import json
 import os
-import subprocess
-import sys
-import textwrap
 
 import numpy as np
 import pytest
@@ -16,7 +13,7 @@ from skfm import FMClassifier, FMRegressor
 from skfm.streaming import Chunks
 from skfm.training import checkpoint as _checkpoint
 from skfm.training.checkpoint import Checkpoint
-from tests.helpers.streams import KILLS, ROOT, case, chunks_of, data
+from tests.helpers.streams import KILLS, case, chunks_of, data, run_script
 
 SOLVERS = ["adagrad", "adam", "ftrl", "sgd"]
 LABELS = data("log_loss", 3)
@@ -46,13 +43,13 @@ def on_time():
 
 #: One process imports everything; each case is a child of it that kills itself.
 CHILDREN = """
-    import os, signal, sys
+    import os, sys
     sys.path.insert(0, {root!r})
     import numpy as np
     import torch
     torch.set_num_threads(1)
     from skfm.training import checkpoint
-    from tests.helpers.streams import KILLS, case
+    from tests.helpers.streams import KILLS, case, in_a_child_that_dies, kill
     checkpoint.INTERVAL = checkpoint.PATIENCE = 0
 
     def die_at(when):
@@ -63,27 +60,25 @@ CHILDREN = """
             if where == "in" and count[0] == int(number):
                 file.write(b"PK" + bytes(1000))
                 file.flush()
-                os.kill(os.getpid(), signal.SIGKILL)
+                kill()
             savez(file, **arrays)
         def save_and_die(self, tensors, numbers):
             count[0] += 1
             save(self, tensors, numbers)
             if where == "after" and count[0] == int(number):
-                os.kill(os.getpid(), signal.SIGKILL)
+                kill()
         np.savez, checkpoint.Checkpoint.save = savez_in_part, save_and_die
+
+    def run(solver, number, is_stream, when, is_validated):
+        die_at(when)
+        model, arguments = case(solver, is_stream, is_validated)
+        path = os.path.join({folder!r}, f"{{solver}}-{{number}}-{{is_validated}}")
+        model.set_params(checkpoint=path).fit(**arguments)
 
     for solver in {solvers!r}:
         for number, (is_stream, when) in enumerate(KILLS.values()):
             for is_validated in (0, 1):
-                pid = os.fork()
-                if not pid:
-                    die_at(when)
-                    model, arguments = case(solver, is_stream, is_validated)
-                    path = os.path.join({folder!r}, f"{{solver}}-{{number}}-{{is_validated}}")
-                    model.set_params(checkpoint=path).fit(**arguments)
-                    os._exit(0)
-                if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != -signal.SIGKILL:
-                    sys.exit(f"{{solver}} {{when}}: not killed")
+                in_a_child_that_dies(run, solver, number, is_stream, when, is_validated)
 """
 
 
@@ -91,10 +86,7 @@ CHILDREN = """
 def remains(tmp_path_factory):
     """The folder with the checkpoints of all runs that were killed."""
     folder = tmp_path_factory.mktemp("killed")
-    script = textwrap.dedent(CHILDREN).format(root=ROOT, solvers=SOLVERS, folder=str(folder))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    run_script(CHILDREN, solvers=SOLVERS, folder=str(folder))
     return folder
 
 

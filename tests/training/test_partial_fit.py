@@ -12,7 +12,7 @@ from skfm import FMClassifier, FMRegressor
 from skfm.core.solvers.minibatch.trainer import Trainer
 from skfm.streaming import Chunks
 from tests.helpers.encoded import mixed
-from tests.helpers.minibatch import ALL_LOSSES, MINIBATCH, assert_same_parameters, make, target
+from tests.helpers.minibatch import EVERY_LOSS, MINIBATCH, assert_same_parameters, make, target
 
 
 def parts(X, y, size=40):
@@ -40,8 +40,7 @@ def data(n_samples=160):
 # ------------------------------------------------------------------------------------ as a stream
 
 
-@MINIBATCH
-@ALL_LOSSES
+@EVERY_LOSS
 @pytest.mark.parametrize("dense", [False, True])
 def test_calls_are_a_pass_over_chunks(solver, loss, n_classes, dense):
     X = mixed(160)

@@ -1,10 +1,6 @@
 """Learning online and from chunks: the same as from arrays where it can be, and nothing learned gets lost."""
 
 import os
-import signal
-import subprocess
-import sys
-import textwrap
 
 import numpy as np
 import pytest
@@ -16,9 +12,11 @@ from skfm import FMClassifier, FMRegressor
 from skfm.core.solvers.minibatch.trainer import Trainer
 from skfm.streaming import Chunks, SvmlightChunks
 from skfm.training import checkpoint as checkpoint_module
-from tests.helpers.streams import ROOT, chunks_of, data
+from tests.helpers.slow import parametrize
+from tests.helpers.streams import chunks_of, data, run_script
 
-MINIBATCH = pytest.mark.parametrize("solver", ["adagrad", "adam", "ftrl", "sgd"])
+SOLVERS = ["adagrad", "adam", "ftrl", "sgd"]
+MINIBATCH = pytest.mark.parametrize("solver", SOLVERS)
 REGRESSION = ["squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma"]
 CLASSIFICATION = ["log_loss", "hinge", "squared_hinge"]
 
@@ -29,8 +27,11 @@ def assert_same_model(a, b):
         assert np.isfinite(getattr(a, name)).all()
 
 
-@MINIBATCH
-@pytest.mark.parametrize("loss", REGRESSION + CLASSIFICATION)
+@parametrize(
+    ("solver", "loss"),
+    [(solver, loss) for solver in SOLVERS for loss in REGRESSION + CLASSIFICATION],
+    fast=lambda solver, loss: solver == "adagrad" or loss in ("squared_error", "log_loss"),
+)
 def test_partial_fit_over_batches_is_fit_over_chunks(solver, loss):
     kind = FMClassifier if loss in CLASSIFICATION else FMRegressor
     X, y = data(loss, n_classes=3)
@@ -112,38 +113,50 @@ def test_streams_that_cannot_be():
     assert once.n_iter_ == 1
 
 
-KILLED = """
-    import os, signal, sys
-    import numpy as np
+#: One process imports everything; each run is a child of it that kills itself after a number of chunks.
+CHILDREN = """
+    import os, sys
     import torch
     sys.path.insert(0, {root!r})
     torch.set_num_threads(1)
     from skfm import FMClassifier
     from skfm.streaming import Chunks
     from skfm.training import checkpoint
-    from tests.helpers.streams import chunks_of, data
+    from tests.helpers.streams import chunks_of, data, in_a_child_that_dies, kill
     checkpoint.INTERVAL = checkpoint.PATIENCE = 0
-    seen = 0
-    def source():
-        global seen
-        for chunk in chunks_of(*data("log_loss")):
-            seen += 1
-            if seen > {after}:
-                os.kill(os.getpid(), signal.SIGKILL)
-            yield chunk
-    FMClassifier(2, solver={solver!r}, max_iter=3, random_state=0, checkpoint={path!r}).fit(
-        Chunks(source, n_features=35)
-    )
+
+    def run(solver, after):
+        path = os.path.join({folder!r}, f"{{solver}}-{{after}}.npz")
+        seen = []
+        def source():
+            for chunk in chunks_of(*data("log_loss")):
+                seen.append(1)
+                if len(seen) > after:
+                    kill()
+                yield chunk
+        FMClassifier(2, solver=solver, max_iter=3, random_state=0, checkpoint=path).fit(
+            Chunks(source, n_features=35)
+        )
+
+    for solver in {solvers!r}:
+        for after in (4, 10):
+            in_a_child_that_dies(run, solver, after)
 """
 
 
+@pytest.fixture(scope="module")
+def remains(tmp_path_factory):
+    """The folder with the checkpoints of all runs that were killed."""
+    folder = tmp_path_factory.mktemp("killed")
+    run_script(CHILDREN, solvers=SOLVERS, folder=str(folder))
+    return folder
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork, no SIGKILL")
 @MINIBATCH
 @pytest.mark.parametrize("after", [4, 10])
-def test_a_killed_run_goes_on_from_its_checkpoint(solver, after, tmp_path):
-    path = str(tmp_path / "run.npz")
-    script = textwrap.dedent(KILLED).format(root=ROOT, after=after, solver=solver, path=path)
-    died = subprocess.run([sys.executable, "-c", script], env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert died.returncode == -signal.SIGKILL
+def test_a_killed_run_goes_on_from_its_checkpoint(solver, after, remains):
+    path = str(remains / f"{solver}-{after}.npz")
     assert os.path.exists(path)
     X, y = data("log_loss")
     model = FMClassifier(2, solver=solver, max_iter=3, random_state=0)

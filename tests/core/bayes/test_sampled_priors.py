@@ -79,12 +79,12 @@ def test_draws_follow_the_conditional(full):
     """Mean and spread of Lam and mu, of every field and output."""
     priors, theta, rng = make_priors(full), columns(), np.random.default_rng(2)
     precisions, means = [], []
-    for _ in range(4000):
+    for _ in range(1500):
         priors.draw(theta, rng)
         precisions.append(priors.precision.clone())
         means.append(priors.mean.clone())
     precisions, means = torch.stack(precisions).numpy(), torch.stack(means).numpy()
-    assert means.shape == (4000, 2, 4, SIZE)
+    assert means.shape == (1500, 2, 4, SIZE)
     if not full:
         assert (precisions[..., ~np.eye(SIZE, dtype=bool)] == 0).all()
     for b in range(2):

@@ -58,7 +58,7 @@ patterns = st.tuples(st.integers(0, 12), st.integers(0, 12), st.floats(0, 1), st
 
 
 @given(X=patterns, seed=st.integers(0, 2**32 - 1), index_dtype=st.sampled_from([np.int32, np.int64]))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_pattern_and_priority(X, seed, index_dtype):
     rng = np.random.default_rng(seed)
     priority = torch.from_numpy(rng.permutation(X.shape[1]))
@@ -74,7 +74,7 @@ def test_any_pattern_and_priority(X, seed, index_dtype):
 
 
 @given(X=patterns, seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_pattern_and_fields(X, seed):
     rng = np.random.default_rng(seed)
     p = X.shape[1]

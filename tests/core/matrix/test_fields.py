@@ -58,7 +58,7 @@ def renumber(keys):
     skew=st.sampled_from([1.0, 4.0]),
     index_dtype=st.sampled_from([np.int32, np.int64]),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_full_one_hot_blocks_are_exact(cardinalities, n_rows, seed, skew, index_dtype):
     X, owner = encode(categories(n_rows, cardinalities, seed, skew))
     assert discover(X, index_dtype=index_dtype) == owner
@@ -186,7 +186,7 @@ def test_single_column_and_single_row():
     ),
     data=st.data(),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_pattern(pattern, data):
     X = np.array(pattern, dtype=float).reshape(len(pattern), -1)
     p = X.shape[1]

@@ -137,7 +137,7 @@ def test_draws_stay_in_order_and_move(n_levels):
     scale=st.sampled_from([0.0, 1.0, 30.0, 1e3]),
     seed=st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_draws_stay_in_order(n_levels, n_samples, scale, seed):
     """Few levels or many, of any rows and any raw predictions."""
     cuts, raw, _ = problem(seed, 1, n_samples, n_levels)
@@ -151,7 +151,7 @@ def test_draws_stay_in_order(n_levels, n_samples, scale, seed):
 @pytest.mark.parametrize("scale", [1e4, 1e6])
 def test_draws_from_predictions_far_off(scale):
     """Where log Phi has lost most of its digits the curvature is still one of a log-concave density."""
-    for seed in range(5):
+    for seed in range(2):
         cuts, raw, rng = problem(seed, 2, 50)
         raw = torch.from_numpy(rng.normal(size=raw.shape)) * scale
         for _ in range(3):

@@ -169,7 +169,7 @@ def test_logistic_rows(weight):
     """omega has the mean s tanh(f / 2) / (2 f), and omega target is s (y - 1/2), always."""
     raw = torch.tensor([[-3.0, 0.5, 1.0, 6.0]], dtype=torch.float64)
     s = np.ones(4) if weight is None else np.array(weight)
-    omega, target = many(rows("log_loss", [0, 1, 0, 1], weight), raw, 5000)
+    omega, target = many(rows("log_loss", [0, 1, 0, 1], weight), raw, 2000)
     assert_allclose(omega * target, np.broadcast_to(s * [-0.5, 0.5, -0.5, 0.5], omega.shape), rtol=1e-12)
     f = raw.numpy()
     assert_mean(omega, s * np.tanh(f / 2) / (2 * f))
@@ -216,7 +216,7 @@ def test_latent_normal_rows(name):
     """Targets have mean and variance of the truncated normals, and precision one."""
     raw = torch.tensor([[-2.0, 0.5, 1.0, 3.0, 0.0]], dtype=torch.float64)
     model = rows(name, [1, 0, 1, 0, 1] if name == "probit" else [2, 0, 1, 0, 3])
-    omega, target = many(model, raw, 5000)
+    omega, target = many(model, raw, 2500)
     mean, variance = truncated(model, raw)
     assert (omega == 1).all()
     assert_mean(target[:, 0], mean)
@@ -231,7 +231,7 @@ def test_weighted_latent_rows(name, weight):
     # The first row is plain, which leaves the others as they are.
     model = rows(name, [0, 1, 0, 1] if name == "probit" else [0, 1, 2, 1], [1.0, weight, weight, weight])
     s = model.weight.numpy()
-    omega, target = many(model, raw, 4000)
+    omega, target = many(model, raw, 1500)
     mean, variance = truncated(model, raw)
     assert_allclose(omega, np.broadcast_to(s, omega.shape))
     assert_mean(target[:, 0], mean)

@@ -332,7 +332,7 @@ def test_total_variance(name, kind, n_factors):
 # ------------------------------------------------------------------------------------------ monotone
 
 
-def assert_monotone(run, n_sweeps=15):
+def assert_monotone(run, n_sweeps=10):
     objectives = np.array([run.sweep().objective for _ in range(n_sweeps)])
     assert np.isfinite(objectives).all()
     rises = -1 if isinstance(run, ALSRun) else 1
@@ -557,7 +557,7 @@ def test_bound_is_the_evidence_lower_bound(hold, name, kind, loss):
     problem = make_problem(X, loss, n_outputs=1)
     run = VBRun(problem, make_start(problem, 1, scale=1.0), kind, hold=hold)
     offsets = []
-    for _ in range(4):
+    for _ in range(3):
         iterate = run.sweep()
         leaves = bound_leaves(run.state)
         bound = evidence_bound(run, *leaves)

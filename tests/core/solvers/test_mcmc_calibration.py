@@ -4,6 +4,7 @@ S. Talts et al., "Validating Bayesian Inference Algorithms with Simulation-Based
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from skfm.core.matrix.design import DesignMatrix
 from skfm.core.matrix.parameters import FMParameters, raw_prediction
 from skfm.core.solvers.base import Problem, Settings
 from skfm.core.solvers.mcmc import MCMCRun
+from tests.helpers.slow import parametrize
 
 CPU = torch.device("cpu")
 N_FACTORS = 2
@@ -28,8 +30,24 @@ HYPER = Hyperpriors(
     noise_shape=8.0,
     noise_rate=4.0,
 )
-#: Draws that a rank is among, sweeps between them, replications that ranks are counted over, and bins.
-N_DRAWS, THIN, N_REPLICATIONS, N_BINS = 15, 16, 320, 8
+
+
+class Size(NamedTuple):
+    """Draws that a rank is among, sweeps between them, replications that ranks are counted over, and bins."""
+
+    n_draws: int
+    thin: int
+    n_replications: int
+    n_bins: int
+
+
+LARGE, SMALL = Size(15, 16, 320, 8), Size(7, 8, 160, 4)
+
+
+def name(value):
+    return {LARGE: "large", SMALL: "small"}.get(value)
+
+
 N_LEVELS = 4
 N_ROWS = 36
 
@@ -92,7 +110,7 @@ def simulate(rng, loss, raw, weight, noise_precision, cut_points):
     return (cut_points[:, :, None] < (raw + z)[:, None]).sum(1).double()
 
 
-def calibrate(loss, kind, *, covariance_type="full", weight=None, seed=1):
+def calibrate(loss, kind, size, *, covariance_type="full", weight=None, seed=1):
     """Return the ranks of some quantities, each (n_replications,), among draws of their posterior."""
     rng = np.random.default_rng(seed)
     X, fields = make_design(kind)
@@ -102,7 +120,7 @@ def calibrate(loss, kind, *, covariance_type="full", weight=None, seed=1):
     )
     weight = torch.ones(len(X), dtype=torch.float64) if weight is None else weight
     has_intercept = loss != "ordered_probit"
-    B = N_REPLICATIONS * (1 if has_intercept else 4)
+    B = size.n_replications * (1 if has_intercept else 4)
     theta, precision = draw_prior(rng, fields, known, B, full=covariance_type == "full")
     intercept = (
         torch.from_numpy(rng.standard_normal(B)) / math.sqrt(HYPER.intercept_precision) * has_intercept
@@ -114,13 +132,14 @@ def calibrate(loss, kind, *, covariance_type="full", weight=None, seed=1):
     if not has_intercept:
         # There are the levels that the data show: what they are is no matter of chance.
         complete = (torch.nn.functional.one_hot(y.long(), N_LEVELS).sum(1) > 0).all(1)
-        kept = complete.nonzero()[:N_REPLICATIONS, 0]
-        assert len(kept) == N_REPLICATIONS
+        kept = complete.nonzero()[: size.n_replications, 0]
+        assert len(kept) == size.n_replications
         truth = FMParameters(*(part[kept] for part in truth))
         y, cuts, noise, precision = y[kept], cuts[kept], noise[kept], precision[kept]
     problem = Problem(design, y, weight, loss, fields)
+    n_sweeps = size.thin * size.n_draws
     settings = Settings(
-        covariance_type=covariance_type, max_iter=THIN * N_DRAWS + 1, n_draws=1, seed=seed, start="chain"
+        covariance_type=covariance_type, max_iter=n_sweeps + 1, n_draws=1, seed=seed, start="chain"
     )
     run = MCMCRun(problem, truth.clone(), settings, HYPER)
     if loss == "ordered_probit":
@@ -146,9 +165,9 @@ def calibrate(loss, kind, *, covariance_type="full", weight=None, seed=1):
 
     target = quantities(truth, noise, cuts, precision)
     ranks = dict.fromkeys(target, 0)
-    for sweep in range(THIN * N_DRAWS):
+    for sweep in range(n_sweeps):
         iterate = run.sweep()
-        if sweep % THIN == THIN - 1:
+        if sweep % size.thin == size.thin - 1:
             drawn = quantities(
                 iterate.parameters,
                 run.state.noise_precision,
@@ -159,10 +178,10 @@ def calibrate(loss, kind, *, covariance_type="full", weight=None, seed=1):
     return ranks
 
 
-def p_values(ranks):
+def p_values(ranks, size):
     """Return the p-value of a chi-square test of uniformity for every quantity."""
     bins = {
-        name: np.bincount((r.numpy() * N_BINS) // (N_DRAWS + 1), minlength=N_BINS)
+        name: np.bincount((r.numpy() * size.n_bins) // (size.n_draws + 1), minlength=size.n_bins)
         for name, r in ranks.items()
     }
     return {name: stats.chisquare(count).pvalue for name, count in bins.items()}
@@ -183,28 +202,50 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("loss", "kind", "covariance_type"), CASES)
-def test_ranks_are_uniform(loss, kind, covariance_type):
-    found = p_values(calibrate(loss, kind, covariance_type=covariance_type))
+#: Every loss, both types of covariances and every kind of matrix.
+FAST = [
+    ("squared_error", "pairs", "full"),
+    ("squared_error", "one-hot", "diag"),
+    ("probit", "dense", "diag"),
+    ("log_loss", "bag", "full"),
+    ("ordered_probit", "dense", "full"),
+]
+
+
+@parametrize(
+    ("size", "loss", "kind", "covariance_type"),
+    [(SMALL, *case) for case in FAST] + [(LARGE, *case) for case in CASES],
+    fast=lambda size, *_: size is SMALL,
+    ids=name,
+)
+def test_ranks_are_uniform(size, loss, kind, covariance_type):
+    found = p_values(calibrate(loss, kind, size, covariance_type=covariance_type), size)
     # One test a quantity, with one percent for all of them.
     assert min(found.values()) > 0.01 / len(found), found
 
 
-@pytest.mark.parametrize("kind", ["pairs", "dense"])
-def test_ranks_are_uniform_with_weights(kind):
+@parametrize(
+    ("size", "kind"),
+    [(SMALL, "pairs"), (LARGE, "pairs"), (LARGE, "dense")],
+    fast=lambda size, kind: size is SMALL,
+    ids=name,
+)
+def test_ranks_are_uniform_with_weights(size, kind):
     """Weights whose mean is one are precisions of the rows, in the likelihood of the noise precision too."""
     weight = torch.from_numpy(np.random.default_rng(3).uniform(0.2, 3, N_ROWS))
-    found = p_values(calibrate("squared_error", kind, weight=weight / weight.mean()))
+    found = p_values(calibrate("squared_error", kind, size, weight=weight / weight.mean()), size)
     assert min(found.values()) > 0.01 / len(found), found
 
 
-def test_wrong_posteriors_are_noticed():
+@parametrize("size", [(SMALL,), (LARGE,)], fast=lambda size: size is SMALL, ids=name)
+def test_wrong_posteriors_are_noticed(size):
     """Weights that the simulation knows nothing of."""
     weight = torch.full((N_ROWS,), 3.0, dtype=torch.float64)
-    found = p_values(calibrate("probit", "dense", weight=weight))
+    found = p_values(calibrate("probit", "dense", size, weight=weight), size)
     assert min(found.values()) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["log_loss", "probit", "ordered_probit"])
 def test_ranks_are_uniform_with_counts(loss):
     """Rows that are observed one to three times, equal outcomes as one row with a weight.

@@ -119,7 +119,8 @@ def sampled(X, y, weight, loss, n_sweeps, burn_in):
 
 
 @pytest.mark.parametrize("loss", ["squared_error", "log_loss", "probit", "ordered_probit"])
-def test_posterior_moments_agree(loss):
+@pytest.mark.parametrize("n_sweeps", [300, pytest.param(800, marks=pytest.mark.slow)])
+def test_posterior_moments_agree(n_sweeps, loss):
     rng = np.random.default_rng(1)
     X = np.round(rng.standard_normal((14, 4)) * (rng.random((14, 4)) < 0.7), 1)
     latent = X @ [1.0, -1.0, 0.5, 0.0] + X[:, 0] * X[:, 1] + rng.standard_normal(14)
@@ -127,7 +128,7 @@ def test_posterior_moments_agree(loss):
         loss, latent > 0
     )
     weight = np.tile([1.0, 2.0], 7)
-    means = [run(X, y * 1.0, weight, loss, 800, 200) for run in (reference, sampled)]
+    means = [run(X, y * 1.0, weight, loss, n_sweeps, n_sweeps // 4) for run in (reference, sampled)]
     error = np.sqrt(sum(part.var(0, ddof=1) / N_CHAINS for part in means))
     distance = np.abs(means[0].mean(0) - means[1].mean(0))
     assert (distance <= 4.5 * error + 1e-12).all(), (distance / error).max()

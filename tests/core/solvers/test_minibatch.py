@@ -37,6 +37,7 @@ from skfm.core.solvers.minibatch.optimizers import OPTIMIZERS, SGD
 from skfm.core.solvers.minibatch.run import MinibatchRun
 from skfm.core.solvers.minibatch.trainer import MOVES
 from skfm.datasets import make_factorization
+from tests.helpers.slow import parametrize
 
 REGRESSION = ["squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma"]
 CLASSIFICATION = ["log_loss", "hinge", "squared_hinge"]
@@ -356,9 +357,11 @@ def test_what_a_rule_is_told(loss, n_outputs, l2):
 # ----------------------------------------------------------------------------------------- invariances
 
 
-@LOSSES
-@ALL
-@pytest.mark.parametrize("container", CONTAINERS)
+@parametrize(
+    ("container", "solver", "loss"),
+    list(itertools.product(CONTAINERS, sorted(OPTIMIZERS), REGRESSION + CLASSIFICATION)),
+    fast=lambda container, solver, loss: container == "mixed" or loss in ("squared_error", "log_loss"),
+)
 def test_engine_invariances(container, solver, loss):
     """In one batch weights are repeats, rows may be permuted and dense columns may be sparse, penalties learned."""
     n_outputs = 3 if loss in CLASSIFICATION and container in ("ones", "mixed") else 1
@@ -1051,8 +1054,11 @@ def test_steps_wait_for_nothing(solver, n_outputs, monkeypatch):
 # ------------------------------------------------------------------------------------------- recovery
 
 
-@ALL
-@pytest.mark.parametrize("task", ["regression", "classification"])
+@parametrize(
+    ("solver", "task"),
+    list(itertools.product(sorted(OPTIMIZERS), ["regression", "classification"])),
+    fast=lambda solver, task: solver == "adagrad" or task == "classification",
+)
 def test_a_planted_model_is_recovered(solver, task):
     """Far better than the linear model and close to the truth on new rows, nothing tuned."""
     X, y, truth = make_factorization(
