@@ -372,13 +372,13 @@ def test_random_state(solver):
 
 @pytest.mark.parametrize("solver", ["als", "adagrad"])
 def test_initial_factors_do_not_depend_on_the_number_of_samples_the_split_or_the_dtype(solver, monkeypatch):
-    starts, goes_on = [], type(SOLVERS[solver]).sweeps
+    starts, goes_on = [], type(SOLVERS[solver]).start
 
-    def sweeps(self, problem, start, settings):
-        starts.append(start.clone())
-        return goes_on(self, problem, start, settings)
+    def start(self, problem, parameters, settings):
+        starts.append(parameters.clone())
+        return goes_on(self, problem, parameters, settings)
 
-    monkeypatch.setattr(type(SOLVERS[solver]), "sweeps", sweeps)
+    monkeypatch.setattr(type(SOLVERS[solver]), "start", start)
     X = one_hot()
     y = plant(X)
     model = FMRegressor(2, solver=solver, random_state=0, max_iter=1)

@@ -1,7 +1,5 @@
 """Runs of the Gibbs sampler: chains, which draws are kept, warm starts, validation, interruption."""
 
-from itertools import islice
-
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -9,12 +7,12 @@ from scipy.special import expit, ndtr
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-import skfm.fitted.draws
+import skfm.training.result
 from skfm import FMClassifier, FMRegressor
 from skfm.core.solvers import mcmc
 from skfm.fitted.draws import last_state
 from skfm.streaming import Chunk, Chunks
-from skfm.training.loop import FEWEST_SWEEPS
+from skfm.training.history import FEWEST_SWEEPS
 from tests.helpers.problems import SHORT, levels, numeric, one_hot, plant, raw_draws, sampler, three_fields
 
 # ---------------------------------------------------------------------------------------------- chains
@@ -45,7 +43,7 @@ def test_chains_that_disagree_are_told_of():
         model = sampler(n_factors=8, n_chains=4, max_iter=8, burn_in=0).fit(X, y)
     assert (
         max(v[-1] for k, v in model.history_.items() if k.startswith("r_hat"))
-        > skfm.fitted.draws.LARGEST_R_HAT
+        > skfm.training.result.LARGEST_R_HAT
     )
     # No warning where they agree, which one chain always does.
     sampler(n_factors=8, max_iter=8, burn_in=0).fit(X, y)
@@ -57,7 +55,7 @@ def test_chains_that_disagree_are_told_of():
 
 def test_any_limit_of_r_hat_can_be_missed(monkeypatch):
     X = one_hot()
-    monkeypatch.setattr(skfm.fitted.draws, "LARGEST_R_HAT", 0.5)
+    monkeypatch.setattr(skfm.training.result, "LARGEST_R_HAT", 0.5)
     with pytest.warns(ConvergenceWarning, match="which should be below 0.5"):
         sampler(n_chains=2, max_iter=30).fit(X, plant(X))
 
@@ -304,13 +302,14 @@ def scripted(monkeypatch, trouble, sweep):
 
 def stopped_between(monkeypatch, n_sweeps):
     """Interrupt before the next sweep begins."""
-    sweeps = mcmc.MCMC.sweeps
+    step = mcmc.MCMCRun.step
 
-    def stopped(self, *args):
-        yield from islice(sweeps(self, *args), n_sweeps)
-        raise KeyboardInterrupt
+    def stopped(self, after_segment):
+        if self.draws.n_seen == n_sweeps:
+            raise KeyboardInterrupt
+        return step(self, after_segment)
 
-    monkeypatch.setattr(mcmc.MCMC, "sweeps", stopped)
+    monkeypatch.setattr(mcmc.MCMCRun, "step", stopped)
 
 
 def interrupt(theta, covariances):

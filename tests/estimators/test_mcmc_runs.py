@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from skfm import FMRegressor
-from skfm.core.solvers.base import Iterate
+from skfm.core.solvers import Iterate
 from skfm.datasets import make_factorization
-from skfm.training.loop import History
+from skfm.training.history import History
 
 X, Y = make_factorization(150, (6, 5), n_factors=2, noise=1.0, random_state=0)
 
@@ -29,10 +29,10 @@ def test_a_fit_that_ends_before_its_first_sweep_leaves_the_model_as_it_was(troub
     model = sampler(max_iter=5).fit(X, Y)
     before = dict(vars(model))
 
-    def fail(self):
+    def fail(self, after_segment):
         raise trouble
 
-    monkeypatch.setattr("skfm.core.solvers.mcmc.MCMCRun.sweep", fail)
+    monkeypatch.setattr("skfm.core.solvers.mcmc.MCMCRun.step", fail)
     with pytest.raises(trouble):
         model.fit(X, -Y)
     assert vars(model).keys() == before.keys()

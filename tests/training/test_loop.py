@@ -1,7 +1,7 @@
-"""The loop over sweeps, driven by solvers that follow a script."""
+"""The loop over sweeps, driven by runs that follow a script."""
 
+import contextlib
 import warnings
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,35 +13,50 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skfm import FMClassifier, FMRegressor
 from skfm.core.matrix.parameters import FMParameters, Posterior
-from skfm.core.solvers import SOLVERS
-from skfm.core.solvers.base import Iterate
-from skfm.training.callbacks import NoCallbacks
+from skfm.core.solvers import SOLVERS, Iterate, Run
+from skfm.core.solvers.als import ALSRun
+from skfm.training.events import Ending, EventList, Events, progress_bar
+from skfm.training.inputs import read_data
 from skfm.training.loop import train
 
 ALL_SOLVERS = pytest.mark.parametrize("solver", sorted(SOLVERS))
 
 
-class Scripted:
-    """A solver that changes one tensor in place, as solvers do, and yields the objectives of a list.
+class Scripted(Run):
+    """A run that changes one tensor in place, as runs do, and whose objectives are those of a list.
 
     An exception in the list is raised; a tuple is (objective, intercept).
     """
 
-    objective_name = "objective"
-    learns_online = False
+    def __init__(self, script=(), *, reads_stream=False, has_learned=False):
+        self.script, self.n_steps = list(script), 0
+        self.parameters = START.clone()
+        self.reads_stream, self._has_learned = reads_stream, has_learned
 
-    def __init__(self, script):
-        self.script = script
+    def step(self, after_segment=None):
+        step = self.script[self.n_steps]
+        self.n_steps += 1
+        if isinstance(step, BaseException):
+            self.parameters.intercept.fill_(-1)
+            raise step
+        objective, intercept = step if isinstance(step, tuple) else (step, self.n_steps)
+        self.parameters.intercept.fill_(intercept)
+        self.objective = float(objective)
+        after_segment(10)
+        return self.iterate()
 
-    def sweeps(self, problem, start, settings):
-        parameters = start.clone()
-        for i, step in enumerate(self.script, 1):
-            if isinstance(step, BaseException):
-                parameters.intercept.fill_(-1)
-                raise step
-            objective, intercept = step if isinstance(step, tuple) else (step, i)
-            parameters.intercept.fill_(intercept)
-            yield Iterate(parameters, float(objective))
+    def iterate(self):
+        return Iterate(self.parameters, getattr(self, "objective", np.nan))
+
+    @property
+    def has_learned(self):
+        return self._has_learned
+
+    def state_dict(self):
+        raise NotImplementedError
+
+    def load_state_dict(self, state):
+        raise NotImplementedError
 
 
 class ScriptedValidation:
@@ -52,11 +67,14 @@ class ScriptedValidation:
 
 
 START = FMParameters(torch.zeros(1), torch.zeros(1, 2), torch.zeros(1, 2, 1))
-PROBLEM = SimpleNamespace(sample_weight=torch.tensor([1.0, 3.0]), source=None)
 
 
-def run(script, *, max_iter=100, tol=0.0, **options):
-    return train(PROBLEM, Scripted(script), START, None, max_iter=max_iter, tol=tol, **options)
+def train_run(run, *, max_iter=100, tol=0.0, **options):
+    return train(run, objective_name="objective", max_iter=max_iter, tol=tol, **options)
+
+
+def run(script, **options):
+    return train_run(Scripted(script), **options).history
 
 
 def kept(record):
@@ -113,15 +131,15 @@ def test_no_finite_state_is_an_error():
 
 
 def test_an_infinite_posterior_is_trouble_too():
-    class Solver(Scripted):
-        def sweeps(self, problem, start, settings):
-            for variance in (1.0, np.inf):
-                posterior = Posterior(torch.full((1, 2, 2), variance), torch.ones(1), torch.ones(1))
-                yield Iterate(start, 1.0, posterior)
+    class Infinite(Scripted):
+        def iterate(self):
+            variance = self.script[self.n_steps - 1]
+            posterior = Posterior(torch.full((1, 2, 2), variance), torch.ones(1), torch.ones(1))
+            return Iterate(self.parameters, 1.0, posterior)
 
     with pytest.warns(ConvergenceWarning):
-        record = train(PROBLEM, Solver([]), START, None, max_iter=5, tol=0)
-    assert record.n_iter == 1
+        outcome = train_run(Infinite([1.0, np.inf]))
+    assert outcome.history.n_iter == 1
 
 
 def test_other_errors_of_a_solver_are_not_hidden():
@@ -147,36 +165,90 @@ def test_interrupt_before_the_first_sweep_is_over():
         run([KeyboardInterrupt()])
 
 
-def test_callbacks_are_told_and_can_stop():
-    class Callbacks(NoCallbacks):
-        def __init__(self):
-            self.seen = []
+class Recorder(Events):
+    """Writes down all events, and stops at an objective."""
 
-        def begin_sweep(self):
-            self.seen.append("begin")
+    def __init__(self, stop_at=None):
+        self.seen, self.stop_at = [], stop_at
 
-        def end_sweep(self, iterate, record):
-            self.seen.append(iterate.objective)
-            return iterate.objective == 2
+    def begin(self, run, history):
+        self.seen.append(("begin", type(run).__name__, history.n_iter))
 
-    callbacks = Callbacks()
-    record = run([3, 2, 1], callbacks=callbacks)
-    assert callbacks.seen == ["begin", 3, "begin", 2]
+    def before_sweep(self):
+        self.seen.append("before")
+
+    def after_segment(self, n_rows):
+        self.seen.append(n_rows)
+
+    def after_sweep(self, iterate, history):
+        assert history.objective[-1] == iterate.objective
+        self.seen.append(("after", iterate.objective))
+        return iterate.objective == self.stop_at
+
+    def end(self, ending):
+        self.seen.append(ending)
+
+
+def test_observers_see_every_event_and_can_stop():
+    recorder = Recorder(stop_at=2)
+    record = run([3, 2, 1], events=recorder)
+    sweeps = ["before", 10, ("after", 3), "before", 10, ("after", 2)]
+    assert recorder.seen == [("begin", "Scripted", 0), *sweeps, Ending.COMPLETE]
     assert record.n_iter == 2
 
 
+def test_one_observer_of_several_can_stop():
+    first, second = Recorder(stop_at=3), Recorder()
+    assert run([3, 2, 1], events=EventList([first, second])).n_iter == 1
+    assert first.seen == second.seen
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "ending"),
+    [
+        ([3, 2], {}, Ending.COMPLETE),
+        ([3, np.nan], {}, Ending.COMPLETE),
+        ([3, KeyboardInterrupt()], {}, Ending.INTERRUPTED),
+        ([KeyboardInterrupt()], {}, Ending.INTERRUPTED),
+        ([np.nan], {}, Ending.INTERRUPTED),
+        ([3, RuntimeError("a bug")], {}, Ending.INTERRUPTED),
+        ([RuntimeError("the stream")], {"reads_stream": True}, Ending.INTERRUPTED),
+        ([3, RuntimeError("the stream")], {"reads_stream": True}, Ending.BETWEEN_SEGMENTS),
+        ([RuntimeError("the stream")], {"reads_stream": True, "has_learned": True}, Ending.BETWEEN_SEGMENTS),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Training")
+def test_observers_see_how_a_run_ends(script, options, ending):
+    recorder = Recorder()
+    with contextlib.suppress(KeyboardInterrupt, RuntimeError, ValueError):
+        train_run(Scripted(script, **options), max_iter=2, events=recorder)
+    assert recorder.seen[-1] is ending
+
+
+@pytest.mark.parametrize("n_sweeps", [0, 2])
+def test_a_stream_that_fails_leaves_what_was_learned(n_sweeps):
+    error = RuntimeError("the stream")
+    scripted = Scripted([*range(9, 9 - n_sweeps, -1), error], reads_stream=True, has_learned=True)
+    history, failure = train_run(scripted)
+    assert failure is error
+    # An epoch that did not end counts if there is no other.
+    assert history.n_iter == max(1, n_sweeps)
+    assert kept(history) == (n_sweeps or -1)
+
+
 def test_no_gradients_are_recorded():
-    class Solver(Scripted):
-        def sweeps(self, problem, start, settings):
+    class Checked(Scripted):
+        def iterate(self):
             assert not torch.is_grad_enabled()
-            yield Iterate(start, 1.0)
+            return super().iterate()
 
     assert torch.is_grad_enabled()
-    train(PROBLEM, Solver([]), START, None, max_iter=1, tol=0)
+    assert train_run(Checked([1.0]), max_iter=1).history.n_iter == 1
 
 
 def test_progress_bar_shows_the_numbers_and_only_on_stderr(capsys):
-    run([3.25, 2.5, 1.125], max_iter=3, verbose=1, validation=ScriptedValidation())
+    events = progress_bar(3, SOLVERS["vb"], is_stream=False)
+    run([3.25, 2.5, 1.125], max_iter=3, events=events, validation=ScriptedValidation())
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "3/3" in captured.err
@@ -216,21 +288,21 @@ def test_passed_validation_data(solver):
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_early_stopping_sets_the_same_share_of_each_class_aside(n_classes):
+def test_early_stopping_sets_the_same_share_of_each_class_aside(n_classes, monkeypatch):
     X, y = data()
     labels = np.digitize(y, np.quantile(y, [0.9, 0.95][: n_classes - 1]))
     seen = []
 
-    class Model(FMClassifier):
-        def _validate(self, *args):
-            seen.append(super()._validate(*args))
-            return seen[-1]
+    def read(*args):
+        seen.append(read_data(*args))
+        return seen[-1]
 
+    monkeypatch.setattr("skfm._base.read_data", read)
     weight = np.ones(len(y))
     weight[:100] = 0
-    model = Model(2, early_stopping=True, validation_fraction=0.2, max_iter=3, random_state=0)
+    model = FMClassifier(2, early_stopping=True, validation_fraction=0.2, max_iter=3, random_state=0)
     model.fit(X, labels, sample_weight=weight)
-    ((training, validation),) = seen
+    ((training, validation, *_),) = seen
     assert len(training.y) + len(validation.y) == 342
     assert abs(len(validation.y) - 0.2 * 342) < 1
     assert_allclose(np.bincount(validation.y) / 0.2, np.bincount(labels[100:]), atol=3)
@@ -252,16 +324,16 @@ def test_class_weights_count_in_validation():
 def test_interrupted_fit_leaves_a_usable_model():
     X, y = data()
 
-    sweeps = type(SOLVERS["als"]).sweeps
+    step, count = ALSRun.step, []
 
-    def interrupted(self, *args):
-        for i, iterate in enumerate(sweeps(self, *args)):
-            if i == 3:
-                raise KeyboardInterrupt
-            yield iterate
+    def interrupted(self, after_segment):
+        if len(count) == 3:
+            raise KeyboardInterrupt
+        count.append(1)
+        return step(self, after_segment)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(SOLVERS["als"]), "sweeps", interrupted)
+        patch.setattr(ALSRun, "step", interrupted)
         model = FMRegressor(2, solver="als", random_state=0, tol=0)
         with pytest.warns(UserWarning, match="interrupted after 3 sweeps"):
             model.fit(X, y)

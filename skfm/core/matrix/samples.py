@@ -47,6 +47,11 @@ class TensorSamples(NamedTuple):
     target: Tensor
     side: SideColumns
 
+    @property
+    def weight(self) -> Tensor:
+        """The sample weights, (n_samples,)."""
+        return self.side.weight
+
     def take(self, rows: Tensor) -> TensorSamples:
         """Return samples in the order of their numbers, as a copy; ``rows`` has shape (n_taken,)."""
         return TensorSamples(

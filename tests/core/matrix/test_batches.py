@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skfm.core.matrix import batches as batches_module
-from skfm.core.matrix.batches import Batch, TensorSamples, make_batches
+from skfm.core.matrix.batches import Batch, make_batches
 from skfm.core.matrix.design import DesignMatrix
+from skfm.core.matrix.samples import SideColumns, TensorSamples
 
 seeds = st.integers(0, 2**32 - 1)
 KINDS = ["ragged", "uniform", "empty rows", "empty", "values", "uniform values", "dense", "mixed"]
@@ -52,7 +53,7 @@ def make_rows(X, dense_columns, rng, **options):
     return TensorSamples(
         design,
         torch.tensor(rng.normal(size=n_rows), dtype=dtype),
-        torch.tensor(rng.gamma(2.0, 1.0, n_rows), dtype=dtype),
+        SideColumns(torch.tensor(rng.gamma(2.0, 1.0, n_rows), dtype=dtype)),
     )
 
 
@@ -179,7 +180,9 @@ def test_very_wide_matrices(n_features):
         torch.zeros(0, n_rows, dtype=torch.float64),
         torch.zeros(0, dtype=torch.long),
     )
-    rows = TensorSamples(design, torch.arange(n_rows).double(), torch.ones(n_rows, dtype=torch.float64))
+    rows = TensorSamples(
+        design, torch.arange(n_rows).double(), SideColumns(torch.ones(n_rows, dtype=torch.float64))
+    )
     found = list(make_batches(rows, batch_size, torch.arange(n_rows).flip(0)))
     assert len(found) == 4
     for i, batch in enumerate(found):
@@ -241,7 +244,14 @@ def test_the_design_stays_as_it_is():
     rng = np.random.default_rng(2)
     X, dense_columns = make_matrix("mixed", rng)
     rows = make_rows(X, dense_columns, rng)
-    tensors = [rows.design.indptr, rows.design.indices, rows.design.values, rows.design.dense, *rows[1:]]
+    tensors = [
+        rows.design.indptr,
+        rows.design.indices,
+        rows.design.values,
+        rows.design.dense,
+        rows.target,
+        *rows.side,
+    ]
     before = [t.clone() for t in tensors]
     for order in (None, torch.arange(len(X))):
         for batch_size in (4, 100):
@@ -259,12 +269,15 @@ def test_memory_and_devices(kind):
     total = 0
     for f in dataclasses.fields(Batch):
         here, there = getattr(batch, f.name), getattr(moved, f.name)
-        if isinstance(here, torch.Tensor):
-            assert there.device.type == "meta"
-            assert (there.shape, there.dtype) == (here.shape, here.dtype)
-            total += here.numpy().nbytes
-        else:
+        if isinstance(here, float | None):
             assert there == here
+            continue
+        # The side columns are a tuple of tensors.
+        pairs = zip(here, there, strict=True) if isinstance(here, tuple) else [(here, there)]
+        for tensor, other in pairs:
+            assert other.device.type == "meta"
+            assert (other.shape, other.dtype) == (tensor.shape, tensor.dtype)
+            total += tensor.numpy().nbytes
     assert batch.nbytes == moved.nbytes == total > 0
 
 

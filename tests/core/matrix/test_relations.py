@@ -153,7 +153,7 @@ def test_sums_are_those_over_the_rows(n_factors):
         engine.load(omega, problem.target, engine.mean())
         seen = []
         for block in engine.blocks:
-            A, b = (part.unflatten(0, (len(omega), -1)) for part in engine.moments(block))
+            A, b = (part.unflatten(0, (len(omega), -1)) for part in engine.normal_equations(block))
             raw = raw_prediction(problem.design, state.parameters)
             for o, theta in enumerate(state.theta):
                 sums = dense @ theta[:, 1:]
@@ -166,7 +166,7 @@ def test_sums_are_those_over_the_rows(n_factors):
                     torch.testing.assert_close(b[o, place], weighted.T @ target)
             seen += block.columns.tolist()
             new = torch.randn(A.shape[0] * A.shape[1], A.shape[2], generator=rng, dtype=torch.float64)
-            engine.commit(block, new, None)
+            engine.write_back(block, new, None)
         assert sorted(seen) == list(range(X.shape[1]))
         torch.testing.assert_close(engine.mean(), raw_prediction(problem.design, state.parameters))
 
@@ -176,7 +176,7 @@ def test_als_objective_falls(loss):
     problem = make_problem(make_array(), loss)
     state = make_state(problem)
     start = FMParameters(state.intercept, state.theta[:, :, 0], 0.1 * state.theta[:, :, 1:])
-    sweeps = SOLVERS["als"].sweeps(problem, start, Settings())
-    objectives = [next(sweeps).objective for _ in range(30)]
+    run = SOLVERS["als"].start(problem, start, Settings())
+    objectives = [run.step().objective for _ in range(30)]
     assert (np.diff(objectives) <= 1e-9 * np.abs(objectives[0])).all()
     assert objectives[-1] < 0.9 * objectives[0]

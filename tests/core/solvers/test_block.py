@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.special import expit
 
-from skfm.core.matrix import tiles as plan
+from skfm.core.matrix import tiles as layout
 from skfm.core.matrix.design import DesignMatrix
 from skfm.core.matrix.parameters import FMParameters, raw_prediction
 from skfm.core.solvers import SOLVERS, Problem, Settings
@@ -103,7 +103,7 @@ def make_problem(
         torch.tensor(target, dtype=dtype),
         torch.tensor(weight, dtype=dtype),
         loss,
-        plan.describe_fields(design) if fields is None else fields,
+        layout.describe_fields(design) if fields is None else fields,
         **options,
     )
 
@@ -129,7 +129,7 @@ def snapshot(run, n_sweeps):
     """Sweep; return objectives and a copy of everything in the last iterate."""
     objectives = []
     for _ in range(n_sweeps):
-        iterate = run.sweep()
+        iterate = run.step()
         objectives.append(iterate.objective)
     tensors = [*iterate.parameters, *(iterate.posterior or ())]
     return np.array(objectives), [t.clone().numpy() for t in tensors]
@@ -255,14 +255,14 @@ def random_state(rng, problem, kind, n_factors):
 
 
 def make_tile_engine(problem, state):
-    return TileEngine(problem, state, plan.find_colors(problem.design, problem.fields))
+    return TileEngine(problem, state, layout.find_colors(problem.design, problem.fields))
 
 
 @pytest.fixture
 def small_tiles(monkeypatch):
     """Tiles of a few entries, so that classes are cut and columns are padded."""
-    monkeypatch.setattr(plan, "TILE_ENTRIES", {"cpu": 8})
-    monkeypatch.setattr(plan, "SMALL_TILE", 8)
+    monkeypatch.setattr(layout, "TILE_ENTRIES", {"cpu": 8})
+    monkeypatch.setattr(layout, "SMALL_TILE", 8)
 
 
 @pytest.mark.parametrize("n_factors", [0, 1, 2])
@@ -298,7 +298,7 @@ def test_moments_are_the_expectations(name, engine, kind, n_factors, small_tiles
         built.load(omega, problem.target, built.mean())
         seen = []
         for part in built.blocks:
-            A, b = built.moments(part)
+            A, b = built.normal_equations(part)
             expected = [
                 brute_moments(dense, omega.numpy(), problem.target.numpy(), state, output, column)
                 for output in range(2)
@@ -307,7 +307,7 @@ def test_moments_are_the_expectations(name, engine, kind, n_factors, small_tiles
             assert_allclose(A, np.array([a for a, _ in expected]), rtol=1e-9, atol=1e-9)
             assert_allclose(b, np.array([b for _, b in expected]), rtol=1e-9, atol=1e-9)
             theta = torch.tensor(rng.normal(size=b.shape))
-            built.commit(part, theta, random_covariances(rng, b.shape[:1], 1 + n_factors, kind))
+            built.write_back(part, theta, random_covariances(rng, b.shape[:1], 1 + n_factors, kind))
             assert torch.equal(state.theta[:, part.columns].flatten(0, 1), theta)
             seen += part.columns.tolist()
         assert sorted(seen) == np.flatnonzero(dense.any(0)).tolist()
@@ -323,7 +323,7 @@ def test_total_variance(name, kind, n_factors):
     problem = make_problem(X)
     run = VBRun(problem, make_start(problem, n_factors), kind)
     for _ in range(2):
-        run.sweep()
+        run.step()
     weight = problem.sample_weight.numpy()
     expected = [weight @ brute_variance(X.toarray(), run.state, output) for output in range(2)]
     assert_allclose(run.engine.total_variance(run.mean), expected, rtol=1e-9)
@@ -333,7 +333,7 @@ def test_total_variance(name, kind, n_factors):
 
 
 def assert_monotone(run, n_sweeps=10):
-    objectives = np.array([run.sweep().objective for _ in range(n_sweeps)])
+    objectives = np.array([run.step().objective for _ in range(n_sweeps)])
     assert np.isfinite(objectives).all()
     rises = -1 if isinstance(run, ALSRun) else 1
     steps = rises * np.diff(objectives)
@@ -402,9 +402,9 @@ def test_objective_is_monotone_for_any_matrix(
     binary = torch.tensor(rng.integers(0, 2, (1, n_rows)).astype(float))
     target = torch.tensor(rng.normal(size=(1, n_rows))) if loss == "squared_error" else binary
     weight = torch.tensor(rng.gamma(1.0, 1.0, n_rows) + 0.01)
-    problem = Problem(design, target, weight, loss, plan.describe_fields(design))
+    problem = Problem(design, target, weight, loss, layout.describe_fields(design))
     run = make_run(problem, kind, make_start(problem, n_factors, seed % 1000, scale))
-    objectives = np.array([run.sweep().objective for _ in range(6)])
+    objectives = np.array([run.step().objective for _ in range(6)])
     assert np.isfinite(objectives).all()
     steps = np.diff(objectives) * (-1 if kind == "als" else 1)
     # With hardly any data an objective may pass through zero: the scale of its terms is their number.
@@ -558,7 +558,7 @@ def test_bound_is_the_evidence_lower_bound(hold, name, kind, loss):
     run = VBRun(problem, make_start(problem, 1, scale=1.0), kind, hold=hold)
     offsets = []
     for _ in range(3):
-        iterate = run.sweep()
+        iterate = run.step()
         leaves = bound_leaves(run.state)
         bound = evidence_bound(run, *leaves)
         offsets.append(iterate.objective - float(bound.detach()))
@@ -585,7 +585,7 @@ def test_priors_of_categories_with_few_rows_wait(loss):
     run = VBRun(problem, make_start(problem, 2), "full", hold=3)
     before, bounds = run.priors.precision.clone(), []
     for i in range(8):
-        iterate = run.sweep()
+        iterate = run.step()
         bounds.append(iterate.objective)
         assert iterate.settles == (i >= 3)
         same = (run.priors.precision == before).flatten(2).all(2)
@@ -621,12 +621,12 @@ def test_updates_maximize_the_bound(name, kind):
     """After the update of a block the bound is stationary in the means and covariances of its columns."""
     problem = make_problem(small_matrix(name, np.random.default_rng(3), 12), n_outputs=1)
     run = VBRun(problem, make_start(problem, 1, scale=1.0), kind)
-    run.sweep()
+    run.step()
     engine = run.engine
     engine.load(problem.sample_weight[None], problem.target, engine.mean())
     for part in engine.blocks:
-        A, b = engine.moments(part)
-        engine.commit(part, *run.update(part, A, b))
+        A, b = engine.normal_equations(part)
+        engine.write_back(part, *run.update(part, A, b))
         leaves = bound_leaves(run.state)
         gradients = torch.autograd.grad(evidence_bound(run, *leaves), leaves[:2])
         for gradient in gradients:
@@ -680,7 +680,7 @@ def test_joint_linear_step_is_an_optimum(kind):
     """After it, no linear weight of a dense column nor the intercept can gain; als without factors is done at once."""
     problem = make_problem(make_matrix("dense"))
     run = make_run(problem, kind, make_start(problem, 0))
-    objectives = [run.sweep().objective for _ in range(2)]
+    objectives = [run.step().objective for _ in range(2)]
     if kind == "als":
         np.testing.assert_allclose(objectives[1], objectives[0], rtol=1e-12)
     omega, e = run.omega, problem.target - run.engine.mean()
@@ -700,7 +700,7 @@ def test_stretching_can_only_raise_the_bound(name, monkeypatch):
     monkeypatch.setattr("skfm.core.solvers.vb.FIRST_STRETCH", 1e3)
     wild = make_run(problem, "full", start)
     for _ in range(3):
-        a, b = plain.sweep(), wild.sweep()
+        a, b = plain.step(), wild.step()
         np.testing.assert_allclose(b.objective, a.objective, rtol=1e-9)
         np.testing.assert_allclose(b.parameters.factors, a.parameters.factors, rtol=1e-6, atol=1e-9)
 
@@ -735,8 +735,8 @@ def test_block_size_does_not_matter(name, kind, monkeypatch):
     problem = make_problem(make_matrix(name), "log_loss")
     start = make_start(problem, 2)
     large = make_run(problem, kind, start)
-    monkeypatch.setattr(plan, "TILE_ENTRIES", {"cpu": 40})
-    monkeypatch.setattr(plan, "SMALL_TILE", 8)
+    monkeypatch.setattr(layout, "TILE_ENTRIES", {"cpu": 40})
+    monkeypatch.setattr(layout, "SMALL_TILE", 8)
     monkeypatch.setattr("skfm.core.solvers.block.pairs.BLOCK_FLOATS", {"cpu": 1})
     for module in ("bayes.variance", "solvers.block.row_variance"):
         monkeypatch.setattr(f"skfm.core.{module}.CHUNK", 50)
@@ -764,9 +764,9 @@ def test_tiles_hold_every_entry_once(n_rows, n_features, density, budget, valued
         X *= rng.normal(size=X.shape)
     design = DesignMatrix.from_array(X, dtype=torch.float64)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "TILE_ENTRIES", {"cpu": budget})
-        patch.setattr(plan, "SMALL_TILE", budget)
-        made = plan.make_tiles(design, plan.find_colors(design, plan.describe_fields(design)), 1)
+        patch.setattr(layout, "TILE_ENTRIES", {"cpu": budget})
+        patch.setattr(layout, "SMALL_TILE", budget)
+        made = layout.make_tiles(design, layout.find_colors(design, layout.describe_fields(design)), 1)
     rebuilt = np.zeros((n_rows + 1, n_features))
     for tile in made:
         rows = torch.arange(n_rows)[None] if tile.rows is None else tile.rows.long()
@@ -799,7 +799,7 @@ def test_weights_are_repeats(name, kind, loss, monkeypatch):
         loss,
         weighted.fields,
     )
-    classes = plan.find_colors(weighted.design, weighted.fields)
+    classes = layout.find_colors(weighted.design, weighted.fields)
     monkeypatch.setattr(block, "find_colors", lambda *_: classes)
     start = make_start(weighted, 2)
     runs = [snapshot(make_run(problem, kind, start), 4) for problem in (weighted, repeated)]
@@ -896,7 +896,7 @@ def test_float32_is_close_to_float64(name, kind, loss):
         problem = make_problem(X, loss, dtype=dtype)
         run = make_run(problem, kind, make_start(problem, 2))
         for _ in range(10):
-            parameters = run.sweep().parameters
+            parameters = run.step().parameters
         assert parameters.factors.dtype == dtype
         predictions.append(raw_prediction(problem.design, parameters).double())
     assert_allclose(predictions[1], predictions[0], atol=1e-3)
@@ -922,7 +922,7 @@ def test_planted_regression_is_recovered(shape, kind):
     problem = standard_problem(X[train], (y[train] - y[train].mean()) / scale)
     run = VBRun(problem, make_start(problem, 2), kind)
     for _ in range(30):
-        iterate = run.sweep()
+        iterate = run.step()
     design = take(X[test])
     prediction = raw_prediction(design, iterate.parameters)[0].numpy() * scale + y[train].mean()
     rmse = np.sqrt(np.mean((prediction - y[test]) ** 2))
@@ -950,7 +950,7 @@ def test_planted_classification_is_recovered(cardinalities, kind):
     problem = standard_problem(X[train], y[train].astype(float), "log_loss")
     run = VBRun(problem, make_start(problem, 2), kind)
     for _ in range(40):
-        iterate = run.sweep()
+        iterate = run.step()
     raw = raw_prediction(take(X[test]), iterate.parameters)[0].numpy()
     model, planted = (
         np.logaddexp(0, f) @ np.ones(len(f)) - f @ y[test] for f in (raw, truth.raw_prediction[test])
@@ -961,7 +961,7 @@ def test_planted_classification_is_recovered(cardinalities, kind):
 def standard_problem(X, y, loss="squared_error"):
     design = DesignMatrix.from_array(X, dtype=torch.float64)
     ones = torch.ones(len(y), dtype=torch.float64)
-    return Problem(design, torch.tensor(y[None]), ones, loss, plan.describe_fields(design))
+    return Problem(design, torch.tensor(y[None]), ones, loss, layout.describe_fields(design))
 
 
 # ------------------------------------------------------------------------------------- the rest
@@ -1000,7 +1000,7 @@ def test_solvers_declare_and_sweep(name):
         problem = make_problem(make_matrix("mixed"), loss)
         start = make_start(problem, 2)
         copy = start.clone()
-        iterate = next(solver.sweeps(problem, start, Settings()))
+        iterate = solver.start(problem, start, Settings()).step()
         assert np.isfinite(iterate.objective)
         assert (iterate.posterior is not None or iterate.draws is not None) == solver.has_posterior
         assert all(torch.equal(a, b) for a, b in zip(start, copy, strict=True))
@@ -1012,7 +1012,7 @@ def test_als_auto_penalties():
     problem = make_problem(make_matrix("three"))
     start = make_start(problem, 2)
     auto, named, other = (
-        next(SOLVERS["als"].sweeps(problem, start, Settings(l2_linear=a, l2_factors=b))).objective
+        SOLVERS["als"].start(problem, start, Settings(l2_linear=a, l2_factors=b)).step().objective
         for a, b in [("auto", "auto"), (1.0, 10.0), (1.0, 11.0)]
     )
     assert auto == named

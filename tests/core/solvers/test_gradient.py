@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from skfm.core.matrix.batches import TensorSamples, make_batches
+from skfm.core.matrix.batches import make_batches
 from skfm.core.matrix.design import DesignMatrix
+from skfm.core.matrix.samples import SideColumns, TensorSamples
 from skfm.core.observation.registry import make_loss
 from skfm.core.solvers.minibatch.gradient import backward, factor_mask, forward
 
@@ -37,7 +38,7 @@ def make_batch(X, dense_columns, target=None, weight=None):
     design = DesignMatrix.from_array(sp.csr_matrix(X), dtype=torch.float64, dense_columns=dense_columns)
     target = torch.zeros(len(X), dtype=torch.float64) if target is None else target
     weight = torch.ones(len(X), dtype=torch.float64) if weight is None else weight
-    (batch,) = make_batches(TensorSamples(design, target, weight), len(X))
+    (batch,) = make_batches(TensorSamples(design, target, SideColumns(weight)), len(X))
     return batch, torch.cat([batch.columns, design.dense_columns])
 
 

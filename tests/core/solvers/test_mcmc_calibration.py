@@ -166,7 +166,7 @@ def calibrate(loss, kind, size, *, covariance_type="full", weight=None, seed=1):
     target = quantities(truth, noise, cuts, precision)
     ranks = dict.fromkeys(target, 0)
     for sweep in range(n_sweeps):
-        iterate = run.sweep()
+        iterate = run.step()
         if sweep % size.thin == size.thin - 1:
             drawn = quantities(
                 iterate.parameters,
@@ -288,7 +288,7 @@ def test_ranks_are_uniform_with_counts(loss):
 
         target, rank = quantities(truth), dict.fromkeys(ranks, 0)
         for sweep in range(thin * n_draws):
-            drawn = quantities(run.sweep().parameters)
+            drawn = quantities(run.step().parameters)
             if sweep % thin == thin - 1:
                 rank = {name: rank[name] + (drawn[name] < target[name]) for name in rank}
         for name, value in rank.items():

@@ -108,7 +108,7 @@ def sampled(X, y, weight, loss, n_sweeps, burn_in):
     run = MCMCRun(problem, start, settings, HYPER)
     sums = []
     for sweep in range(n_sweeps):
-        sample = run.sweep().sample
+        sample = run.step().draws.latest
         if sweep >= burn_in:
             raw = predict(X, sample.parameters.intercept.numpy(), run.state.theta.numpy())
             cuts = (

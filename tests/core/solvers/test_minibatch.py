@@ -17,12 +17,12 @@ from scipy.optimize import minimize
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from skfm import FMClassifier, FMRegressor
-from skfm.core.matrix.batches import TensorSamples, make_batches
+from skfm.core.matrix.batches import make_batches
 from skfm.core.matrix.design import DesignMatrix
 from skfm.core.matrix.parameters import FMParameters, raw_prediction
 from skfm.core.observation.registry import make_loss
 from skfm.core.solvers import SOLVERS
-from skfm.core.solvers.base import DivergenceError, Problem, Settings
+from skfm.core.solvers.base import DivergenceError, Problem, Settings, StateDict
 from skfm.core.solvers.minibatch import batch_source as sources
 from skfm.core.solvers.minibatch import run as minibatch
 from skfm.core.solvers.minibatch.batch_source import (
@@ -108,7 +108,7 @@ def make_run(solver, l2="auto"):
         design, torch.tensor(y)[None], torch.tensor(weight, dtype=torch.float64), "squared_error", fields
     )
     settings = Settings(l2_linear=l2, l2_factors=l2, batch_size=16, max_iter=8)
-    return SOLVERS[solver].sweeps(problem, start, settings)
+    return SOLVERS[solver].start(problem, start, settings)
 
 
 @pytest.mark.parametrize("l2", ["auto", 0.5])
@@ -117,13 +117,13 @@ def test_resumed_run_goes_on_identically(solver, l2):
     """Between two epochs nothing is lost: the bits of the next ones are the same."""
     straight = make_run(solver, l2)
     for _ in range(3):
-        next(straight)
-    tensors, numbers = straight.state()
+        straight.step()
+    tensors, numbers = straight.state_dict()
     tensors = {name: t.clone() for name, t in tensors.items()}
     resumed = make_run(solver, l2)
-    resumed.resume(tensors, numbers)
+    resumed.load_state_dict(StateDict(tensors, numbers))
     for _ in range(4):
-        one, other = next(straight), next(resumed)
+        one, other = straight.step(), resumed.step()
         assert one.objective == other.objective
         assert all(torch.equal(a, b) for a, b in zip(one.parameters, other.parameters, strict=True))
 
@@ -233,10 +233,16 @@ def core_run(solver, problem, *, n_factors=2, n_outputs=1, rule=None, **options)
     return MinibatchRun(rule or OPTIMIZERS[solver], problem, start, Settings(**options))
 
 
-def epochs(run, n):
+def epochs(run, n, after_segment=None):
     """Run; return the objectives and a copy of the parameters."""
-    objectives = [next(run).objective for _ in range(n)]
+    objectives = [run.step(after_segment).objective for _ in range(n)]
     return np.array(objectives), run.trainer.parameters().clone()
+
+
+def copied_state(run):
+    """The state of a run, which further epochs do not change."""
+    tensors, numbers = run.state_dict()
+    return StateDict({name: t.clone() for name, t in tensors.items()}, copy.deepcopy(numbers))
 
 
 def assert_close_runs(first, second, tolerance=1e-9):
@@ -258,7 +264,7 @@ class ChunkSource(BatchSource):
     n_segments = None
 
     def __init__(self, problem):
-        rows = TensorSamples(problem.design, problem.target[0], problem.sample_weight)
+        rows = problem.samples
         batches = list(make_batches(rows, 6))
         self.chunks = [batches[:3], batches[3:5], batches[5:]]
         self.started = []
@@ -278,16 +284,16 @@ def with_source(problem):
 
 
 class Spy(SGD):
-    """A rule that asks for visits and takes down what it is told, with the penalties of that moment."""
+    """A rule that counts batches and takes down what it is told, with the penalties of that moment."""
 
-    counts_visits = reads_l2 = True
+    counts_batches = reads_l2 = True
 
     def __init__(self):
         self.trainer, self.seen = None, []
 
     def update(self, theta, slots, step):
         penalties = self.trainer.penalties
-        self.seen.append((step, penalties.l2.clone(), penalties.doubt.clone()))
+        self.seen.append((step, penalties.l2.clone(), penalties.neighbor_variance.clone()))
         copied = [t.clone() if isinstance(t, torch.Tensor) else t for t in step]
         super().update(theta, slots, type(step)(*copied))
 
@@ -302,7 +308,7 @@ def test_what_a_rule_is_told(loss, n_outputs, l2):
     )
     trainer, spy, size = run.trainer, run.trainer.optimizer, 3
     spy.trainer = trainer
-    rows = TensorSamples(problem.design, problem.target[0], problem.sample_weight)
+    rows = problem.samples
     batches = list(make_batches(rows, 10))
     X = problem.design.matmul(torch.eye(problem.design.shape[1], dtype=torch.float64))
     held, visits = torch.zeros(2, len(X.T), dtype=torch.float64)
@@ -319,7 +325,7 @@ def test_what_a_rule_is_told(loss, n_outputs, l2):
         trainer.learn([(batch, 0.01)])
         if number == 4:
             trainer.end_pass()
-        (step, l2_table, doubt), (of_intercept, *_) = spy.seen
+        (step, l2_table, neighbors), (of_intercept, *_) = spy.seen
 
         assert_allclose(step.curvature, used.square().T @ curve, rtol=1e-9)
         gradient = torch.einsum("np,nb,nbk->pbk", used, slope, sums)
@@ -334,15 +340,15 @@ def test_what_a_rule_is_told(loss, n_outputs, l2):
         visits[columns] += 1
         if number < 5:
             held[columns] += 1
-        assert torch.equal(step.visits[:, 0], visits[columns])
+        assert torch.equal(step.batches_seen[:, 0], visits[columns])
         assert_allclose(step.passes[:, 0], (visits / held)[columns].clamp(min=1), rtol=1e-12)
         fields = problem.fields[columns] if l2 == "auto" else torch.zeros_like(columns)
         whole = l2_table[fields]
         linear = whole[:, ::size]
         assert torch.equal(step.l2.expand_as(linear), linear)
-        by_curvature = doubt[fields] * step.curvature.repeat_interleave(size, 1)
+        by_curvature = neighbors[fields] * step.curvature.repeat_interleave(size, 1)
         assert_allclose(step.penalty, whole / held[columns, None] + by_curvature, rtol=1e-12)
-        assert bool(doubt.any()) == (l2 == "auto" and number > 7)
+        assert bool(neighbors.any()) == (l2 == "auto" and number > 7)
 
         assert_allclose(of_intercept.gradient[0], slope.sum(0), rtol=1e-9, atol=1e-12)
         assert_allclose(of_intercept.curvature[0], curve.sum(0), rtol=1e-9)
@@ -350,7 +356,7 @@ def test_what_a_rule_is_told(loss, n_outputs, l2):
         assert not of_intercept.penalty.any()
         assert not of_intercept.l2.any()
         assert of_intercept.l1_linear == 0
-        assert of_intercept.visits.tolist() == [[number + 1]]
+        assert of_intercept.batches_seen.tolist() == [[number + 1]]
         assert of_intercept.passes.tolist() == [[1]]
 
 
@@ -480,9 +486,9 @@ def test_linear_models_reach_the_minimum_of_the_objective(solver, loss, n_output
     found = float(objective(problem, run.trainer.parameters(), 2.0, 1.0))
     assert least - 1e-6 * abs(least) <= found <= least + 1e-3 * abs(least)
     if loss == "squared_error":
-        als = SOLVERS["als"].sweeps(problem, core_start(problem, 0), Settings(l2_linear=2.0, l2_factors=1.0))
+        als = SOLVERS["als"].start(problem, core_start(problem, 0), Settings(l2_linear=2.0, l2_factors=1.0))
         for _ in range(100):
-            iterate = next(als)
+            iterate = als.step()
         assert_allclose(iterate.objective, least, rtol=1e-6)
 
 
@@ -535,7 +541,7 @@ def test_objective_of_an_epoch_is_the_mean_loss():
     run = core_run("sgd", problem, batch_size=7, learning_rate=1e-30, unit=3.0)
     J = float(objective(problem, core_start(problem), 0.0, 0.0) / problem.sample_weight.sum())
     for _ in range(2):
-        assert_allclose(next(run).objective, 3 * J, rtol=1e-9)
+        assert_allclose(run.step().objective, 3 * J, rtol=1e-9)
 
 
 @pytest.mark.parametrize("schedule", ["linear", "constant"])
@@ -593,7 +599,7 @@ def flat(lists):
 def test_order_of_the_batches():
     """All batches once an epoch, in an order of its own; without shuffling as they come."""
     problem = core_problem("squared_error")
-    rows = TensorSamples(problem.design, torch.arange(48).double(), problem.sample_weight)
+    rows = problem.samples._replace(target=torch.arange(48).double())
 
     def order(source, epoch, **options):
         ((*batches,),) = source.segments(epoch, **options)
@@ -629,7 +635,7 @@ def test_permutations():
 def test_cut_of_a_chunk():
     """The size is that for streams if it is "auto"; a chunk that is one batch keeps its order."""
     problem = core_problem("squared_error")
-    rows = TensorSamples(problem.design, torch.arange(48).double(), problem.sample_weight)
+    rows = problem.samples._replace(target=torch.arange(48).double())
     (only,) = cut(rows, "auto", 0, shuffle=True)
     assert only.target.tolist() == list(range(48))
     batches = cut(rows, 20, 0, shuffle=True)
@@ -683,17 +689,15 @@ def test_taken_up_again_anywhere(solver, schedule, l2):
     straight = core_run(solver, with_source(problem), **options)
     states = []
 
-    def keep():
-        tensors, numbers = straight.state()
-        states.append(({name: t.clone() for name, t in tensors.items()}, copy.deepcopy(numbers)))
+    def keep(n_rows):
+        states.append(copied_state(straight))
 
-    straight.after_segment = keep
-    expected = epochs(straight, 4)
+    expected = epochs(straight, 4, keep)
     assert len(states) == 12
     for i in (0, 1, 2, 4, 7, 8):
         resumed = core_run(solver, with_source(problem), **options)
         saved = {name: t.clone() for name, t in states[i][0].items()}
-        resumed.resume(*states[i])
+        resumed.load_state_dict(states[i])
         found = epochs(resumed, 4 - i // 3)
         assert_same_bits(found, (expected[0][i // 3 :], expected[1]))
         assert resumed.problem.source.started[0] == (i // 3, i % 3 + 1)
@@ -722,7 +726,7 @@ def test_state_has_every_tensor_and_number(solver):
     before = everything()
     epochs(run, 3)
     changed = [name for name, t in everything().items() if not torch.equal(t, before[name])]
-    saved = [t.data_ptr() for t in run.state()[0].values()]
+    saved = [t.data_ptr() for t in run.state_dict().tensors.values()]
     for name in changed:
         owner, attribute = (
             (run.trainer.penalties, name[10:]) if name.startswith("penalties.") else (run.trainer, name)
@@ -730,21 +734,24 @@ def test_state_has_every_tensor_and_number(solver):
         assert getattr(owner, attribute).data_ptr() in saved, name
     assert run.trainer.theta.data_ptr() in saved
     assert run.trainer.intercept.data_ptr() in saved
-    assert len(run.trainer.slots) == sum(name.startswith("slot_") for name in run.state()[0])
+    assert len(run.trainer.slots) == sum(name.startswith("slot_") for name in run.state_dict().tensors)
 
 
 @ALL
 def test_segments(solver):
-    """A run tells of each segment and its rows; an epoch is the same whether cut or not."""
+    """After each segment there is a call with its rows; an epoch is the same whether cut or not."""
     problem = core_problem("squared_error", "mixed")
-    told, rows = [], []
+    seen, rows = [], []
     run = core_run(
         solver, with_source(problem), learning_rate_schedule="constant", l2_linear=1.0, l2_factors=1.0
     )
-    run.after_segment = lambda: told.append(run.trainer.n_batches)
-    run.problem.source.on_rows = rows.append
-    found = epochs(run, 1)
-    assert told == [3, 5, 8]
+
+    def keep(n_rows):
+        seen.append(run.trainer.n_batches)
+        rows.append(n_rows)
+
+    found = epochs(run, 1, keep)
+    assert seen == [3, 5, 8]
     assert rows == [18, 12, 18]
     assert run.has_learned
     plain = core_run(
@@ -788,10 +795,9 @@ def test_chunks_of_an_endless_stream(solver):
     for chunk in source.chunks:
         other = core_run(solver, problem, **options)
         if states:
-            other.resume(*states[-1])
+            other.load_state_dict(states[-1])
         other.learn_chunk(chunk)
-        tensors, numbers = other.state()
-        states.append(({name: t.clone() for name, t in tensors.items()}, copy.deepcopy(numbers)))
+        states.append(copied_state(other))
         straight.learn_chunk(chunk)
     assert all(
         torch.equal(a, b) for a, b in zip(other.trainer.parameters(), whole.trainer.parameters(), strict=True)
@@ -815,32 +821,32 @@ def test_mean_loss_of_a_batch():
     problem = core_problem("log_loss", "mixed", n_outputs=3)
     run = core_run("adagrad", problem, n_outputs=3)
     epochs(run, 2)
-    rows = TensorSamples(problem.design, problem.target[0], problem.sample_weight)
+    rows = problem.samples
     (batch,) = make_batches(rows, 100)
     expected = objective(problem, run.trainer.parameters(), 0.0, 0.0) / problem.sample_weight.sum()
     assert_allclose(run.trainer.mean_loss(batch), expected, rtol=1e-9)
 
 
-def test_load_slots():
+def test_load_step_sizes():
     """Step sizes can be taken over, where they fit."""
     problem = core_problem("squared_error", "mixed")
     run = core_run("adagrad", problem)
     epochs(run, 3)
     other = core_run("adagrad", problem)
     theta = other.trainer.theta.clone()
-    other.trainer.load_slots(run.state()[0])
+    other.trainer.load_step_sizes(run.state_dict().tensors)
     assert torch.equal(other.trainer.slots[0], run.trainer.slots[0])
     assert torch.equal(other.trainer.intercept_slots[0], run.trainer.intercept_slots[0])
     assert torch.equal(other.trainer.theta, theta)
     wider = core_run("adagrad", core_problem("squared_error", "values"))
-    wider.trainer.load_slots(run.state()[0])
+    wider.trainer.load_step_sizes(run.state_dict().tensors)
     assert bool((wider.trainer.slots[0] == 1).all())
-    wider.trainer.load_slots({})
+    wider.trainer.load_step_sizes({})
     # What belongs to the weights of another model stays there.
     run, other = (core_run("ftrl", problem) for _ in range(2))
     epochs(run, 3)
     own = [slot.clone() for slot in other.trainer.slots]
-    other.trainer.load_slots(run.state()[0])
+    other.trainer.load_step_sizes(run.state_dict().tensors)
     assert torch.equal(other.trainer.slots[0], run.trainer.slots[0])
     assert all(torch.equal(a, b) for a, b in zip(other.trainer.slots[1:], own[1:], strict=True))
 
@@ -871,12 +877,12 @@ def test_a_blow_up_is_undone(batch_size, how):
     options = {"batch_size": batch_size, "learning_rate": 0.5, "learning_rate_schedule": "constant"}
     run = core_run("sgd", problem, rule=Broken(how, [3 * n_batches - 1]), **options)
     epochs(run, 2)
-    state = {name: t.clone() for name, t in run.state()[0].items()}, copy.deepcopy(run.state()[1])
+    state = copied_state(run)
     with pytest.warns(UserWarning, match=r"blew up in epoch 3.* learning rate of 0\.125\. Set a smaller"):
         found = epochs(run, 1)
     assert run.rate == 0.125
     expected = core_run("sgd", problem, **options)
-    expected.resume(*state)
+    expected.load_state_dict(state)
     expected.rate = 0.125
     assert_same_bits(found, epochs(expected, 1))
     assert_same_bits(epochs(run, 2), epochs(expected, 2))
@@ -889,17 +895,15 @@ def test_a_blow_up_in_a_stream():
     run = core_run("sgd", with_source(problem), rule=Broken(float("nan"), [10]), **options)
     states = []
 
-    def keep():
-        tensors, numbers = run.state()
-        states.append(({name: t.clone() for name, t in tensors.items()}, copy.deepcopy(numbers)))
+    def keep(n_rows):
+        states.append(copied_state(run))
 
-    run.after_segment = keep
-    epochs(run, 1)
+    epochs(run, 1, keep)
     with pytest.warns(UserWarning, match="blew up in epoch 2"):
-        found = epochs(run, 1)
+        found = epochs(run, 1, keep)
     # The step is in the second of the segments, of two, three and three batches; a state after the first is there.
     expected = core_run("sgd", with_source(problem), **options)
-    expected.resume(*states[3])
+    expected.load_state_dict(states[3])
     expected.rate = 0.125
     assert_same_bits(found, epochs(expected, 1))
 
@@ -921,7 +925,7 @@ def test_a_blow_up_of_the_last_step_does_not_pass():
     problem = core_problem("squared_error", "mixed")
     run = core_run("sgd", problem, rule=Broken(1e4, [0]))
     with pytest.warns(UserWarning, match="blew up in epoch 1"):
-        next(run)
+        run.step()
     J = objective(problem, run.trainer.parameters(), 0.0, 0.0) / problem.sample_weight.sum()
     assert float(J) < 5
 
@@ -936,9 +940,9 @@ def test_blow_ups_without_end(how):
         pytest.warns(UserWarning, match="blew up") as warned,
         pytest.raises(DivergenceError, match=r"learning rate of 0\.000244; .* smaller learning_rate"),
     ):
-        next(run)
+        run.step()
     assert len(warned) == minibatch.RETRIES == 6
-    assert run.state()[1]["run"]["retries"] == 7
+    assert run.state_dict().numbers["run"]["retries"] == 7
 
 
 class Plain(SGD):
@@ -976,7 +980,7 @@ def test_huge_steps_end_in_finite_parameters(solver, loss):
             return
     assert np.isfinite(objectives).all()
     assert all(bool(torch.isfinite(t).all()) for t in parameters)
-    rows = TensorSamples(problem.design, problem.target[0], problem.sample_weight)
+    rows = problem.samples
     (batch,) = make_batches(rows, 100)
     assert float(run.trainer.mean_loss(batch)) < 1e3
 
@@ -1015,7 +1019,7 @@ def test_steps_wait_for_nothing(solver, n_outputs, monkeypatch):
     run = core_run(solver, core_problem("log_loss", "mixed", n_outputs=n_outputs), n_outputs=n_outputs)
     updates = []
     monkeypatch.setattr(run.trainer.penalties, "update", lambda *args: updates.append(args))
-    rows = TensorSamples(run.problem.design, run.problem.target[0], run.problem.sample_weight)
+    rows = run.problem.samples
     batches = list(make_batches(rows, 4))
     with monkeypatch.context() as patch, Count():
         for name in ("item", "tolist", "numpy", "__bool__", "__float__", "__int__", "__index__"):

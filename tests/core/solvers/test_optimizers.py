@@ -42,7 +42,7 @@ def draw_step(rng, n_columns, n_outputs, n_factors, **options):
         "penalty": torch.tensor(rng.gamma(1.0, 1.0, (n_columns, width))),
         "l2": torch.tensor(rng.gamma(1.0, 3.0, (n_columns, n_outputs))),
         "passes": torch.tensor(rng.gamma(2.0, 1.0, (n_columns, 1))),
-        "visits": torch.tensor(rng.integers(1, 5, (n_columns, 1))).double(),
+        "batches_seen": torch.tensor(rng.integers(1, 5, (n_columns, 1))).double(),
         "l1_linear": 0.0,
     }
     return Step(**(fields | options))
@@ -110,7 +110,7 @@ class Reference:
         return r
 
     def _adam_r(self, step, j, b, g, least):
-        visits = float(step.visits[j])
+        visits = float(step.batches_seen[j])
         r, mean = [], []
         for k, x in enumerate(g):
             first, second = self.memory.get((j, b, k), (0.0, 0.0))
@@ -124,14 +124,14 @@ class Reference:
 
 
 def test_names():
-    """The four rules, what they read and whether they ask for visits."""
+    """The four rules, what they read and whether they count batches."""
     assert sorted(OPTIMIZERS) == ["adagrad", "adam", "ftrl", "sgd"]
     for name, rule in OPTIMIZERS.items():
         assert isinstance(rule, Optimizer)
         assert rule.name == name
         assert rule.learning_rate > 0
         assert rule.options == ({"l1_linear"} if name == "ftrl" else set())
-        assert rule.counts_visits == (name in ("adam", "ftrl"))
+        assert rule.counts_batches == (name in ("adam", "ftrl"))
 
 
 @SHAPES
@@ -152,7 +152,7 @@ def test_rule_is_the_reference(name, n_outputs, n_factors):
             n_factors,
             rate=0.5 / (1 + i),
             l1_linear=float(rng.choice([0.0, 0.4])),
-            visits=torch.tensor(rng.integers(1, 3 + i, (5, 1))).double(),
+            batches_seen=torch.tensor(rng.integers(1, 3 + i, (5, 1))).double(),
         )
         copies = [t.clone() for t in step if isinstance(t, torch.Tensor)]
         rule.update(theta, slots, step)
@@ -191,7 +191,7 @@ def test_only_rows_that_are_given(name):
         rule.update(together, slots, step)
         for j in range(6):
             rows = [j]
-            names = ("gradient", "curvature", "penalty", "l2", "passes", "visits")
+            names = ("gradient", "curvature", "penalty", "l2", "passes", "batches_seen")
             single = step._replace(**{name: getattr(step, name)[rows] for name in names})
             theta, parts = alone[rows], [s[rows] for s in own]
             rule.update(theta, parts, single)
@@ -252,7 +252,9 @@ def test_steps_are_no_longer_than_the_curvature_allows(name):
     """Whatever the learning rate, a step is not longer than the gradient over the least r."""
     rng = np.random.default_rng(3)
     before = draw_table(rng, 6, 2, 0)
-    step = draw_step(rng, 6, 2, 0, rate=1e30, penalty=torch.zeros(6, 2), visits=torch.ones(6, 1).double())
+    step = draw_step(
+        rng, 6, 2, 0, rate=1e30, penalty=torch.zeros(6, 2), batches_seen=torch.ones(6, 1).double()
+    )
     rule = OPTIMIZERS[name]
     slots = rule.slots(before, 2)
     if name == "ftrl":
@@ -332,7 +334,7 @@ def test_adam_is_torch_adam():
             rate=0.02,
             curvature=zero[:, :1],
             penalty=zero,
-            visits=torch.tensor(visits[rows])[:, None].double(),
+            batches_seen=torch.tensor(visits[rows])[:, None].double(),
         )
         part, parts = theta[rows], [s[rows] for s in slots]
         rule.update(part, parts, step)
@@ -353,7 +355,7 @@ def test_first_step_of_adam_has_the_length_of_the_rate():
         theta = zero.clone()
         step = draw_step(
             rng, 1, 1, 1, gradient=torch.tensor([[size, -size]], dtype=torch.float64), curvature=zero[:, :1],
-            penalty=zero, visits=torch.ones(1, 1).double(), rate=0.05,
+            penalty=zero, batches_seen=torch.ones(1, 1).double(), rate=0.05,
         )  # fmt: skip
         OPTIMIZERS["adam"].update(theta, OPTIMIZERS["adam"].slots(theta, 1), step)
         assert_allclose(theta, [[-0.05, 0.05]], rtol=1e-4)

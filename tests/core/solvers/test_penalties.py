@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from skfm.core.matrix.batches import TensorSamples, make_batches
+from skfm.core.matrix.batches import make_batches
 from skfm.core.matrix.design import DesignMatrix
 from skfm.core.matrix.parameters import FMParameters
+from skfm.core.matrix.samples import SideColumns, TensorSamples
 from skfm.core.observation.registry import make_loss
 from skfm.core.solvers.minibatch import penalties as module
 from skfm.core.solvers.minibatch.optimizers import SGD
@@ -42,10 +43,10 @@ def draw_state(rng, n_outputs=2, n_factors=3, dtype=torch.float64):
 
 
 def reference(penalties, theta, curvature, total, n_outputs, size):
-    """The formulas of the module, a loop over fields, outputs and parameters; also the new doubt."""
+    """The formulas of the module, a loop over fields, outputs and parameters; also the new neighbor variance."""
     n_fields = len(penalties.precision)
-    precision, doubt = penalties.precision.numpy().copy(), np.zeros((n_fields, n_outputs, size))
-    old_doubt = penalties.doubt.numpy().reshape(n_fields, n_outputs, size)
+    precision, neighbors = penalties.precision.numpy().copy(), np.zeros((n_fields, n_outputs, size))
+    old_variance = penalties.neighbor_variance.numpy().reshape(n_fields, n_outputs, size)
     theta = theta.numpy().reshape(-1, n_outputs, size)
     H, sums = curvature.numpy(), penalties.sums.numpy()
     used = H.sum(1) > 0
@@ -60,20 +61,22 @@ def reference(penalties, theta, curvature, total, n_outputs, size):
                 weight = sum(H[j, b] for j in members)
                 own = sum(H[j, b] * theta[j, b, k] ** 2 for j in members) / weight
                 q = 1.0 if k == 0 else max(0.0, sums[b, k] / sums[b, 0] - own)
-                q += old_doubt[g, b, k] / module.DOUBT
+                q += old_variance[g, b, k] / module.NEIGHBOR_SHARE
                 u = {j: 1 / (alpha[b] * H[j, b] * q + penalties.precision[g, b, k].item()) for j in members}
                 scatter = sum(theta[j, b, k] ** 2 + u[j] for j in members)
                 precision[g, b, k] = (len(members) + 1) / (1 / penalties._start[k].item() + scatter)
                 variance[g] = sum(u[j] * H[j, b] for j in members) / weight
                 per_row[g] = weight / total[b].item()
             if k:
-                doubt[:, b, k] = module.DOUBT * np.maximum((per_row * variance).sum() - variance, 0)
-    return precision, doubt, alpha
+                neighbors[:, b, k] = module.NEIGHBOR_SHARE * np.maximum(
+                    (per_row * variance).sum() - variance, 0
+                )
+    return precision, neighbors, alpha
 
 
 def looked_up(penalties, columns):
-    """Penalties and doubts of columns, which a batch sees parts of."""
-    n_outputs = penalties.doubt.shape[1] // penalties.precision.shape[2]
+    """Penalties and neighbor variances of columns, which a batch sees parts of."""
+    n_outputs = penalties.neighbor_variance.shape[1] // penalties.precision.shape[2]
     one, all_outputs = torch.ones(len(columns), 1).double(), torch.ones(len(columns), n_outputs).double()
     return (
         penalties.share(columns, one, 0 * all_outputs).clone(),
@@ -127,7 +130,9 @@ def test_a_pass_sees_a_given_penalty_once(dense_columns, n_outputs):
     X[17, 3:5] = 1
     design = DesignMatrix.from_array(X, dtype=torch.float64, dense_columns=np.array(dense_columns, dtype=int))
     target = torch.tensor(rng.integers(0, n_outputs, 40)).double()
-    batches = list(make_batches(TensorSamples(design, target, torch.ones(40, dtype=torch.float64)), 6))
+    batches = list(
+        make_batches(TensorSamples(design, target, SideColumns(torch.ones(40, dtype=torch.float64))), 6)
+    )
     trainer = make_learner(X, spy := Spy(), 3.0, 7.0, dense_columns, n_outputs)
     trainer.learn((batch, 0.01) for batch in batches)
     assert trainer.pass_batches is None
@@ -136,14 +141,14 @@ def test_a_pass_sees_a_given_penalty_once(dense_columns, n_outputs):
     held = torch.zeros(7, dtype=torch.float64)
     for batch in batches:
         held[torch.cat([batch.columns, design.dense_columns])] += 1
-    assert torch.equal(trainer.held, held)
+    assert torch.equal(trainer.batches_per_pass, held)
     expected = torch.tensor([3.0, 7.0, 7.0] * n_outputs, dtype=torch.float64).repeat(7, 1)
     expected[held == 0] = 0
     for order in (range(7), rng.permutation(7)):
         spy.seen.clear()
         trainer.learn((batches[i], 0.01) for i in order)
         trainer.end_pass()
-        assert torch.equal(trainer.held, held)
+        assert torch.equal(trainer.batches_per_pass, held)
         total = torch.zeros_like(expected)
         for i, (penalty, l2) in zip(order, spy.seen, strict=True):
             total[torch.cat([batches[i].columns, design.dense_columns])] += penalty
@@ -156,13 +161,15 @@ def test_columns_of_later_passes():
     X = np.zeros((8, 3))
     X[:, 0], X[4:, 1] = 1, 1
     design = DesignMatrix.from_array(X, dtype=torch.float64)
-    rows = TensorSamples(design, torch.ones(8, dtype=torch.float64), torch.ones(8, dtype=torch.float64))
+    rows = TensorSamples(
+        design, torch.ones(8, dtype=torch.float64), SideColumns(torch.ones(8, dtype=torch.float64))
+    )
     first, second = make_batches(rows, 4)
     trainer = make_learner(X, spy := Spy(), 3.0, 7.0)
     trainer.learn([(first, 0.1)])
     trainer.end_pass()
     trainer.learn([(second, 0.1), (second, 0.1)])
-    assert trainer.held.tolist() == [1, 0, 0]
+    assert trainer.batches_per_pass.tolist() == [1, 0, 0]
     for penalty, *_ in spy.seen[1:]:
         assert penalty.tolist() == [[3.0, 7.0, 7.0]] * 2
     assert trainer.is_finite()
@@ -173,15 +180,15 @@ def test_given_penalties_stay():
     penalties = make_penalties(2.0, 5.0)
     assert not penalties.learns
     penalties.begin(7.0)
-    l2, doubt = looked_up(penalties, torch.tensor([0, 7, 3]))
-    assert not doubt.any()
+    l2, neighbors = looked_up(penalties, torch.tensor([0, 7, 3]))
+    assert not neighbors.any()
     assert l2.tolist() == [[2.0, 5.0, 5.0, 5.0] * 2] * 3
     assert penalties.linear(torch.tensor([0, 7, 3])).tolist() == [[2.0, 2.0]]
 
 
 @AUTO
 def test_what_is_given_stays_while_the_rest_is_learned(l2_linear, l2_factors):
-    """Also in the doubt about other columns."""
+    """Also in the variance of other columns."""
     penalties = make_penalties(l2_linear, l2_factors)
     assert penalties.learns
     penalties.begin(3.0)
@@ -189,15 +196,15 @@ def test_what_is_given_stays_while_the_rest_is_learned(l2_linear, l2_factors):
     for _ in range(2):
         penalties.sums.copy_(sums)
         penalties.update(theta, curvature, total, 10)
-    l2, doubt = (t.view(len(FIELDS), 2, 4) for t in looked_up(penalties, torch.arange(len(FIELDS))))
+    l2, neighbors = (t.view(len(FIELDS), 2, 4) for t in looked_up(penalties, torch.arange(len(FIELDS))))
     for part, value in ((slice(0, 1), l2_linear), (slice(1, 4), l2_factors)):
         if value == "auto":
             assert len(l2[:, :, part].unique()) > 4
         else:
             assert bool((l2[:, :, part] == value).all())
-            assert not doubt[:, :, part].any()
-    assert bool((doubt[:, :, 1:] > 0).any()) == (l2_factors == "auto")
-    assert not doubt[:, :, 0].any()
+            assert not neighbors[:, :, part].any()
+    assert bool((neighbors[:, :, 1:] > 0).any()) == (l2_factors == "auto")
+    assert not neighbors[:, :, 0].any()
 
 
 # ------------------------------------------------------------------------------------------- learned
@@ -217,14 +224,14 @@ def test_begin():
         if pairs * n_factors > 1:
             # n_factors products of two factors of a variance of 1 / precision, for every pair of a row.
             assert_allclose(pairs * n_factors / precision[:, :, 1:] ** 2, 1, rtol=1e-12)
-        l2, doubt = looked_up(penalties, torch.arange(len(FIELDS)))
+        l2, neighbors = looked_up(penalties, torch.arange(len(FIELDS)))
         assert_allclose(l2, precision.flatten(1)[FIELDS])
-        assert not doubt.any()
+        assert not neighbors.any()
 
 
 @pytest.mark.parametrize(("n_outputs", "n_factors"), [(1, 0), (1, 3), (2, 3)])
 def test_update_is_the_formula(n_outputs, n_factors):
-    """Precisions, penalties and doubts of each field and parameter, three times over."""
+    """Precisions, penalties and neighbor variances of each field and parameter, three times over."""
     rng = np.random.default_rng([n_outputs, n_factors])
     penalties = make_penalties(n_outputs=n_outputs, n_factors=n_factors)
     penalties.begin(3.0)
@@ -232,23 +239,25 @@ def test_update_is_the_formula(n_outputs, n_factors):
     for i in range(3):
         theta, curvature, total, sums = draw_state(rng, n_outputs, n_factors)
         penalties.sums.copy_(sums)
-        precision, doubt, alpha = reference(penalties, theta, curvature, total, n_outputs, size)
+        precision, neighbors, alpha = reference(penalties, theta, curvature, total, n_outputs, size)
         given_tensors = [t.clone() for t in (theta, curvature, total)]
         penalties.update(theta, curvature, total, 10 + i)
         assert_allclose(penalties.precision, precision, rtol=1e-9)
         assert_allclose(penalties.l2, (precision / alpha[:, None]).reshape(3, -1), rtol=1e-9)
-        assert_allclose(penalties.doubt, doubt.reshape(3, -1), rtol=1e-9, atol=1e-12)
+        assert_allclose(penalties.neighbor_variance, neighbors.reshape(3, -1), rtol=1e-9, atol=1e-12)
         assert not penalties.sums.any()
         for a, b in zip(given_tensors, (theta, curvature, total), strict=True):
             assert torch.equal(a, b)
         fields_of = torch.tensor([0, 3, 7])
-        l2, of_doubt = looked_up(penalties, fields_of)
+        l2, of_neighbors = looked_up(penalties, fields_of)
         assert torch.equal(l2, penalties.l2[FIELDS[fields_of]])
-        assert torch.equal(of_doubt, penalties.doubt[FIELDS[fields_of]])
+        assert torch.equal(of_neighbors, penalties.neighbor_variance[FIELDS[fields_of]])
         assert torch.equal(penalties.linear(fields_of), l2[:, ::size])
         parts = torch.tensor(rng.random((3, 1))), torch.tensor(rng.random((3, n_outputs)))
         by_output = parts[1].repeat_interleave(size, 1)
-        assert_allclose(penalties.share(fields_of, *parts), parts[0] * l2 + by_output * of_doubt, rtol=1e-14)
+        assert_allclose(
+            penalties.share(fields_of, *parts), parts[0] * l2 + by_output * of_neighbors, rtol=1e-14
+        )
 
 
 def test_fields_without_data_keep_their_start():
@@ -299,7 +308,7 @@ def test_learned_penalties_are_finite(seed, dtype, theta_scale, curvature_scale,
         penalties.update(theta * theta_scale, curvature * curvature_scale, total, 10 * i)
         for t in (penalties.precision, penalties.l2):
             assert bool((torch.isfinite(t) & (t > 0)).all())
-        assert bool((torch.isfinite(penalties.doubt) & (penalties.doubt >= 0)).all())
+        assert bool((torch.isfinite(penalties.neighbor_variance) & (penalties.neighbor_variance >= 0)).all())
 
 
 def test_large_effects_have_small_penalties():
