@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.interactions.units import fold, rebase, unfold
 from ..core.matrix.design import DesignMatrix
 from ..core.matrix.parameters import FMParameters
 from ..core.matrix.standardize import Standardization
@@ -74,15 +75,15 @@ class Scaling(NamedTuple):
 
     def to_user(self, parameters: FMParameters) -> FMParameters:
         """Return solver parameters in the user's units, on the CPU."""
-        return self.conditioning.fold(parameters, self.shift, self.scale)
+        return fold(self.conditioning, parameters, self.shift, self.scale)
 
     def to_solver(self, parameters: FMParameters) -> FMParameters:
         """Return the user's parameters in the solver's units, in float64 on the CPU."""
-        return self.conditioning.unfold(parameters, self.shift, self.scale)
+        return unfold(self.conditioning, parameters, self.shift, self.scale)
 
     def rebase(self, parameters: FMParameters, other: Scaling) -> FMParameters:
         """Return solver parameters in the units of another fit, in float64 on the CPU: see `Standardization.rebase`."""
-        intercept, linear, factors = self.conditioning.rebase(parameters, other.conditioning)
+        intercept, linear, factors = rebase(self.conditioning, parameters, other.conditioning)
         ratio = self.scale / other.scale
         return FMParameters(
             ratio * intercept + (self.shift - other.shift) / other.scale,

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.matrix.parameters import raw_prediction
 from ..data.scaling import as_tensor
 from .mixtures import mixture_quantile
 from .predictors import Predictor, check_quantiles
@@ -65,7 +64,7 @@ class Draws(Predictor):
         parameters = self.model.drawn.at(rows.place, rows.columns)
         pieces = self.model.design(rows).pieces(max(1, PREDICTIONS // len(parameters.intercept)))
         for _, part in pieces:
-            yield raw_prediction(part, parameters).unflatten(0, (-1, self.model.n_outputs))
+            yield self.model.interaction.raw(part, parameters).unflatten(0, (-1, self.model.n_outputs))
 
     def _log_probabilities(self, X: Any) -> Tensor:
         """Return the logarithms of P(y = 1) and P(y = 0), averaged over the draws, (2, n_outputs, n_samples)."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from functools import cached_property
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..core.bayes.variance import prediction_variance
+from ..core.interactions.base import Interaction
+from ..core.interactions.pairwise import PAIRWISE
 from ..core.matrix.design import DesignMatrix
 from ..core.matrix.device import compute_dtype, prediction_device
-from ..core.matrix.parameters import Posterior, raw_prediction
+from ..core.matrix.parameters import Posterior
 from ..core.observation.inverse_links import InverseLink
 from ..core.observation.registry import MODELS
 from ..core.solvers import SOLVERS
@@ -94,6 +96,9 @@ class FittedModel:
         In the units of predictions; of a sampler those that predict the mean over the draws.
     """
 
+    #: The form of the raw prediction.
+    interaction: ClassVar[Interaction] = PAIRWISE
+
     def __init__(self, estimator: Any) -> None:
         self.fitted: Any = SimpleNamespace(**{name: getattr(estimator, name, None) for name in SOURCES})
         self.scaling = Scaling.of(estimator)
@@ -131,7 +136,7 @@ class FittedModel:
 
     def raw(self, rows: Rows) -> Tensor:
         """Return the raw predictions of the mean parameters in the user's units, (n_outputs, n_samples)."""
-        raw = raw_prediction(self.design(rows), self.mean.at(rows.place, rows.columns)).to("cpu")
+        raw = self.interaction.raw(self.design(rows), self.mean.at(rows.place, rows.columns)).to("cpu")
         if self._is_scaled:
             raw = raw * self.units.scale[:, None] + self.units.shift[:, None]
         return raw.to(rows.dtype)

@@ -7,8 +7,9 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from ..core.interactions.base import Interaction
+from ..core.interactions.pairwise import PAIRWISE
 from ..core.matrix.design import DesignMatrix
-from ..core.matrix.parameters import raw_prediction
 from ..core.matrix.reduce import LOCAL, Reduction
 from ..core.solvers import Iterate
 
@@ -35,6 +36,8 @@ class Validation:
         A loss of one in the user's units.
     reduction : Reduction
         Completes the sums over samples where other processes hold further ones.
+    interaction : Interaction
+        The form of the raw prediction.
     """
 
     design: DesignMatrix
@@ -43,10 +46,15 @@ class Validation:
     likelihood: Any
     unit: float = 1.0
     reduction: Reduction = LOCAL
+    interaction: Interaction = PAIRWISE
 
     def loss(self, iterate: Iterate) -> float:
         """Return the weighted mean over the samples, summed over the outputs, in the user's units."""
-        return self.mean_loss(raw_prediction(self.design, iterate.parameters))
+        return self.mean_loss(self.raw(iterate))
+
+    def raw(self, iterate: Iterate) -> Tensor:
+        """Return the raw predictions of a state, (n_outputs, n_samples)."""
+        return self.interaction.raw(self.design, iterate.parameters)
 
     def mean_loss(self, predicted: Tensor) -> float:
         """Return the weighted mean of the loss of predictions, which are what the likelihood's loss takes."""
@@ -80,7 +88,7 @@ class SampledValidation:
         draws = iterate.draws
         assert draws is not None  # for the type checker
         assert draws.latest is not None
-        raw = raw_prediction(self._samples.design, iterate.parameters).unflatten(0, (draws.n_chains, -1))
+        raw = self._samples.raw(iterate).unflatten(0, (draws.n_chains, -1))
         outcome = self._samples.likelihood.outcome(raw, draws.latest.cut_points).mean(0)
         if not draws.is_warm:
             return outcome

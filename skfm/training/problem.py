@@ -196,6 +196,7 @@ def describe_held_out(samples: Samples, problem: TrainingProblem) -> Validation:
         likelihood=MODELS[problem.problem.loss].latent if problem.solver.samples else problem.model,
         unit=problem.coding.unit,
         reduction=problem.problem.reduction,
+        interaction=problem.problem.interaction,
     )
 
 

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from skfm.core.interactions.pairwise import raw_prediction
 from skfm.core.matrix.design import DesignMatrix
-from skfm.core.matrix.parameters import FMParameters, raw_prediction
+from skfm.core.matrix.parameters import FMParameters
 from tests.helpers.layers import N_FEATURES, double_loop, gradients, matrices, random_layer, triplet
 
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")

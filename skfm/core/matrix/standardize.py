@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from .design import DesignMatrix
-from .parameters import FMParameters
 
 #: Spreads, relative to the largest value of a column, below which the rounding of the mean shows in them, and up to
 #: which the values of a column differ by nothing but rounding.
@@ -22,7 +21,7 @@ class Standardization:
 
     Columns of 0/1 values are left alone, other columns get unit root mean square over their
     non-zeros, and the dense ones among these are centered first. An FM in x' is exactly an FM
-    in x, see `fold`, and in the x' of other centers and scales, see `rebase`.
+    in x, see `skfm.core.interactions.units`, and in the x' of other centers and scales, see `rebase`.
 
     Attributes
     ----------
@@ -97,96 +96,6 @@ class Standardization:
             if values is not None or bool((columns_scale != 1).any()):
                 values = (torch.ones_like(columns_scale) if values is None else values) / columns_scale
         return design.replace(values, dense)
-
-    def fold(self, parameters: FMParameters, shift: Tensor, target_scale: Tensor) -> FMParameters:
-        """Turn parameters on x' and (y - shift) / target_scale into parameters on x and y.
-
-        With M = sum_l m_l V_l::
-
-            V_j = v'_j / s_j,  a_j = w'_j / s_j,  w_j = a_j - <V_j, M> + m_j |V_j|^2,
-            w0 = w0' - sum_j a_j m_j + 1/2 (|M|^2 - sum_j m_j^2 |V_j|^2)
-
-        Parameters
-        ----------
-        parameters : FMParameters
-        shift, target_scale : Tensor of shape (n_outputs,)
-
-        Returns
-        -------
-        FMParameters
-            On the CPU, in float64 except where the units are the same.
-        """
-        changes = bool((self.scale != 1).any() or (shift != 0).any() or (target_scale != 1).any())
-        if not (changes or self.centers):
-            # Converting a large model would take longer than all the rest.
-            return FMParameters(*(t.cpu() for t in parameters))
-        intercept, linear, factors = (t.to("cpu", torch.float64) for t in parameters)
-        center, scale = self.center.cpu(), self.scale.cpu()
-        shift, target_scale = shift.to("cpu", torch.float64), target_scale.to("cpu", torch.float64)
-        a = linear / scale
-        V = factors / scale[:, None]
-        if self.centers:
-            intercept, linear = self._shift_origin(intercept, a, V, -center)
-        else:
-            linear = a
-        return FMParameters(
-            intercept * target_scale + shift,
-            linear * target_scale[:, None],
-            V * target_scale.sqrt()[:, None, None],
-        )
-
-    def unfold(self, parameters: FMParameters, shift: Tensor, target_scale: Tensor) -> FMParameters:
-        """Undo `fold`."""
-        intercept, linear, factors = (t.to("cpu", torch.float64) for t in parameters)
-        center, scale = self.center.cpu(), self.scale.cpu()
-        shift, target_scale = shift.to("cpu", torch.float64), target_scale.to("cpu", torch.float64)
-        intercept = (intercept - shift) / target_scale
-        linear = linear / target_scale[:, None]
-        V = factors / target_scale.sqrt()[:, None, None]
-        if self.centers:
-            intercept, linear = self._shift_origin(intercept, linear, V, center)
-        return FMParameters(intercept, linear * scale, V * scale[:, None])
-
-    def rebase(self, parameters: FMParameters, other: Standardization) -> FMParameters:
-        """Turn parameters on x' into parameters on the x'' of another map.
-
-        This takes no detour through x, whose origin may be far from the centers of both. With
-        x' = r x'' + d, r = scale'' / scale' and d = (center'' - center') / scale'::
-
-            v'' = r v',  M = sum_l d_l v'_l,  w''_j = r_j (w'_j + <v'_j, M> - d_j |v'_j|^2),
-            w0'' = w0' + sum_j w'_j d_j + 1/2 (|M|^2 - sum_j d_j^2 |v'_j|^2)
-
-        Parameters
-        ----------
-        parameters : FMParameters
-        other : Standardization
-
-        Returns
-        -------
-        FMParameters
-            On the CPU in float64.
-        """
-        intercept, linear, factors = (t.to("cpu", torch.float64) for t in parameters)
-        scale, new_scale = self.scale.cpu(), other.scale.cpu()
-        by = (other.center.cpu() - self.center.cpu()) / scale
-        if bool((by != 0).any()):
-            intercept, linear = self._shift_origin(intercept, linear, factors, by)
-        ratio = new_scale / scale
-        return FMParameters(intercept, linear * ratio, factors * ratio[:, None])
-
-    @staticmethod
-    def _shift_origin(intercept: Tensor, linear: Tensor, V: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (w0, w) of the FM that is at x what the given one is at x + by."""
-        columns = by.nonzero()[:, 0]
-        by = by[columns]
-        some = V[:, columns]
-        # The products first: squares of factors alone may exceed the range of numbers.
-        moved = by[:, None] * some
-        M = moved.sum(1)
-        new_linear = linear + torch.einsum("bpk,bk->bp", V, M)
-        new_linear[:, columns] -= (some * moved).sum(2)
-        new_intercept = intercept + linear[:, columns] @ by
-        return new_intercept + (M.square().sum(1) - moved.square().sum((1, 2))) / 2, new_linear
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the state as numpy arrays, which travel between machines."""

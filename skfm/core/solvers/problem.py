@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..interactions.base import Interaction
+from ..interactions.pairwise import PAIRWISE
 from ..matrix.batches import BatchSource
 from ..matrix.design import DesignMatrix
 from ..matrix.reduce import LOCAL, Reduction
@@ -40,6 +42,8 @@ class Problem:
         Where to compute if the design is too large to be stored there.
     reduction : Reduction
         Completes the sums over rows where other processes hold further rows.
+    interaction : Interaction
+        The form of the raw prediction.
     """
 
     design: DesignMatrix
@@ -52,6 +56,7 @@ class Problem:
     source: BatchSource | None = None
     compute_device: torch.device | None = None
     reduction: Reduction = LOCAL
+    interaction: Interaction = PAIRWISE
 
     @property
     def device(self) -> torch.device:

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy import sparse
 
+from skfm.core.interactions.pairwise import raw_prediction
 from skfm.core.matrix.design import DesignMatrix
-from skfm.core.matrix.parameters import FMParameters, Posterior, raw_prediction
+from skfm.core.matrix.parameters import FMParameters, Posterior
 
 
 def brute_force(X, intercept, linear, factors):

@@ -5,8 +5,9 @@ import pytest
 import torch
 from scipy import sparse
 
+from skfm.core.interactions.pairwise import raw_prediction
 from skfm.core.matrix.design import DesignMatrix
-from skfm.core.matrix.parameters import FMParameters, raw_prediction
+from skfm.core.matrix.parameters import FMParameters
 from skfm.core.matrix.relations import find_relations
 from skfm.core.matrix.tiles import describe_fields, find_colors
 from skfm.core.solvers import SOLVERS

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from skfm.core.interactions.pairwise import raw_prediction
+from skfm.core.interactions.units import fold, unfold
 from skfm.core.matrix.design import DesignMatrix
-from skfm.core.matrix.parameters import FMParameters, raw_prediction
+from skfm.core.matrix.parameters import FMParameters
 from skfm.core.matrix.standardize import Standardization
 
 
@@ -47,7 +49,7 @@ def test_folding_is_exact(n_outputs, n_factors, seed):
     parameters = random_parameters(rng, n_outputs, X.shape[1], n_factors)
     shift, scale = torch.tensor(rng.normal(size=n_outputs) * 5), torch.tensor(rng.gamma(2.0, 3.0, n_outputs))
     expected = raw_prediction(conditioning.apply(design), parameters) * scale[:, None] + shift[:, None]
-    folded = raw_prediction(design, conditioning.fold(parameters, shift, scale))
+    folded = raw_prediction(design, fold(conditioning, parameters, shift, scale))
     size = float(expected.abs().max()) + 1
     # Centers of 300 units of width 100 are squared on the way: a few digits go.
     assert_allclose(folded, expected, rtol=0, atol=1e-9 * size)
@@ -62,9 +64,9 @@ def test_unfolding_undoes_folding(n_outputs, n_factors, seed):
     )
     parameters = random_parameters(rng, n_outputs, 5, n_factors)
     units = torch.tensor(rng.normal(size=n_outputs)), torch.tensor(rng.gamma(2.0, 3.0, n_outputs) + 0.1)
-    for there, back in ((conditioning.fold, conditioning.unfold), (conditioning.unfold, conditioning.fold)):
-        middle = there(parameters, *units)
-        for a, b in zip(back(middle, *units), parameters, strict=True):
+    for there, back in ((fold, unfold), (unfold, fold)):
+        middle = there(conditioning, parameters, *units)
+        for a, b in zip(back(conditioning, middle, *units), parameters, strict=True):
             assert_allclose(
                 a, b, rtol=1e-10, atol=1e-10 * max(1, *(float(t.abs().amax()) for t in middle if t.numel()))
             )

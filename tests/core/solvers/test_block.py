@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.special import expit
 
+from skfm.core.interactions.pairwise import raw_prediction
 from skfm.core.matrix import tiles as layout
 from skfm.core.matrix.design import DesignMatrix
-from skfm.core.matrix.parameters import FMParameters, raw_prediction
+from skfm.core.matrix.parameters import FMParameters
 from skfm.core.solvers import SOLVERS, Problem, Settings
 from skfm.core.solvers.als import ALSRun
 from skfm.core.solvers.block import run as block
@@ -740,7 +741,7 @@ def test_block_size_does_not_matter(name, kind, monkeypatch):
     monkeypatch.setattr("skfm.core.solvers.block.pairs.BLOCK_FLOATS", {"cpu": 1})
     for module in ("bayes.variance", "solvers.block.row_variance"):
         monkeypatch.setattr(f"skfm.core.{module}.CHUNK", 50)
-    monkeypatch.setattr("skfm.core.matrix.parameters.ROW_FLOATS", {"cpu": 50})
+    monkeypatch.setattr("skfm.core.interactions.pairwise.ROW_FLOATS", {"cpu": 50})
     small = make_run(problem, kind, start)
     if name != "dense":
         assert len(small.engine.blocks) > len(large.engine.blocks)

@@ -12,8 +12,9 @@ import torch
 from scipy import sparse, stats
 
 from skfm.core.bayes.sampled_priors import Hyperpriors, wishart
+from skfm.core.interactions.pairwise import raw_prediction
 from skfm.core.matrix.design import DesignMatrix
-from skfm.core.matrix.parameters import FMParameters, raw_prediction
+from skfm.core.matrix.parameters import FMParameters
 from skfm.core.solvers.base import Problem, Settings
 from skfm.core.solvers.mcmc import MCMCRun
 from tests.helpers.slow import parametrize

@@ -17,9 +17,10 @@ from scipy.optimize import minimize
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from skfm import FMClassifier, FMRegressor
+from skfm.core.interactions.pairwise import raw_prediction
 from skfm.core.matrix.batches import make_batches
 from skfm.core.matrix.design import DesignMatrix
-from skfm.core.matrix.parameters import FMParameters, raw_prediction
+from skfm.core.matrix.parameters import FMParameters
 from skfm.core.observation.registry import make_loss
 from skfm.core.solvers import SOLVERS
 from skfm.core.solvers.base import DivergenceError, Problem, Settings, StateDict

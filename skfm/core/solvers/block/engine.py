@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ...bayes.variance import prediction_variance
 from ...matrix.device import accum_dtype
-from ...matrix.parameters import FMParameters, Posterior, raw_prediction
+from ...matrix.parameters import FMParameters, Posterior
 from ..problem import Problem
 
 
@@ -131,7 +131,7 @@ class Engine(ABC):
 
     def mean(self) -> Tensor:
         """Return the predictions of shape (n_outputs, n_samples)."""
-        return raw_prediction(self.problem.design, self.state.parameters)
+        return self.problem.interaction.raw(self.problem.design, self.state.parameters)
 
     def variance(self) -> Tensor:
         """Return the variances of the predictions, (n_outputs, n_samples)."""

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from ...matrix.design import DesignMatrix
-from ...matrix.parameters import FMParameters, raw_prediction
+from ...matrix.parameters import FMParameters
 from ...matrix.relations import Relations
 from ..problem import Problem
 from .engine import BlockState, Engine
@@ -107,7 +107,7 @@ class RelationalEngine(Engine):
         intercept, linear, factors = self.state.parameters
         alone = FMParameters(torch.zeros_like(intercept), linear, factors)
         for part, numbers in zip(self.relations.parts, self.relations.pairs.columns, strict=True):
-            self.whole.theta[:, numbers, 0] = raw_prediction(part, alone)
+            self.whole.theta[:, numbers, 0] = self.problem.interaction.raw(part, alone)
             for b in range(self.n_outputs):
                 self.whole.theta[b, numbers, 1:] = part.matmul(factors[b])
         self.inner.reset()

@@ -108,6 +108,7 @@ class MinibatchRun(OnlineRun):
             fit_intercept=problem.fit_intercept,
             fit_linear=problem.fit_linear,
             l1_linear=settings.l1_linear,
+            interaction=problem.interaction,
         )
 
     @cached_property

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...interactions.base import Interaction
+from ...interactions.pairwise import PAIRWISE
 from ...matrix.batches import Batch
 from ...matrix.parameters import FMParameters, all_finite
 from ...matrix.row_ops import put_rows, take_rows
 from ...observation.parts import MinibatchLoss
-from .gradient import backward, factor_mask, forward
 from .optimizers import Optimizer, Step
 from .penalties import Penalties
 
@@ -35,6 +36,7 @@ class Trainer:
         The dense columns of the batches.
     fit_intercept, fit_linear : bool
     l1_linear : float
+    interaction : Interaction
     """
 
     def __init__(
@@ -48,10 +50,12 @@ class Trainer:
         fit_intercept: bool,
         fit_linear: bool,
         l1_linear: float = 0.0,
+        interaction: Interaction = PAIRWISE,
     ) -> None:
         n_outputs, n_features, n_factors = start.factors.shape
         self.shape = n_outputs, n_features, 1 + n_factors
         self.loss, self.optimizer, self.penalties = loss, optimizer, penalties
+        self.interaction = interaction
         self.dense_columns = dense_columns
         self.fit_intercept, self.fit_linear, self.l1_linear = fit_intercept, fit_linear, l1_linear
         table = torch.cat([start.linear[:, :, None], start.factors], 2).permute(1, 0, 2)
@@ -72,7 +76,7 @@ class Trainer:
         self.n_batches = 0
         #: Batches of a pass; None until the first one is over: until then, the data so far are all data.
         self.pass_batches: int | None = None
-        self._mask = factor_mask(n_outputs, n_factors, self.theta)
+        self._mask = interaction.factor_mask(n_outputs, n_factors, self.theta)
         self._diagonal = torch.eye(n_outputs, dtype=self.theta.dtype, device=self.theta.device)
         self._blocks = self._diagonal.repeat_interleave(1 + n_factors, 1)
         self._moves = max(1.0, MOVES * n_factors**0.5)
@@ -102,11 +106,11 @@ class Trainer:
         if len(self.dense_columns):
             columns = torch.cat([columns, self.dense_columns])
         theta = take_rows(self.theta, columns)
-        raw, sums, squares = forward(batch, theta, self.intercept[0], self._mask)
+        raw, sums, squares = self.interaction.forward(batch, theta, self.intercept[0], self._mask)
         losses = self.loss.loss(batch.target[None], raw.T)
         slope, curve = self.loss.derivatives(batch.target[None], raw.T)
         delta, omega = (slope * batch.weight).T.contiguous(), (curve * batch.weight).T.contiguous()
-        gradient, curvature = backward(batch, theta, sums, delta, omega)
+        gradient, curvature = self.interaction.backward(batch, theta, sums, delta, omega)
 
         n_outputs, _, size = self.shape
         moments = torch.bmm(omega.T[:, None], squares.transpose(0, 1))[:, 0]
@@ -175,7 +179,7 @@ class Trainer:
         """Return the mean loss of a batch under the parameters as they are."""
         batch = batch.to(self.theta.device)
         theta = self.theta.index_select(0, torch.cat([batch.columns, self.dense_columns]))
-        raw = forward(batch, theta, self.intercept[0], self._mask).raw
+        raw = self.interaction.forward(batch, theta, self.intercept[0], self._mask).raw
         return self.loss.loss(batch.target[None], raw.T).sum(0) @ batch.weight / batch.weight.sum()
 
     def parameters(self) -> FMParameters:

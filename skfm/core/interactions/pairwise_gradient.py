@@ -12,42 +12,12 @@ Tables of parameters have one row per column of the data, which holds ``[w, v_1 
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from ...matrix.batches import Batch
-
-
-class Forward(NamedTuple):
-    """The raw predictions of the rows of a batch, and their sums of factors.
-
-    Attributes
-    ----------
-    raw : Tensor of shape (n_rows, n_outputs)
-    sums, squares : Tensor of shape (n_rows, n_outputs, 1 + n_factors)
-        ``[1, s]`` of each row and output, and their squares.
-    """
-
-    raw: Tensor
-    sums: Tensor
-    squares: Tensor
-
-
-class Backward(NamedTuple):
-    """Sums over the rows of a batch, one row per distinct column: the sparse ones first, then the dense ones.
-
-    Attributes
-    ----------
-    gradient : Tensor of shape (n_columns, n_outputs * (1 + n_factors))
-    curvature : Tensor of shape (n_columns, n_outputs)
-        Of the linear weights.
-    """
-
-    gradient: Tensor
-    curvature: Tensor
+from ..matrix.batches import Batch
+from .base import Backward, Forward
 
 
 def factor_mask(n_outputs: int, n_factors: int, like: Tensor) -> Tensor:

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+from skfm.core.interactions.pairwise_gradient import backward, factor_mask, forward
 from skfm.core.matrix.batches import make_batches
 from skfm.core.matrix.design import DesignMatrix
 from skfm.core.matrix.samples import SideColumns, TensorSamples
 from skfm.core.observation.registry import make_loss
-from skfm.core.solvers.minibatch.gradient import backward, factor_mask, forward
 
 CONTAINERS = ["ones", "values", "dense", "mixed", "flags and dense"]
 CLASSES = ["log_loss", "hinge", "squared_hinge"]

@@ -1,0 +1,1 @@
+"""Kinds of interactions: what depends on the form of the raw prediction."""
