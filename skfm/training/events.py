@@ -1,4 +1,7 @@
-"""Events of a training run, and what can be done at them: progress bars are here, checkpoints and callbacks beside."""
+"""Events of a training run and their observers.
+
+Progress bars are defined here, and checkpoints and the callbacks of scikit-learn in modules of their own.
+"""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def train(
     n_iter_no_change : int
         Number of sweeps without a lower validation loss before stopping.
     events : Events, optional
-        Called while the run goes on.
+        Called during the run.
 
     Returns
     -------

@@ -12,7 +12,7 @@ from scipy import sparse
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-#: A numeric column is kept dense if one entry in so many is not zero: it then takes a little more memory
+#: A numeric column is kept dense if one of this number of entries is not zero: it then takes a little more memory
 #: than its values and row numbers would, and much less time.
 DENSITY = 4
 

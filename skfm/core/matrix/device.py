@@ -82,5 +82,5 @@ def accum_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-#: The name of before.
+#: Former name, for modules that still use it.
 wide_dtype = accum_dtype

@@ -998,7 +998,8 @@ def test_solvers_declare_and_sweep(name):
     solver = SOLVERS[name]
     assert solver.name == name
     for loss in sorted(solver.losses):
-        problem = make_problem(make_matrix("mixed"), loss)
+        n_outputs = 1 if solver.learns_online else 2
+        problem = make_problem(make_matrix("mixed"), loss, n_outputs=n_outputs)
         start = make_start(problem, 2)
         copy = start.clone()
         iterate = solver.start(problem, start, Settings()).step()

@@ -172,7 +172,7 @@ def calibrate(loss, kind, size, *, covariance_type="full", weight=None, seed=1):
             drawn = quantities(
                 iterate.parameters,
                 run.state.noise_precision,
-                iterate.sample.cut_points,
+                iterate.draws.latest.cut_points,
                 run.priors.precision[:, 0],
             )
             ranks = {name: ranks[name] + (drawn[name] < target[name]).long() for name in target}
