@@ -10,7 +10,8 @@ from sklearn.exceptions import ConvergenceWarning
 import skfm.training.result
 from skfm import FMClassifier, FMRegressor
 from skfm.core.solvers import mcmc
-from skfm.fitted.draws import last_state
+from skfm.data.scaling import Scaling
+from skfm.fitted.located import last_state
 from skfm.streaming import Chunk, Chunks
 from skfm.training.history import FEWEST_SWEEPS
 from tests.helpers.problems import SHORT, levels, numeric, one_hot, plant, raw_draws, sampler, three_fields
@@ -153,9 +154,12 @@ def test_chains_go_on_from_their_last_draws(loss):
     model = sampler(kind, n_chains=2).fit(X, y)
     P = model.posterior_
     for n_chains, places in [(1, [0]), (2, [0, 1]), (3, [0, 1, 0])]:
-        state = last_state(model, n_chains)
-        assert_array_equal(state.intercept, P.intercept[places, -1].ravel())
-        assert_array_equal(state.linear, P.coef[places, -1].reshape(-1, 4))
+        units = Scaling.of(model)
+        solved = last_state(model, n_chains).within(units)
+        state = units.repeated(n_chains).to_user(solved)
+        # Columns are far from zero, so that the intercept in the user's units is a difference of large numbers.
+        assert_allclose(state.intercept, P.intercept[places, -1].ravel(), rtol=1e-9)
+        assert_allclose(state.linear, P.coef[places, -1].reshape(-1, 4), rtol=1e-9)
         assert_allclose(state.factors, P.factors[places, -1].reshape(-1, 4, 2), rtol=1e-12)
 
 

@@ -649,7 +649,8 @@ def test_the_numbers_of_epochs_are_those_of_the_documentation():
     numbers = [auto_epochs(n) for n in (None, 10**6, 10**5, 10**4, 10**3, 256)]
     assert numbers == [3, 3, 8, 19, 48, 100]
     text = " ".join(FMRegressor.__doc__.split())
-    assert "8 for 100,000, 19 for 10,000, 48 for 1,000 and 100 for 256 or fewer" in text
+    stated = "3 for a million rows or more, 8 for 100,000 rows, 19 for 10,000, 48 for 1,000 and 100 for 256 or fewer"
+    assert stated in text
 
 
 @given(n=st.integers(1, 10**9), more=st.integers(0, 10**8))
