@@ -65,8 +65,7 @@ class Draws(Predictor):
         They are in the units of predictions.
         """
         parameters = self.model.drawn.at(rows.place, rows.columns)
-        pieces = self.model.design(rows).pieces(max(1, PREDICTIONS // len(parameters.intercept)))
-        for _, part in pieces:
+        for _, part in rows.design.pieces(max(1, PREDICTIONS // len(parameters.intercept))):
             yield raw_prediction(part, parameters).unflatten(0, (-1, self.model.n_outputs))
 
     def _log_probabilities(self, X: Any) -> Tensor:

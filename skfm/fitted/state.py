@@ -14,6 +14,7 @@ from ..core.bayes.variance import prediction_variance
 from ..core.matrix.design import DesignMatrix
 from ..core.matrix.device import compute_dtype, prediction_device
 from ..core.matrix.parameters import Posterior, raw_prediction
+from ..core.matrix.standardize import Standardization
 from ..core.observation.augmentation import AUGMENTATIONS, Augmentation
 from ..core.solvers import SOLVERS
 from ..data.scaling import Scaling, as_tensor
@@ -44,7 +45,7 @@ class Rows(NamedTuple):
     Attributes
     ----------
     design : DesignMatrix of shape (n_samples, n_used)
-        In the user's units, with the centered columns dense.
+        In the units of predictions.
     columns : ndarray of shape (n_used,) or None
         The numbers of these columns, increasing. None if all are kept.
     place : Place
@@ -56,13 +57,6 @@ class Rows(NamedTuple):
     columns: np.ndarray | None
     place: Place
     dtype: torch.dtype
-
-    def within(self, units: Scaling) -> DesignMatrix:
-        """Return the rows in other units."""
-        columns = units.conditioning
-        if self.columns is not None:
-            columns = columns.take(torch.from_numpy(self.columns))
-        return columns.apply(self.design)
 
 
 class FittedModel:
@@ -126,18 +120,19 @@ class FittedModel:
         if 2 * (len(design.indices) + len(design.dense_columns)) < design.shape[1]:
             design, used = design.compact()
             columns = used.numpy(force=True)
+        if self.standardizes:
+            is_own = place.device.type != "cpu" or not (
+                isinstance(X, np.ndarray) and np.may_share_memory(X, design.dense.numpy())
+            )
+            design = self._map(self.units.conditioning, columns).apply(design, in_place=is_own)
         return Rows(design, columns, place, compute_dtype(X.dtype, torch.device("cpu")))
 
     def raw(self, rows: Rows) -> Tensor:
         """Return the raw predictions of the mean parameters in the user's units, (n_outputs, n_samples)."""
-        raw = raw_prediction(self.design(rows), self.mean.at(rows.place, rows.columns)).to("cpu")
+        raw = raw_prediction(rows.design, self.mean.at(rows.place, rows.columns)).to("cpu")
         if self._is_scaled:
             raw = raw * self.units.scale[:, None] + self.units.shift[:, None]
         return raw.to(rows.dtype)
-
-    def design(self, rows: Rows) -> DesignMatrix:
-        """Return rows in the units of predictions."""
-        return rows.within(self.units) if self.standardizes else rows.design
 
     def standard_variance(self, rows: Rows) -> Tensor:
         """Return the variance of the raw predictions, noise excluded, in the units of the solver.
@@ -149,7 +144,10 @@ class FittedModel:
         """
         factors = self.standard_factors(rows.place, rows.columns)
         posterior = self.posterior(rows.place, rows.columns)
-        return prediction_variance(rows.within(self.scaling), factors, posterior).to("cpu")
+        design = rows.design
+        if not self._is_scaled:
+            design = self._map(self.scaling.conditioning.without_centers(), rows.columns).apply(design)
+        return prediction_variance(design, factors, posterior).to("cpu")
 
     # ------------------------------------------------------------------------------ what was fitted
 
@@ -206,6 +204,11 @@ class FittedModel:
     @cached_property
     def _standard_factors(self) -> ColumnTable:
         return standard_factors(self.fitted, self.scaling).table()
+
+    @staticmethod
+    def _map(conditioning: Standardization, columns: np.ndarray | None) -> Standardization:
+        """Return the map of the columns in use."""
+        return conditioning if columns is None else conditioning.take(torch.from_numpy(columns))
 
     def _tables(self, *, of_draws: bool) -> ParameterTables:
         """Return the parameters in the units of predictions."""

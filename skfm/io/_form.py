@@ -82,8 +82,10 @@ def _check_wholeness(estimator: Any, state: dict[str, Any], sizes: Sizes) -> Non
     if (state["_draws"] is not None) != solver.samples:
         raise ValueError(f"_draws does not go with solver={sizes.solver!r}")
     stored, draws = state.get("_standardized"), state["_draws"]
-    if stored is not None and draws is not None and len(stored["intercept"]) != len(draws["intercept"]):
-        raise ValueError("_standardized and _draws hold different numbers of draws")
+    if stored is not None and stored["intercept"].shape[:-1] != (
+        () if draws is None else draws["intercept"].shape[:1]
+    ):
+        raise ValueError("_standardized and _draws do not hold the same draws")
     if sizes.n_outputs > 1 and sizes.n_outputs != sizes.n_values:
         raise ValueError(f"there are {sizes.n_values} classes, but parameters for {sizes.n_outputs}")
     if sizes.n_outputs == 1 and has_classes and sizes.n_values != 2 and not is_ordered:

@@ -12,7 +12,6 @@ from sklearn.preprocessing import OneHotEncoder
 
 from ..core.matrix.parameters import FMParameters, Posterior
 from ..core.observation.augmentation import AUGMENTATIONS
-from ..core.solvers import SOLVERS
 from ..data.categories import LIST_WEIGHTS
 from ..data.columns import CATEGORY, LIST, NUMERIC
 from ..data.frames import FrameEncoder
@@ -227,8 +226,8 @@ def _standardized(name: str, value: Any, sizes: Sizes) -> None:
     if value is None:
         return
     check_keys(name, value, set(FMParameters._fields))
-    # Draws have an axis of their own, which must agree with `_draws`.
-    n_draws = np.shape(value["intercept"])[:1] if SOLVERS[sizes.solver].samples else ()
+    # Draws have an axis of their own.
+    n_draws = value["intercept"].shape[:-1][:1] if isinstance(value["intercept"], np.ndarray) else ()
     shapes = {
         "intercept": (*n_draws, sizes.n_outputs),
         "linear": (*n_draws, sizes.n_outputs, sizes.n_columns),

@@ -83,20 +83,31 @@ class Standardization:
         """Whether any column is centered."""
         return bool((self.center != 0).any())
 
-    def apply(self, design: DesignMatrix) -> DesignMatrix:
-        """Return the design in x'; centered columns must be dense in it."""
-        scale = self.scale.to(design.device, design.dtype)
-        center = self.center.to(design.device, design.dtype)
-        columns, values = design.dense_columns, design.values
+    def apply(self, design: DesignMatrix, *, in_place: bool = False) -> DesignMatrix:
+        """Return the design in x'; centered columns must be dense in it.
+
+        Parameters
+        ----------
+        design : DesignMatrix
+        in_place : bool
+            Whether the dense columns of the design may be overwritten.
+        """
+        center, scale = (t.to(design.device, design.dtype) for t in (self.center, self.scale))
+        columns, values, dense = design.dense_columns, design.values, design.dense
         is_scaled = (self.scale != 1).to(design.device)
-        dense = design.dense - center[columns, None]
+        if bool((center[columns] != 0).any()):
+            dense = torch.sub(dense, center[columns, None], out=dense if in_place else None)
         if bool(is_scaled[columns].any()):
-            dense = dense / scale[columns, None]
+            dense = torch.div(dense, scale[columns, None], out=dense if in_place else None)
         if len(design.indices) and bool(is_scaled.index_fill(0, columns, False).any()):
             columns_scale = scale.index_select(0, design.indices)
             if values is not None or bool((columns_scale != 1).any()):
                 values = (torch.ones_like(columns_scale) if values is None else values) / columns_scale
         return design.replace(values, dense)
+
+    def without_centers(self) -> Standardization:
+        """Return the map of columns that are centered already."""
+        return Standardization(torch.zeros_like(self.center), self.scale)
 
     def fold(self, parameters: FMParameters, shift: Tensor, target_scale: Tensor) -> FMParameters:
         """Turn parameters on x' and (y - shift) / target_scale into parameters on x and y.
