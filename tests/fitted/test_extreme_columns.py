@@ -18,8 +18,8 @@ from sklearn.base import clone
 from sklearn.preprocessing import StandardScaler
 
 from skfm import FMClassifier, FMRegressor
+from skfm.core.interactions.pairwise import raw_prediction
 from skfm.core.matrix.design import DesignMatrix
-from skfm.core.matrix.parameters import raw_prediction
 from skfm.data.scaling import Scaling
 from skfm.fitted.cache import predictor
 from skfm.fitted.located import standardized, user_parameters

@@ -66,14 +66,14 @@ FAULTS = {
     "other columns": (
         "vb",
         lambda a, s: a.update({"_standardized/linear": np.ones((1, 4))}),
-        "has the shape",
+        "has shape",
     ),
-    "other outputs": ("vb", lambda a, s: a.update({"_standardized/intercept": np.ones(2)}), "has the shape"),
-    "integers": ("vb", lambda a, s: a.update({"_standardized/intercept": np.ones(1, int)}), "right type"),
-    "a part missing": ("vb", lambda a, s: s["_standardized"]["dict"].pop("factors"), "must hold"),
-    "not a dict": ("vb", lambda a, s: s.update(_standardized=3), "must hold"),
-    "a number": ("vb", lambda a, s: s["_standardized"]["dict"].update(intercept=3), "right type"),
-    "factors": ("vb", lambda a, s: s["_standardized"]["dict"].update(factors=3), "right type"),
+    "other outputs": ("vb", lambda a, s: a.update({"_standardized/intercept": np.ones(2)}), "has shape"),
+    "integers": ("vb", lambda a, s: a.update({"_standardized/intercept": np.ones(1, int)}), "dtype of kind"),
+    "a part missing": ("vb", lambda a, s: s["_standardized"]["dict"].pop("factors"), "with the keys"),
+    "not a dict": ("vb", lambda a, s: s.update(_standardized=3), "with the keys"),
+    "a number": ("vb", lambda a, s: s["_standardized"]["dict"].update(intercept=3), "dtype of kind"),
+    "factors": ("vb", lambda a, s: s["_standardized"]["dict"].update(factors=3), "dtype of kind"),
     "draws": (
         "vb",
         lambda a, s: a.update(
@@ -111,5 +111,5 @@ def test_faults(fault, tmp_path):
 def test_models_that_do_not_fit_together_are_not_saved(tmp_path):
     model = fit()
     model._standardized["linear"] = np.ones((1, 2))
-    with pytest.raises(ValueError, match="_standardized/linear has the shape"):
+    with pytest.raises(ValueError, match="_standardized/linear has shape"):
         save_model(model, tmp_path / "model")

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from skfm.core.interactions.pairwise import raw_prediction
+from skfm.core.interactions.units import fold
 from skfm.core.matrix.design import DesignMatrix
-from skfm.core.matrix.parameters import FMParameters, raw_prediction
+from skfm.core.matrix.parameters import FMParameters
 from skfm.core.matrix.standardize import Standardization
 from skfm.data.scaling import LocatedParameters, Scaling
 
@@ -167,8 +169,10 @@ def test_numbers_whose_squares_are_none(factor):
         assert_allclose(maps[1][1].scale / factor, maps[0][1].scale, rtol=1e-12)
         assert_allclose(maps[1][1].center / factor, maps[0][1].center, rtol=1e-12)
         (_, plain), (_, moved) = maps
-        folded = moved.fold(
-            random_parameters(rng, 1, 4, 2), *(torch.full((1,), v, dtype=torch.float64) for v in (0.0, 1.0))
+        folded = fold(
+            moved,
+            random_parameters(rng, 1, 4, 2),
+            *(torch.full((1,), v, dtype=torch.float64) for v in (0.0, 1.0)),
         )
         assert plain.centers == moved.centers
         if factor < 1e300:
