@@ -464,7 +464,8 @@ class FMRegressor(RegressorMixin, BaseFM):
         """Return the fitted model as a module of torch.
 
         It needs torch alone to predict, can be trained further, compiled and exported. Its parameters are copies, in
-        the units of X and y.
+        the units of X and y. If `fit` has centered columns, its machines subtract the centers from their input, and
+        their parameters are those of the centered columns.
 
         Parameters
         ----------
