@@ -505,8 +505,9 @@ class FMClassifier(ClassifierMixin, BaseFM):
 
         It needs torch alone to predict, can be trained further, compiled and exported. Its parameters are copies, in
         the units of X. If `fit` has centered columns, its machines subtract the centers from their input, and
-        their parameters are those of the centered columns. Probabilities of a model with a posterior ("vb") take the variance of the raw predictions
-        along, whose parameters are not trained. Those of "mcmc" are averages over draws, which no module has.
+        their parameters are those of the centered columns. Probabilities of a model with a posterior ("vb") take the
+        variance of the raw predictions along, whose parameters are not trained. Those of "mcmc" are averages over
+        draws, which no module has.
 
         Parameters
         ----------
