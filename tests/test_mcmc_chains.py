@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 import skfm.fitted.draws
 from skfm import FMClassifier, FMRegressor
 from skfm.core.solvers import mcmc
-from skfm.fitted.draws import last_state
+from skfm.fitted.located import last_state
 from skfm.streaming import Chunk, Chunks
 from skfm.training.loop import FEWEST_SWEEPS
 
@@ -155,9 +155,11 @@ def test_chains_go_on_from_their_last_draws(loss):
     model = sampler(kind, n_chains=2).fit(X, y)
     P = model.posterior_
     for n_chains, places in [(1, [0]), (2, [0, 1]), (3, [0, 1, 0])]:
-        state = last_state(model, n_chains)
-        assert_array_equal(state.intercept, P.intercept[places, -1].ravel())
-        assert_array_equal(state.linear, P.coef[places, -1].reshape(-1, 4))
+        found = last_state(model, n_chains)
+        state = found.scaling.repeated(n_chains).to_user(found.parameters)
+        # These columns are centered, so the state is in the units of the solver.
+        assert_allclose(state.intercept, P.intercept[places, -1].ravel(), rtol=1e-9)
+        assert_allclose(state.linear, P.coef[places, -1].reshape(-1, 4), rtol=1e-9)
         assert_allclose(state.factors, P.factors[places, -1].reshape(-1, 4, 2), rtol=1e-12)
 
 

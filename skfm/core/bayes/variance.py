@@ -60,7 +60,7 @@ def row_moments(design: DesignMatrix, factors: Tensor, covariances: Tensor) -> R
         S_m = S * factors
         S_square = S.square().sum(1)
     quadratic = (S_m * factors).sum(1) - S_square / 2
-    squares = [S.reshape(len(S), -1), S_ww[:, None]]
+    squares = [S.flatten(1), S_ww[:, None]]
     cubes = [S_m]
     if cross is not None:
         squares.append(-cross)
@@ -68,7 +68,7 @@ def row_moments(design: DesignMatrix, factors: Tensor, covariances: Tensor) -> R
     squares_sum = design.matmul(torch.cat(squares, 1), power=2)
     cubes_sum = design.matmul(torch.cat(cubes, 1), power=3)
     fourths_sum = design.matmul(quadratic[:, None], power=4)
-    width = S[0].numel()
+    width = math.prod(S.shape[1:])
     T = squares_sum[:, :width].reshape(squares_sum.shape[0], *S.shape[1:])
     h = cubes_sum[:, :n_factors] + squares_sum[:, width + 1 :] if cross is not None else cubes_sum
     rest = squares_sum[:, width] + fourths_sum[:, 0]
