@@ -334,3 +334,12 @@ def test_variances_are_those_of_the_raw_predictions(name):
     noise = std.square() - variance
     assert float(noise.min()) > 0
     assert_allclose(noise, noise[0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["vb", "als", "mcmc", "two classes", "sampled classes"])
+def test_rows_without_entries(name):
+    """No columns are in use, alone or in company."""
+    model = fit(name, FLAGS)
+    found = predictions(model, sparse.csr_matrix((2, 8)))
+    both = predictions(model, sparse.vstack([FLAGS, sparse.csr_matrix((2, 8))], format="csr"))
+    assert_same(found, {key: values[-2:] for key, values in both.items()}, assert_allclose, rtol=1e-12)
