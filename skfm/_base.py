@@ -158,7 +158,7 @@ class BaseFM(FittedMixin, CallbackSupportMixin, BaseEstimator):
 
     def _store(self, attributes: dict[str, Any]) -> None:
         """Set the fitted attributes, and remove those of an earlier fit that are not among them."""
-        for name in OPTIONAL:
+        for name in (*OPTIONAL, "_online"):
             self.__dict__.pop(name, None)
         self.__dict__.update(attributes)
 

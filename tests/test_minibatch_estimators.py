@@ -593,6 +593,17 @@ def test_awkward_targets(solver, loss):
         assert_allclose(prediction, constant, rtol=0.1, atol=0.1 if loss not in LOG_LINK else 0)
 
 
+def test_a_fit_by_another_solver_leaves_nothing_of_the_one_before():
+    X, y = mixed(), plant(mixed())
+    names = {
+        solver: vars(FMRegressor(2, solver=solver, max_iter=3, random_state=0).fit(X, y)).keys()
+        for solver in SOLVERS
+    }
+    model = FMRegressor(2, max_iter=3, random_state=0)
+    for solver in ("adagrad", "vb", "sgd", "als", "ftrl", "mcmc", "adam"):
+        assert vars(model.set_params(solver=solver).fit(X, y)).keys() == names[solver]
+
+
 # -------------------------------------------------------------------------------------- persistence
 
 
