@@ -1,1 +1,1 @@
-"""What a fitted estimator holds, and what it predicts."""
+"""State and predictions of fitted estimators."""

@@ -9,14 +9,14 @@ from .draw_predictors import Draws, OrderedDraws
 from .predictors import Gaussian, Point, Predictor
 from .state import FittedModel
 
-#: Not on the estimators themselves, which predictions must not change, and whose copies and pickles must not carry
-#: tensors. Each access is a single operation on a dict, so that threads need no lock: at worst two of them build the
-#: same predictor.
+#: The cache is not stored on the estimators, because predictions must not change them, and their copies and pickles
+#: must not contain tensors. Each access is a single operation on a dict, so that threads need no lock: at worst two
+#: of them build the same predictor.
 _PREDICTORS: weakref.WeakKeyDictionary[Any, Predictor] = weakref.WeakKeyDictionary()
 
 
 def predictor(estimator: Any) -> Predictor:
-    """Return what makes the predictions of a fitted estimator."""
+    """Return the predictor of a fitted estimator."""
     found = _PREDICTORS.get(estimator)
     if found is None or not found.model.is_built_from(estimator):
         found = _make(FittedModel(estimator))

@@ -14,7 +14,7 @@ from .mixtures import mixture_quantile
 from .predictors import Predictor, check_quantiles
 from .state import Rows
 
-#: Raw predictions of all draws that are held at a time.
+#: Maximum number of raw predictions, over all draws, that are held in memory at a time.
 PREDICTIONS = 1 << 24
 
 
@@ -50,16 +50,16 @@ class Draws(Predictor):
         log_p, log_q = self._log_probabilities(X)
         if len(log_p) == 1:
             return torch.cat([log_q, log_p]).exp()
-        # Each class against the rest, normalized.
+        # One-vs-rest probabilities are normalized.
         return torch.softmax(log_p, 0)
 
     def scores(self, X: Any) -> Tensor:
         return self.model.link.score(*self._log_probabilities(X))
 
     def raw_draws(self, rows: Rows) -> Iterator[Tensor]:
-        """Yield the raw predictions of every draw, (n_draws, n_outputs, n_rows), for some rows after the other.
+        """Yield the raw predictions of every draw, (n_draws, n_outputs, n_rows), for one chunk of rows after another.
 
-        They are in the units of predictions.
+        The raw predictions are in the units of predictions.
         """
         parameters = self.model.drawn.at(rows.place, rows.columns)
         for _, part in rows.design.pieces(max(1, PREDICTIONS // len(parameters.intercept))):
@@ -107,7 +107,7 @@ class OrderedDraws(Draws):
         wanted = check_quantiles(levels)
         p = self.probabilities(X)
         below = p.cumsum(0).clamp(max=1)
-        # The first level up to which there is that much probability; rounding must not lead past the last.
+        # The first level whose cumulative probability reaches the quantile. Rounding must not lead past the last level.
         places = (below[:, :, None] < wanted.to(p)).sum(0).clamp(max=len(p) - 1)
         return self._levels().to(p)[places]
 

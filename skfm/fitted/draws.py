@@ -10,7 +10,7 @@ from .tables import drawn
 
 
 class UserDraws(NamedTuple):
-    """Draws in the user's units, as numpy arrays: the one place where their layout is known.
+    """Draws in the user's units, as numpy arrays. Only this class knows their layout.
 
     All but the factors are kept on the estimator; these are the estimator's own ``factors_``, draw by draw.
 
@@ -18,7 +18,7 @@ class UserDraws(NamedTuple):
     ----------
     n_chains : int
     n_sweeps : int
-        That the chains have made, with those of fits before.
+        Number of sweeps that the chains have made, including those of earlier fits.
     intercept : ndarray of shape (n_chains * n_draws, n_outputs)
     coef : ndarray of shape (n_chains * n_draws, n_outputs, n_features)
     noise_std : ndarray of shape (n_chains * n_draws,) or None

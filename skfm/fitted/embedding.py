@@ -46,7 +46,7 @@ def embedding(estimator: Any, column: Any) -> Any:
     factors = estimator.factors_[..., first : first + len(categories), :]
     index = pd.Index(categories, name=column, dtype=object if None in categories else None)
     if factors.ndim == 3:
-        # One model a class.
+        # There is one model per class.
         index = pd.MultiIndex.from_product([estimator.classes_, index], names=["class", column])
     return pd.DataFrame(
         factors.reshape(-1, factors.shape[-1]), index, [f"factor{k}" for k in range(factors.shape[-1])]

@@ -17,15 +17,15 @@ from ..nn._inputs import parse
 class StandardizedFM(FactorizationMachine):
     """A factorization machine that standardizes the columns of its input.
 
-    Its parameters are those of the standardized columns. Far from zero, products with columns in the user's units
-    would have no digits left in their differences.
+    Its parameters are those of the standardized columns. For columns far from zero, differences of products in the
+    user's units would lose all significant digits.
 
     Parameters
     ----------
     columns : Standardization
     n_factors : int
     **options : dict
-        Of the layer.
+        Options of the layer.
     """
 
     center: Tensor
@@ -83,9 +83,9 @@ class SolverRows:
     Parameters
     ----------
     rows : Entries or Tensor of shape (n_samples, n_features)
-        In the user's units.
+        Samples in the user's units.
     center, spread : Tensor of shape (n_features,)
-        Of the columns.
+        Centers and scales of the columns.
     centered : LongTensor of shape (n_centered,)
         The columns whose center is not zero.
     """

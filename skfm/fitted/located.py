@@ -16,19 +16,19 @@ from ..data.scaling import LocatedParameters, Scaling, as_tensor
 from .draws import draws_of
 from .tables import ColumnTable, DrawnFactors, Place
 
-#: Where parameters are converted.
+#: The data type and the device with which parameters are converted.
 EXACT = Place(torch.float64, torch.device("cpu"))
 
 
 class FactorArrays(NamedTuple):
-    """Factors as they are stored, and what turns them into others.
+    """Factors as they are stored, and the multipliers that convert their units.
 
     Attributes
     ----------
     array : ndarray of shape (n_outputs, n_columns, n_factors)
-        Those of all draws lie side by side.
+        The factors of all draws are stored side by side.
     factor : ndarray of shape (n_outputs, n_columns) or None
-        What they have to be multiplied by.
+        Multipliers of the factors.
     """
 
     array: np.ndarray
@@ -77,7 +77,7 @@ def located(fitted: Any, *, of_draws: bool = False, with_factors: bool = True) -
     of_draws : bool
         Whether to return those of all draws, n_draws * n_outputs, or those that predict the mean.
     with_factors : bool
-        Otherwise there are none.
+        Whether to include the factors.
 
     Returns
     -------
@@ -115,9 +115,9 @@ def standardized(fitted: Any, *, of_draws: bool = False) -> FMParameters:
 
 
 def last_state(fitted: Any, n_chains: int) -> LocatedParameters:
-    """Return the last draw of so many chains, chain after chain.
+    """Return the last draws of the given number of chains, one chain after another.
 
-    Where there are fewer chains they are taken again: from one state they go different ways.
+    If fewer chains are available, they are reused: chains that start from the same state diverge.
     """
     kept = draws_of(fitted)
     assert kept is not None  # for the type checker

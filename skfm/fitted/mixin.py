@@ -1,4 +1,4 @@
-"""What a fitted estimator has to show beside its predictions."""
+"""Methods and attributes of fitted estimators other than predictions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class FittedMixin:
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         if name in PARAMETERS and "_standardized" in self.__dict__:
-            # These are the parameters now, and not what the fit has found.
+            # The assigned arrays replace the parameters found by the fit.
             self.__dict__["_standardized"] = None
 
     @property
@@ -33,7 +33,7 @@ class FittedMixin:
         draws : PosteriorDraws
             A copy.
         """
-        # An AttributeError, so that hasattr tells whether there are any.
+        # An AttributeError makes hasattr return whether there are draws.
         if getattr(self, "_draws", None) is None:
             raise AttributeError(
                 f"This {type(self).__name__} has no posterior_. Fit it with solver='mcmc' to have draws."
@@ -82,8 +82,8 @@ class FittedMixin:
         Returns
         -------
         factors : pandas.DataFrame of shape (n_categories, n_factors)
-            One row a category, which is its index; of a classifier of more than two classes, a row for each class and
-            category. Rare categories that share a vector are "infrequent_sklearn".
+            One row per category, indexed by category. For a classifier of more than two classes, one row for each class
+            and category. Rare categories that share a vector are "infrequent_sklearn".
 
         Raises
         ------

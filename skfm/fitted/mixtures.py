@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-#: Steps of the search for a quantile, and how far from it is near enough, in standard deviations of the noise.
+#: Maximum number of steps of the search for a quantile, and its tolerance in standard deviations of the noise.
 STEPS, NEAR = 100, 1e-7
 
 
@@ -34,7 +34,7 @@ def mixture_quantile(mean: Tensor, spread: Tensor, level: Tensor) -> Tensor:
         low, high = torch.where(excess < 0, x, low), torch.where(excess > 0, x, high)
         density = (torch.exp(-z.square() / 2) / spread).mean(0) / (2 * torch.pi) ** 0.5
         moved = x - excess / density
-        # At the root itself x is one of the bounds, and stays.
+        # At the root, x is equal to one of the bounds and does not change.
         inside = ((moved > low) & (moved < high)) | (moved == x)
         moved = torch.where(inside, moved, (low + high) / 2)
         done = (moved - x).abs() <= NEAR * spread.amin()

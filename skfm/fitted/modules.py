@@ -22,15 +22,15 @@ from .state import FittedModel
 
 
 class ExportedFM(torch.nn.Module):
-    """Machines over the same columns, and what their raw predictions come to.
+    """Machines over the same columns, and a head that converts their raw predictions.
 
     Parameters
     ----------
     machines : list of FactorizationMachine
-        One an output, without activations.
+        One machine per output, without activations.
     head : Raw, Mean or Probabilities
     variance : Variance or None
-        If the head takes the variance of the raw predictions.
+        Computes the variance of the raw predictions if the head takes it.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ def _machines(model: FittedModel, dtype: torch.dtype, *, sparse_grad: bool) -> l
         "linear": True,
         "bias": True,
         "sparse_grad": sparse_grad,
-        # Zeros may be what was fitted.
+        # Fitted parameters may be exactly zero.
         "factor_init": torch.nn.init.ones_,
         "dtype": dtype,
     }

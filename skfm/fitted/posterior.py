@@ -1,4 +1,4 @@
-"""The draws of a posterior, as users see them."""
+"""The public representation of posterior draws."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class PosteriorDraws:
     log_likelihood: np.ndarray
 
     def to_dict(self) -> dict[str, np.ndarray]:
-        """Return the arrays by name, without those that the model has not.
+        """Return the arrays by name, without those that the model does not have.
 
         Returns
         -------
@@ -68,7 +68,7 @@ class PosteriorDraws:
         return {name: value for name, value in vars(self).items() if value is not None}
 
     def to_arviz(self) -> Any:
-        """Convert to what ArviZ plots and summarizes.
+        """Convert the draws to the data structure of ArviZ, for plots and summaries.
 
         Returns
         -------
@@ -82,7 +82,7 @@ class PosteriorDraws:
             If ArviZ is not installed.
         """
         try:
-            # Its types differ from version to version, and none of them matters here.
+            # The types of ArviZ differ between versions and are not needed here.
             arviz: Any = import_module("arviz")
         except ImportError as error:
             raise ImportError("to_arviz needs ArviZ. Install it with: pip install arviz") from error
@@ -115,7 +115,7 @@ def posterior_draws(estimator: Any) -> PosteriorDraws:
         if array is None:
             return None
         array = array[:, 0] if by_output and single else array
-        # What a user does to the arrays must not change the model.
+        # The arrays are copied so that changes by the user do not affect the model.
         return array.reshape(*shape, *array.shape[1:]).copy()
 
     return PosteriorDraws(

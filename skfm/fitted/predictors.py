@@ -1,4 +1,4 @@
-"""What a fitted model predicts, by what there is of its posterior."""
+"""Predictions of fitted models, depending on the available form of their posterior."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Predictor(ABC):
     """Predictions of a fitted model.
 
     Rows X are arrays or CSR matrices of numbers, as ``encode`` returns them. Results are tensors on the CPU in the
-    dtype of X. A predictor raises a ValueError for what its model cannot tell.
+    dtype of X. A predictor raises a ValueError for predictions that its model cannot provide.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class Predictor(ABC):
         """Return the probabilities of the classes, (n_classes, n_samples)."""
 
     def scores(self, X: Any) -> Tensor:
-        """Return what a classifier decides by, (1, n_samples) or (n_classes, n_samples)."""
+        """Return the decision function of a classifier, (1, n_samples) or (n_classes, n_samples)."""
         return self.raw(X)
 
 
@@ -75,7 +75,7 @@ class Point(Predictor):
 
 
 class Gaussian(Predictor):
-    """A model with a Gaussian posterior, which makes a target with Gaussian noise normal, nearly."""
+    """A model with a Gaussian posterior, under which a target with Gaussian noise is approximately normal."""
 
     def variance(self, X: Any) -> Tensor:
         return self._variance(self.model.rows(X))
@@ -108,19 +108,19 @@ def class_probabilities(link: InverseLink, raw: Tensor, variance: Tensor | None)
     raw : Tensor of shape (n_outputs, n_samples)
         Two classes have one output.
     variance : Tensor of shape (n_outputs, n_samples) or None
-        Of the raw predictions under the posterior, where there is one.
+        Variance of the raw predictions under the posterior, if there is one.
     """
     if len(raw) == 1:
-        # Both from the raw prediction: 1 - p has no digits left where p is close to one.
+        # Both are computed from the raw prediction, because 1 - p loses all significant digits where p is close to one.
         return torch.cat([link.expectation(-raw, variance), link.expectation(raw, variance)])
     if link.joint_outputs:
         return link.expectation(raw)
     if variance is not None:
-        # One variance for all classes of a sample, so that the order of the classes stays.
+        # All classes of a sample share one variance, which preserves the order of the classes.
         variance = variance.mean(0)
     p = link.expectation(raw, variance)
     total = p.sum(0)
-    # Where every class is all but impossible, what is left of the ratios is that of the tails.
+    # Where every class is nearly impossible, the ratios of the probabilities are those of the tails.
     return torch.where(total > torch.finfo(p.dtype).tiny * len(p), p / total, torch.softmax(raw, 0))
 
 

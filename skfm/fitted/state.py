@@ -1,4 +1,4 @@
-"""What a fitted estimator predicts with."""
+"""The state that a fitted estimator needs for predictions."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ class Rows(NamedTuple):
     Attributes
     ----------
     design : DesignMatrix of shape (n_samples, n_used)
-        In the units of predictions.
+        Rows in the units of predictions.
     columns : ndarray of shape (n_used,) or None
-        The numbers of these columns, increasing. None if all are kept.
+        Indices of these columns in increasing order. None if all are kept.
     place : Place
     dtype : torch.dtype
-        Of the predictions.
+        Data type of the predictions.
     """
 
     design: DesignMatrix
@@ -76,7 +76,7 @@ class FittedModel:
     Parameters
     ----------
     estimator : estimator
-        Fitted. The model does not keep it.
+        A fitted estimator. The model keeps no reference to it.
 
     Attributes
     ----------
@@ -118,8 +118,8 @@ class FittedModel:
     def rows(self, X: Any) -> Rows:
         """Return rows in the columns that they use."""
         place, columns = self.place(X), None
-        # The values at hand must not decide which columns are dense: rows would be summed in another order in another
-        # batch.
+        # Which columns are dense must not depend on the values of the batch. Otherwise the order of summation would
+        # differ between batches.
         design = DesignMatrix.from_array(
             X, dtype=place.dtype, device=place.device, dense_columns=self.centered
         )
@@ -162,12 +162,12 @@ class FittedModel:
         """The inverse link of the loss that the model was fitted with."""
         settings = dict(self.fitted._model)
         part = SOLVERS[settings.pop("solver")].model(**settings)
-        # Several outputs can have a link of their own. A model for samplers alone has no part to ask.
+        # A joint model of several outputs can have its own link. A model for samplers only has no other part to query.
         return part.inverse_link if part is not None else MODELS[settings["loss"]].inverse_link
 
     @property
     def standardizes(self) -> bool:
-        """Whether the columns in the units of predictions are others than those of the user."""
+        """Whether the columns in the units of predictions differ from those in the user's units."""
         return self._is_scaled or len(self.centered) > 0
 
     @property
@@ -221,7 +221,7 @@ class FittedModel:
         if not self.standardizes:
             intercept, linear = user_arrays(fitted, of_draws=of_draws)
         else:
-            # Factors matter only where a model has to be moved from the origin to the centers.
+            # Factors are needed only if a model has to be moved from the origin to the centers.
             needed = len(self.centered) > 0 and stored_parameters(fitted) is None
             exact = located(fitted, of_draws=of_draws, with_factors=needed).within(self.units)
             intercept, linear = exact.intercept.numpy(), exact.linear.numpy()

@@ -17,7 +17,7 @@ KEPT_BYTES = 1 << 26
 
 
 class Place(NamedTuple):
-    """Where to compute, and in which type."""
+    """The device and the data type of a computation."""
 
     dtype: torch.dtype
     device: torch.device
@@ -26,14 +26,14 @@ class Place(NamedTuple):
 class ColumnTable:
     """A fitted array with an entry for each column.
 
-    The columns in use are taken before anything is converted, so that one row costs what one row costs. A tensor of
-    all columns shares the memory of the array where type and device allow that.
+    The columns in use are selected before any conversion, so that the cost of a prediction for one row does not depend
+    on the size of the table. A tensor of all columns shares the memory of the array where type and device allow that.
 
     Parameters
     ----------
     array : ndarray of shape (n_outputs, n_columns, ...)
     factor : ndarray of shape (n_outputs, n_columns), optional
-        What the entries are multiplied by.
+        Multipliers of the entries.
     """
 
     def __init__(self, array: np.ndarray, factor: np.ndarray | None = None) -> None:
@@ -41,11 +41,11 @@ class ColumnTable:
         self._kept: tuple[Place, Tensor] | None = None
 
     def tensor(self, place: Place, columns: np.ndarray | None = None) -> Tensor:
-        """Return the entries of some columns, or of all of them."""
+        """Return the entries of some or all columns."""
         if columns is not None:
             factor = None if self.factor is None else self.factor.take(columns, 1)
             return self._convert(self.array.take(columns, 1), factor, place)
-        # Read once: another thread may replace it at any time.
+        # The attribute is read only once, because another thread may replace it at any time.
         kept = self._kept
         if kept is not None and kept[0] == place:
             return kept[1]
@@ -65,7 +65,7 @@ class ColumnTable:
 
 
 class DrawnFactors(ColumnTable):
-    """The factors of all draws, which lie side by side in the array.
+    """The factors of all draws, which are stored side by side in the array.
 
     Its tensors have the shape (n_draws * n_outputs, n_columns, n_factors).
 
@@ -100,7 +100,7 @@ class ParameterTables(NamedTuple):
     factors: ColumnTable
 
     def at(self, place: Place, columns: np.ndarray | None = None) -> FMParameters:
-        """Return the parameters of some columns, or of all of them."""
+        """Return the parameters of some or all columns."""
         return FMParameters(
             as_tensor(self.intercept, *place),
             self.linear.tensor(place, columns),

@@ -37,15 +37,15 @@ class FitCallbacks(NoCallbacks):
     Parameters
     ----------
     estimator : estimator
-        The one being fitted.
+        The estimator that is being fitted.
     max_iter : int
         Maximum number of sweeps.
     X : callable
         Returns the training data as the user passed them. For a DataFrame that is a copy.
     y : array-like
-        The target, in the user's terms.
+        The target as the user passed it.
     sample_weight : array-like or None
-        None if the user gave none.
+        None if the user passed no weights.
     fitted_attributes : callable
         Turns a state and the history into the attributes of a fitted estimator.
     """
@@ -69,7 +69,7 @@ class FitCallbacks(NoCallbacks):
 
     @classmethod
     def of(cls, estimator: Any, **task: Any) -> NoCallbacks:
-        """Return the callbacks of an estimator, if there are any: only then the data are kept for them."""
+        """Return the callbacks of an estimator, if there are any. The data are kept only in this case."""
         return cls(estimator, **task) if getattr(estimator, "_skl_callbacks", None) else NoCallbacks()
 
     def before_sweep(self) -> None:

@@ -40,7 +40,7 @@ class Checkpoint:
     Attributes
     ----------
     identity : dict
-        What two runs must have in common for one to continue the other, as JSON can hold it.
+        The properties that two runs must share for one to continue the other, as JSON-serializable values.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -84,7 +84,7 @@ class Checkpoint:
             numbers = json.loads(bytes(arrays.pop("json")).decode())
             version, numbers["identity"] = numbers["format"], dict(numbers["identity"])
             numbers["seed"] = int(numbers["seed"])
-        except Exception as error:  # what a file of any content may lead to
+        except Exception as error:  # a file of arbitrary content can raise any error
             raise ValueError(
                 f"{self.path} is no checkpoint of skfm, or damaged: {error}. {ADVICE}"
             ) from error
@@ -124,7 +124,7 @@ class CheckpointEvents(Events):
     Parameters
     ----------
     checkpoint : Checkpoint
-        With the identity of the current run.
+        A checkpoint with the identity of the current run.
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:

@@ -18,7 +18,7 @@ class Ending(Enum):
 
     #: It made all of its sweeps, converged, or was stopped after a sweep.
     COMPLETE = "complete"
-    #: Its data could not be read on. Its state is that after the last segment.
+    #: Reading its data failed. Its state is that after the last segment.
     BETWEEN_SEGMENTS = "between segments"
     #: The user or an error interrupted it at any place. Its state may be that of half a step.
     INTERRUPTED = "interrupted"
@@ -104,7 +104,7 @@ class ProgressBar(Events):
         self.bar.close()
 
     def _make_bar(self) -> Any:
-        # Imported here because it takes time that is only worth it with a bar.
+        # tqdm is imported here because the import takes time and is needed only for a bar.
         from tqdm.auto import tqdm
 
         return tqdm(total=self.max_iter, desc="fit", unit=f" {self.unit}")

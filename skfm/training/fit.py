@@ -30,7 +30,7 @@ from .stream import ChunkedBatches
 
 
 class FitPlan(NamedTuple):
-    """What is known of a fit before its data are read.
+    """The parts of a fit that are determined before its data are read.
 
     Attributes
     ----------
@@ -38,9 +38,9 @@ class FitPlan(NamedTuple):
     solver : Solver
     device : torch.device
     rng : RandomState
-        For the initial factors.
+        Random state for the initial factors.
     seed : int
-        Of the validation split and of the order of the samples.
+        Seed of the validation split and of the order of the samples.
     start : Start
     checkpoint : Checkpoint or None
     """
@@ -75,14 +75,14 @@ def describe_fit(estimator: Any, plan: FitPlan, data: TrainingData) -> tuple[Tra
 
 
 class Observers(NamedTuple):
-    """What watches a fit.
+    """The observers of a fit.
 
     Attributes
     ----------
     events : Events
         For the run.
     callbacks : NoCallbacks
-        Those of scikit-learn, which also follow the fit as a whole.
+        Callbacks of scikit-learn, which also observe the fit as a whole.
     """
 
     events: Events
@@ -123,7 +123,7 @@ def attach_stream(
 ) -> tuple[TrainingData, TrainingProblem]:
     """Let a problem take its batches from the stream of the data, if they have one.
 
-    What there is to know of the first chunk is known by now, so that neither holds it in memory any longer.
+    The first chunk has been processed at this point, so neither keeps it in memory any longer.
     """
     stream = data.stream
     if stream is None:
@@ -149,7 +149,7 @@ def start_run(estimator: Any, plan: FitPlan, problem: TrainingProblem, settings:
 def attributes_of(
     estimator: Any, plan: FitPlan, problem: TrainingProblem, run: Run, outcome: Outcome
 ) -> dict[str, Any]:
-    """Return the fitted attributes of an estimator, but those that the validation of the data has set."""
+    """Return the fitted attributes of an estimator, except those set by the validation of the data."""
     history = outcome.history
     attributes = fitted_attributes(problem, history.kept, history)
     attributes |= {"_lasting": frozen_params(estimator), "_seed": plan.seed}

@@ -19,14 +19,14 @@ from .problem import supported_solver
 
 
 def adopt(estimator: Any, module: Any, classes: np.ndarray | None) -> Any:
-    """Make an estimator a fitted one with the parameters of layers.
+    """Turn an estimator into a fitted one with the parameters of layers.
 
     Parameters
     ----------
     estimator : estimator
-        Not fitted.
+        An estimator that is not fitted.
     module : FactorizationMachine, module from ``to_module``, or list of FactorizationMachine
-        One layer an output.
+        One layer per output.
     classes : ndarray or None
         The labels of a classifier.
     """
@@ -107,7 +107,7 @@ def _columns(layers: list[FactorizationMachine]) -> Standardization | None:
 
 @torch.no_grad()
 def _parameters(layer: FactorizationMachine) -> FMParameters:
-    """Return what makes the machine of an estimator predict as a layer does."""
+    """Return the parameters with which an estimator makes the same predictions as a layer."""
     factors = layer.factors.weight.detach().cpu()
     factors = factors.clone() if factors.dtype == torch.float64 else factors.to(torch.float32, copy=True)
     # Each pair counts once with the factor 1/2.

@@ -35,18 +35,18 @@ def fitted_with(
 ) -> Any:
     """Make an estimator a fitted one with these parameters.
 
-    Nothing is known of the data, so the target is taken as it is, and columns are if nothing else is said.
+    The data are unknown, so neither the target nor, by default, the columns are transformed.
 
     Parameters
     ----------
     estimator : estimator
-        Not fitted, with `n_factors` that of the parameters.
+        An estimator that is not fitted and has the `n_factors` of the parameters.
     parameters : FMParameters
         float32 or float64, on the CPU.
     classes : ndarray or None
         The labels of a classifier, in ascending order.
     columns : Standardization or None
-        The columns that the parameters are for, if these are not the user's.
+        The columns to which the parameters apply, if these are not the user's.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def fitted_with(
     """
     solver = supported_solver(estimator)
     n_outputs, n_features, _ = parameters.factors.shape
-    # Arrays of one number take no memory.
+    # Broadcast arrays of a single number take almost no memory.
     number = torch.zeros(1, dtype=torch.long).expand(n_features)
     fields = Fields(np.broadcast_to(np.int64(0), n_features), number)
     if not isinstance(estimator.fields, str):
@@ -101,7 +101,7 @@ def _problem(estimator: Any, fields: Fields, dense_columns: np.ndarray, dtype: t
 
 
 def _coding(estimator: Any, solver: Any, n_outputs: int, classes: np.ndarray | None) -> TargetTransform:
-    """Return the coding of a target that comes as it is."""
+    """Return the coding of a target that is not transformed."""
     model = solver.model(estimator.loss, n_outputs, getattr(estimator, "quantile", 0.5))
     start = np.zeros(n_outputs)
     if classes is None:

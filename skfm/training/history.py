@@ -7,7 +7,7 @@ from torch import Tensor
 from ..core.matrix.parameters import FMParameters
 from ..core.solvers import Iterate, StateDict
 
-#: Sweeps that a sampler makes at least after its burn-in: the loss of an average of a few draws goes up and down.
+#: Minimum number of sweeps of a sampler after its burn-in: the loss of an average of a few draws fluctuates.
 FEWEST_SWEEPS = 20
 
 
@@ -63,7 +63,7 @@ class History:
         self._fit = iterate.objective if iterate.fit is None else iterate.fit
         self._settles = iterate.settles
         if iterate.draws is not None:
-            # All draws are kept, and those of the burn-in neither count as better nor as worse.
+            # All draws are kept. Those of the burn-in count neither as better nor as worse.
             self._kept = iterate
             is_best = validation_loss is None or validation_loss < self.validation[self._best]
             if is_best or not iterate.draws.is_warm:
@@ -87,7 +87,7 @@ class History:
     def converged(self, tol: float) -> bool:
         """Return whether the last two sweeps each changed the objective by less than ``tol`` times the fit.
 
-        Two, because a fit may rest for a sweep before its factors find their direction.
+        Two sweeps are required because a fit may stall for one sweep before its factors find their direction.
         """
         if self.n_iter < 3 or not self._settles:
             return False

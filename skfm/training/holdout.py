@@ -33,7 +33,7 @@ class Validation:
     likelihood : object
         The part of the observation model that has the losses.
     unit : float
-        A loss of one in the user's units.
+        The value in the user's units of a loss of one in the units of the solver.
     reduction : Reduction
         Completes the sums over samples where other processes hold further ones.
     interaction : Interaction
@@ -66,12 +66,12 @@ class Validation:
 class SampledValidation:
     """The loss of a sampler: that of the average prediction of its sweeps since the burn-in.
 
-    The losses have to be asked for sweep by sweep, because the predictions are added up.
+    The loss has to be computed after every sweep, because the predictions are accumulated.
 
     Parameters
     ----------
     samples : Validation
-        With the observation model of the sampler as its likelihood.
+        Validation samples with the observation model of the sampler as their likelihood.
     """
 
     def __init__(self, samples: Validation) -> None:

@@ -69,7 +69,7 @@ def read_data(
     training, validation : UserData
         ``validation.X`` is None if there are no validation data.
     seed : int
-        Of the split of the training data.
+        Seed of the split of the training data.
     """
     X, reset = training.X, not continues(estimator)
     if callable(X) or isinstance(X, Iterator):

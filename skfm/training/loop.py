@@ -1,4 +1,4 @@
-"""The loop over sweeps: when to stop, and what becomes of a run that fails."""
+"""The loop over sweeps: stopping rules and the handling of failed runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Outcome(NamedTuple):
     Attributes
     ----------
     history : History
-        With a state to keep.
+        History with a state to keep.
     failure : Exception or None
         The error that ended a run on a stream after it had learned something.
     """
@@ -47,9 +47,9 @@ def train(
     Parameters
     ----------
     run : Run
-        Of a solver, at its start.
+        Run of a solver at its start.
     objective_name : str
-        Under which the objective stands in the history.
+        Name of the objective in the history.
     max_iter : int
         Maximum number of sweeps.
     tol : float
@@ -64,7 +64,7 @@ def train(
     Returns
     -------
     Outcome
-        There always is a state to keep. If there were none, an error is raised.
+        It always has a state to keep; otherwise an error is raised.
     """
     events = events or Events()
     history = History(objective_name, validated=validation is not None)
@@ -93,7 +93,7 @@ def train(
             raise
         error = caught
     except Exception as caught:
-        # Reading a stream can fail at any time. Other errors are bugs, or leave half a step.
+        # Reading a stream can fail at any time. Other errors are bugs or leave an incomplete step.
         if not run.reads_stream or not _has_model(run, history):
             raise
         ending, error = Ending.BETWEEN_SEGMENTS, caught
@@ -142,6 +142,6 @@ def _add_partial_epoch(run: Run, history: History, validation: HeldOutLoss | Non
     if validation is not None:
         try:
             loss = validation.loss(iterate)
-        except Exception:  # it may be what has failed before
+        except Exception:  # the same operation may have failed before
             loss = math.nan
     history.add(iterate, loss)

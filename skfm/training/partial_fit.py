@@ -147,7 +147,7 @@ def learn_chunk(
     Parameters
     ----------
     state : OnlineState or None
-        Of the call before. None begins with ``start``.
+        State of the previous call. With None, the run begins at ``start``.
     problem : TrainingProblem
     settings : Settings
     start : FMParameters
@@ -156,7 +156,7 @@ def learn_chunk(
     -------
     Iterate
     OnlineState
-        To continue from.
+        State to continue from.
     """
     number = 0 if state is None else state.n_chunks
     samples = problem.problem.samples

@@ -36,7 +36,7 @@ class ModelOptions:
     init_scale : float or "auto"
     fields : array-like or "auto"
     encoder : FrameEncoder or None
-        Of the training data, which have been checked by now.
+        Encoder of the training data, which have already been checked.
     """
 
     loss: str
@@ -93,7 +93,7 @@ class TrainingProblem(NamedTuple):
         return self.solver.model(self.problem.loss, len(self.coding.start), self.quantile)
 
     def design(self, X: Any) -> DesignMatrix:
-        """Return other rows as the problem's design has them."""
+        """Return other rows in the units and the layout of the problem's design."""
         design = self.problem.design
         return self.units.design(X, design.dtype, design.device, design.dense_columns.numpy(force=True))
 
@@ -122,7 +122,7 @@ class TrainingProblem(NamedTuple):
 def supported_solver(estimator: Any) -> Solver:
     """Return the solver of an estimator, or raise an error if its parameters do not fit together.
 
-    Which do is derived from the declarations of the solvers.
+    The valid combinations are derived from the declarations of the solvers.
     """
     name, loss = estimator.solver, estimator.loss
     solver = SOLVERS[name]
@@ -159,7 +159,7 @@ def describe(
 ) -> TrainingProblem:
     """Turn training samples into a problem."""
     dtype = compute_dtype(samples.X.dtype, device)
-    # A solver that goes batch by batch can leave data in the memory of the host for which a GPU has no room.
+    # A solver that works batch by batch can leave data in host memory that do not fit on the GPU.
     on_device = not solver.learns_online or fits(samples.X, device)
     data_device = device if on_device else torch.device("cpu")
     design = DesignMatrix.from_array(samples.X, dtype=dtype, device=data_device)

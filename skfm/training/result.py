@@ -22,7 +22,7 @@ from .problem import TrainingProblem
 #: Fitted attributes that not every solver leaves behind.
 OPTIONAL = ("covariances_",)
 
-#: From here on chains count as different.
+#: Value of R-hat from which chains count as different.
 LARGEST_R_HAT = 1.1
 
 
@@ -41,7 +41,7 @@ def fitted_attributes(task: TrainingProblem, iterate: Iterate, record: History) 
         parameters, draws = fold_draws(task, iterate.draws, sample, solved)
         kept = draw_attributes(draws, exact)
     intercept, coef, factors = (finite(t.numpy(), exact) for t in parameters)
-    # Several classes are a leading axis; a single output has none.
+    # Several classes add a leading axis; a single output has none.
     single = len(intercept) == 1
     shown = 0 if single else slice(None)
     attributes = {
@@ -96,7 +96,7 @@ def fold_draws(
     noise = None
     if MODELS[task.problem.loss].has_noise:
         precision = sample.noise_precision.to("cpu", torch.float64).flatten()
-        # Its square need not fit into the type of the other numbers.
+        # Its square may exceed the range of the type of the other numbers.
         noise = (task.coding.scale / precision.sqrt()).numpy()
     cuts = sample.cut_points
     kept = UserDraws(

@@ -13,7 +13,7 @@ class FailureAfterFit(Exception):  # noqa: N818
     Parameters
     ----------
     error : Exception
-        What the user gets to see.
+        The error that the user sees.
     """
 
     def __init__(self, error: Exception) -> None:

@@ -50,7 +50,7 @@ def find_start(estimator: Any, solver: Solver) -> Start:
         return Start("fit", located(estimator))
     if not solver.samples:
         return Start("fit", last_state(estimator, 1))
-    # Chains of another model need their burn-in first.
+    # Chains of another model first need a burn-in.
     kind = "chain" if estimator._model["loss"] == estimator.loss else "fit"
     return Start(kind, last_state(estimator, estimator.n_chains), estimator._draws["n_sweeps"])
 
@@ -99,7 +99,7 @@ def starting_point(
     else:
         factors = _random_factors(problem.solver, shape, rng).mul_(_init_scale(options, problem))
         if options.encoder is not None:
-            # No data would ever correct these.
+            # There are no data that could correct these parameters.
             factors[:, torch.from_numpy(options.encoder.unseen)] = 0
         start = FMParameters(
             torch.as_tensor(coding.start, dtype=torch.float64),

@@ -71,7 +71,7 @@ class Stream:
             for number, item in enumerate(items, start):
                 rows = item if isinstance(item, Samples) else self._rows(item, number, first=False)
                 yield number, self.keep(rows) if number == self._first else rows
-                # Not to hold this chunk while the next one is prepared.
+                # Release this chunk before the next one is prepared.
                 del item, rows
 
     def _rows(self, chunk: Chunk, number: int, *, first: bool) -> Samples:
@@ -115,7 +115,7 @@ class ChunkedBatches(BatchSource):
 
 
 class ChunkedValidation:
-    """Held-out chunks, read again for every look at them.
+    """Held-out chunks, read again for every evaluation.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ class ChunkCheck:
     estimator : estimator
     target : Target
     classes : ndarray or None
-        All labels there are, if the user has given them.
+        All labels, if the user has passed them.
     reset : bool
         Whether the columns are learned from the first chunk, rather than known from a fit before.
     """

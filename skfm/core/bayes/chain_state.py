@@ -1,4 +1,4 @@
-"""What the chains of a sampler continue from."""
+"""The state from which the chains of a sampler continue."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class ChainState(NamedTuple):
-    """All that the chains continue from but the state of their generators, each tensor with the outputs first.
+    """The state of the chains except for their random generators. The first axis of each tensor is the output.
 
     Attributes
     ----------

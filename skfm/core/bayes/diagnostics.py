@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-#: Draws per chain below which there is nothing to say.
+#: Number of draws per chain below which the diagnostics are undefined.
 FEWEST = 4
 
 
@@ -19,7 +19,7 @@ class Traces:
     ----------
     n_chains : int
     burn_in : int
-        Number of initial sweeps that do not count.
+        Number of initial sweeps to ignore.
     """
 
     def __init__(self, n_chains: int, burn_in: int) -> None:
@@ -33,7 +33,7 @@ class Traces:
             self.values.setdefault(name, []).append(of_chains)
 
     def report(self) -> dict[str, float]:
-        """Return how well the chains have mixed, for the history."""
+        """Return diagnostics of the mixing of the chains, for the history."""
         report = {}
         for name, trace in self.values.items():
             after = np.array(trace[self.burn_in :], np.float64).reshape(-1, self.n_chains).T
@@ -80,7 +80,7 @@ def effective_sample_size(draws: np.ndarray) -> float:
     pairs = rho[: n // 2 * 2].reshape(-1, 2).sum(1)
     negative = np.flatnonzero(pairs < 0)
     pairs = np.minimum.accumulate(pairs[: negative[0]] if len(negative) else pairs)
-    # Antithetic chains can be better than independent draws, but not without bound.
+    # Antithetic chains can be more efficient than independent draws, but only up to a bound.
     return float(m * n / max(2 * pairs.sum() - 1, 1 / np.log10(m * n)))
 
 

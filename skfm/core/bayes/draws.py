@@ -95,7 +95,7 @@ class Draws:
         if place >= 0 and (place + 1) * self.n_draws // self.n_sweeps > place * self.n_draws // self.n_sweeps:
             self._kept.append(sample.clone())
         elif not self._kept:
-            # The next sweep changes the tensors in place, and may not end.
+            # The next sweep changes the tensors in place and may be interrupted.
             self._last = sample.clone()
 
     @property

@@ -34,7 +34,7 @@ class FieldPriors:
         n_outputs : int
         fields : Tensor of shape (n_features,)
         used : Tensor of bool of shape (n_features,)
-            The columns with data; only these say something about a prior.
+            The columns with data. Only these carry information about a prior.
         """
         n_fields = int(fields.max()) + 1 if len(fields) else 0
         self._fields = fields
@@ -93,7 +93,7 @@ class FieldPriors:
         theta : Tensor of shape (n_outputs, n_features, size)
         covariances : Tensor of shape (n_outputs, n_features, size[, size])
         held : collection of int
-            Fields whose priors stay as they are.
+            Fields whose priors are not changed.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Priors of the fields that are drawn rather than set to their optimum."""
+"""Priors of the fields that are sampled rather than set to their optimum."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .priors import FieldPriors, field_size
 
 
 class Hyperpriors(NamedTuple):
-    """What is known before any data, in standardized units.
+    """The hyperprior in standardized units.
 
     Attributes
     ----------
     linear_variance : float
-        Scatter of the linear weights a degree of freedom.
+        Scatter of the linear weights per degree of freedom.
     factors_scatter, factors_variance : float
-        Scatter of each factor, and what every column of the field adds to it.
+        Scatter of each factor, and the increment of the scatter per column of the field.
     degrees, degrees_apart : float
         Degrees of freedom of a full prior, as a multiple of the number of parameters of a column, and of each of
         independent ones.
@@ -38,7 +38,7 @@ class Hyperpriors(NamedTuple):
     noise_rate: float = 1.0
 
     def scatter(self, size: int, *, full: bool, has_linear: bool) -> tuple[Tensor, Tensor, float]:
-        """Return what `SampledPriors` takes for ``size`` parameters a column: H, its growth and the degrees."""
+        """Return what `SampledPriors` takes for ``size`` parameters per column: H, its growth and the degrees."""
         degrees = self.degrees * size if full else self.degrees_apart
         scatter = torch.full((size,), self.factors_scatter, dtype=torch.float64)
         growth = torch.full((size,), self.factors_variance, dtype=torch.float64)
@@ -80,7 +80,7 @@ class SampledPriors(FieldPriors):
             In the solver's dtype. H is ``diag(hyper_scatter + n growth)`` for a field of n columns: with
             ``growth`` a large field keeps a least variance, without which a chain can stay where factors are zero.
         degrees : float
-            Of freedom of the hyperprior; more than size - 1 if the precisions are full.
+            Degrees of freedom of the hyperprior; more than size - 1 if the precisions are full.
         n_outputs : int
         fields, used
             As in `FieldPriors`.

@@ -14,7 +14,7 @@ from torch import Tensor
 #: Gamma variables of a Polya-Gamma variable that are drawn one by one. The rest is drawn as one that has the
 #: mean and variance of all of them, which leaves the Laplace transform right to about eight digits.
 TERMS = 8
-#: From here down, exp(log p) is no normal float64 any more.
+#: Below this value, exp(log p) is no longer a normal float64.
 LEAST_LOG = -690.0
 LOG_ROOT_2PI = math.log(2 * math.pi) / 2
 
@@ -22,7 +22,7 @@ LOG_ROOT_2PI = math.log(2 * math.pi) / 2
 def uniform(like: Tensor, generator: torch.Generator) -> Tensor:
     """Return uniform variables in the open interval (0, 1), of the shape and type of ``like``."""
     u = torch.rand(like.shape, generator=generator, dtype=like.dtype, device=like.device)
-    # Multiples of eps / 2 that include zero, and never one.
+    # The numbers are multiples of eps / 2 that include zero but never one.
     return u.clamp(min=torch.finfo(like.dtype).eps / 4)
 
 
@@ -86,7 +86,7 @@ def log_ndtr_inverse(log_p: Tensor) -> Tensor:
     x = torch.special.ndtri(log_p.clamp(min=least, max=-torch.finfo(log_p.dtype).eps / 2).exp())
     far = log_p < least
     if bool(far.any()):
-        # Newton's method on the logarithm, which is all but a parabola there.
+        # Apply Newton's method to the logarithm, which is close to a parabola there.
         root = -torch.sqrt(-2 * log_p[far])
         for _ in range(4):
             log_ratio = torch.special.log_ndtr(root) + root.square() / 2 + LOG_ROOT_2PI
@@ -107,7 +107,7 @@ def polya_gamma(shape: Tensor | None, tilt: Tensor, generator: torch.Generator) 
     shape : Tensor or None
         Any positive numbers, of the shape of ``tilt``. None means ones.
     tilt : Tensor
-        In float64, where there is one.
+        In float64, where the device supports it.
     generator : torch.Generator
 
     References
@@ -141,5 +141,5 @@ def polya_gamma_terms(tilt: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
     variance = torch.where(small, series, (t - x * (1 - t) * (1 + t)) / (16 * x**3))
     tail_mean = mean - sum(weights)
     tail_variance = variance - sum(weight.square() for weight in weights)
-    # Never negative by rounding: there is a tail always.
+    # Rounding must not make these negative: the tail is always positive.
     return weights, tail_mean.clamp(min=1e-9), tail_variance.clamp(min=1e-15)

@@ -20,12 +20,12 @@ from torch import Tensor
 from ..matrix.design import DesignMatrix
 from ..matrix.parameters import Posterior
 
-#: Entries of a temporary array of T; larger inputs are worked off in pieces of rows.
+#: Entries of a temporary array of T; larger inputs are processed in chunks of rows.
 CHUNK = 1 << 22
 
 
 class RowMoments(NamedTuple):
-    """What the rows know of the posterior of one output.
+    """Sums over the posterior of one output for each row.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class RowMoments(NamedTuple):
 
 
 def row_moments(design: DesignMatrix, factors: Tensor, covariances: Tensor) -> RowMoments:
-    """Sum the covariances of each row's columns.
+    """Sum the covariances of the columns of each row.
 
     Parameters
     ----------

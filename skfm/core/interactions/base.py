@@ -1,4 +1,4 @@
-"""What a kind of interactions has to provide to the solvers and to predictions."""
+"""The interface of interactions for the solvers and for predictions."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Interaction(ABC):
     def shift_origin(
         self, intercept: Tensor, linear: Tensor, factors: Tensor, by: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return intercept and linear term of the model that is at x what the given one is at x + by.
+        """Return intercept and linear term of the model whose value at x is that of the given model at x + by.
 
         Parameters
         ----------

@@ -63,7 +63,7 @@ def raw_prediction(design: DesignMatrix, parameters: FMParameters) -> Tensor:
     """
     intercept, linear, factors = parameters
     if 2 * len(design.indices) < factors.shape[1]:
-        # A few rows do not need a table of all columns.
+        # For a few rows, a table of all columns is unnecessary.
         design, columns = design.compact()
         linear, factors = linear[:, columns], factors[:, columns]
     n_outputs, n_features, n_factors = factors.shape
@@ -86,7 +86,7 @@ def raw_prediction(design: DesignMatrix, parameters: FMParameters) -> Tensor:
 
 
 def shift_origin(intercept: Tensor, linear: Tensor, V: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (w0, w) of the FM that is at x what the given one is at x + by."""
+    """Return (w0, w) of the FM whose value at x is that of the given FM at x + by."""
     columns = by.nonzero()[:, 0]
     by = by[columns]
     some = V[:, columns]

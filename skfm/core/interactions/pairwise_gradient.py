@@ -42,7 +42,7 @@ def forward(batch: Batch, theta: Tensor, intercept: Tensor, mask: Tensor) -> For
     n_rows, n_outputs, n_sparse = len(batch.target), len(intercept), len(batch.columns)
     width = theta.shape[1]
     squares = theta.square() @ mask
-    # With ones only x^2 = x, and one pass over the rows brings both sums.
+    # If all values are one, x^2 = x, and one pass over the rows computes both sums.
     bags: list[tuple[Tensor, Tensor | None]] = [(torch.cat([theta[:n_sparse], squares[:n_sparse]], 1), None)]
     if batch.values is not None:
         bags = [(theta[:n_sparse], batch.values), (squares[:n_sparse], batch.values.square())]

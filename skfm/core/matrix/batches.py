@@ -14,7 +14,7 @@ from torch import Tensor
 from .design import DesignMatrix
 from .samples import SideColumns, TensorSamples
 
-#: Entries that are sorted at a time: enough for torch to sort by radix, few enough for a cache. On a GPU, many.
+#: Number of entries sorted at a time: enough for a radix sort in torch, few enough for a cache. Larger on a GPU.
 GROUP_ENTRIES = {"cpu": 1 << 17, "cuda": 1 << 25, "mps": 1 << 24}
 #: Up to this number of keys per entry, a CPU marks the keys in use faster than it sorts.
 MARKED_KEYS = 16
@@ -206,9 +206,9 @@ def _sort(design: DesignMatrix, keys: Tensor) -> Transposed:
 
 
 class _Marks:
-    """The same on a CPU by a list of all keys, which those in use are marked in, and no comparison.
+    """The same on a CPU, without comparisons: the keys in use are marked in a list of all keys.
 
-    The list is used for one group after the other.
+    The list is reused for all groups.
 
     Parameters
     ----------
@@ -240,7 +240,7 @@ class _Marks:
 
 
 class BatchSource(ABC):
-    """Where the batches of an epoch come from, segment by segment.
+    """The source of the batches of an epoch, segment by segment.
 
     A segment is a part of an epoch after which the state of a run can be saved: a chunk of a stream, or the whole.
     """

@@ -10,7 +10,7 @@ _STRETCH = 1 << 22  # entries laid out at a time by the first fit
 
 
 def one_hot_fields(indptr: Tensor, indices: Tensor, fields: Tensor) -> Tensor:
-    """Return which fields can be colors as they are.
+    """Return which fields can be used as colors without changes.
 
     These are the fields with at most one entry in every row and one in at least half of the rows with any
     entry. Smaller ones are better packed by the coloring: thousands of them may share a color.
@@ -55,10 +55,10 @@ def color_priority(fields: Tensor, one_hot: Tensor, counts: Tensor) -> Tensor:
     Returns
     -------
     LongTensor of shape (n_columns,)
-        Rank of each column, a permutation; lower goes first.
+        Rank of each column, a permutation; lower ranks come first.
     """
     n = fields.numel()
-    # Ties are broken by a hash: broken by position they form chains along banded patterns, one round a link.
+    # Ties are broken by a hash. Broken by position, they would form chains along banded patterns, one round per link.
     mixed = torch.arange(n) * 2654435761 % (1 << 32)
     mixed = (mixed ^ (mixed >> 15)) * 2246822519 % (1 << 32)
     order = mixed.argsort(stable=True)
@@ -93,7 +93,7 @@ def color_columns(
     colptr, rows : Tensor of shape (n_columns + 1,), (nnz,)
         CSC pattern of the same matrix.
     priority : LongTensor of shape (n_columns,)
-        Distinct; columns with lower values go first.
+        Distinct values; columns with lower values come first.
     initial : LongTensor of shape (n_columns,), optional
         Colors that are settled already, numbered from 0, and -1 for the columns to color.
 
@@ -138,7 +138,7 @@ def color_columns(
 
 
 def color_fields(indptr: Tensor, indices: Tensor, colptr: Tensor, rows: Tensor, fields: Tensor) -> Tensor:
-    """Color the columns, starting from the fields that can be colors as they are.
+    """Color the columns, starting from the fields that can be used as colors without changes.
 
     These are those of `one_hot_fields`. The first colors are these fields in their order, so for one-hot
     data colors are fields; other columns fill the gaps in them before they open new colors.

@@ -1,4 +1,4 @@
-"""The design matrix: the only door from numpy and scipy to torch."""
+"""The design matrix: the only place where numpy and scipy data are converted to torch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Columns(NamedTuple):
 
 
 class DesignMatrix:
-    """Samples by features, in the two forms that a factorization machine likes.
+    """Samples by features, in the two storage formats that suit a factorization machine.
 
     Numeric columns that are mostly non-zero are kept dense, one contiguous vector each; all
     other columns are one CSR matrix. Which is which depends on the values alone, so a matrix
@@ -84,7 +84,7 @@ class DesignMatrix:
         device : torch.device or str
         dense_columns : ndarray of int, optional
             The columns to keep dense. By default those with values other than 0 and 1
-            of which at least a quarter is non-zero, and few others beside many of these.
+            and at least a quarter of non-zeros, and a few others if there are many of these.
         """
         numpy_dtype = np.dtype(str(dtype).removeprefix("torch."))
         X = X if sparse.issparse(X) else np.asarray(X)
@@ -99,7 +99,7 @@ class DesignMatrix:
             if dense_columns is None:
                 dense_columns = _mostly_dense(X)
             csr = None if len(dense_columns) == X.shape[1] else _canonical_csr(X, numpy_dtype, dense_columns)
-            # Indexing copies, so all columns are taken as they are.
+            # Indexing makes a copy, so it is skipped if all columns are selected.
             block = X if csr is None else X[:, dense_columns] if len(dense_columns) else None
         n_samples, n_features = X.shape
 
@@ -125,13 +125,13 @@ class DesignMatrix:
 
     @property
     def device(self) -> torch.device:
-        """Where the matrix lies."""
+        """Device on which the matrix is stored."""
         return self.dense.device
 
     def matmul(self, table: Tensor, power: int = 1) -> Tensor:
         """Return ``(X ** power) @ table`` for a table of shape (n_features, width).
 
-        Rows are summed one by one, so a row's result does not depend on its neighbors.
+        Rows are summed one by one, so the result of a row does not depend on its neighbors.
         """
         n_samples = self.shape[0]
         if len(self.indices):
@@ -245,7 +245,7 @@ class DesignMatrix:
         return Columns(torch.from_numpy(csc.indptr), torch.from_numpy(csc.indices), values)
 
     def kinds(self) -> Tensor:
-        """Return what each column holds: 0/1 values, sparse numbers or dense numbers."""
+        """Return the kind of each column: 0/1 values, sparse numbers or dense numbers."""
         kinds = torch.zeros(self.shape[1], dtype=torch.long)
         if self.values is not None:
             numeric = self.indices[self.values != 1].long()
@@ -254,7 +254,7 @@ class DesignMatrix:
         return kinds
 
     def dense_numeric(self) -> Tensor:
-        """Tell which dense columns hold values other than 0 and 1, (n_dense,)."""
+        """Return which dense columns hold values other than 0 and 1, (n_dense,)."""
         return ((self.dense != 0) & (self.dense != 1)).any(1)
 
     def replace(self, values: Tensor | None, dense: Tensor) -> DesignMatrix:
@@ -266,7 +266,7 @@ def _canonical_csr(X: Any, dtype: np.dtype, dense_columns: np.ndarray | None = N
     """Return a CSR matrix with sorted, distinct indices and no stored zeros, copying only what must change."""
     if not sparse.issparse(X):
         if dense_columns is not None and len(dense_columns):
-            # Do not turn the dense columns into indices only to drop them again.
+            # The dense columns are set to zero first, to avoid converting them to indices.
             X = X.copy()
             X[:, dense_columns] = 0
         X = sparse.csr_matrix(X)
@@ -298,13 +298,13 @@ def _mostly_dense(X: Any) -> np.ndarray:
         numeric = np.zeros(n_features, bool)
         numeric[X.indices[X.data != 1]] = True
     if n_samples * np.count_nonzero(numeric) <= DENSITY * counts[numeric].sum():
-        # A few emptier columns among dense ones are better off with them.
+        # A few sparser columns are stored more efficiently with the dense ones.
         dense = numeric
     else:
         dense = numeric & (n_samples < DENSITY * counts)
     rest = (counts > 0) & ~dense
     if DENSITY * np.count_nonzero(rest) <= np.count_nonzero(dense):
-        # And so are a few flags: without any sparse columns much less has to be kept a row.
+        # So are a few flags: without any sparse columns, much less has to be stored per row.
         dense = dense | rest
     return np.flatnonzero(dense)
 

@@ -1,4 +1,4 @@
-"""Which device and floating point type to compute with."""
+"""Selection of the device and the floating point type for computations."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 
 def compute_dtype(dtype: np.dtype, device: torch.device) -> torch.dtype:
-    """Return float32 for float32 and for MPS, which has nothing wider, else float64."""
+    """Return float32 for float32 and for MPS, which has no wider type, else float64."""
     return torch.float32 if np.dtype(dtype) == np.float32 or device.type == "mps" else torch.float64
 
 
@@ -78,7 +78,7 @@ def fits(X: Any, device: torch.device) -> bool:
 
 
 def accum_dtype(device: torch.device) -> torch.dtype:
-    """Return the type to sum many numbers in: float64, except on MPS, which has none."""
+    """Return the type for sums of many numbers: float64, except on MPS, which does not support it."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 

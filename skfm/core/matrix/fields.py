@@ -37,7 +37,7 @@ def discover_fields(indptr: Tensor, indices: Tensor, n_columns: int, kinds: Tens
 
     Notes
     -----
-    A *one-hot block* is a run of two or more neighboring binary columns no two of which share a row. It
+    A *one-hot block* is a run of two or more neighboring binary columns that pairwise share no row. It
     counts if every row with any entry has one of its columns, or if it covers half of these rows and
     independent columns would have met so often that it is no accident that these never do; this keeps a
     frequent word and its rare neighbors in a bag of words from passing for a block. Blocks that cover more

@@ -52,5 +52,5 @@ class Posterior(NamedTuple):
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:
     """Return whether all elements are finite numbers."""
-    # Most of the time a sum says so, in a twentieth of the time and no memory.
+    # Usually a finite sum proves it, in a twentieth of the time and without additional memory.
     return all(bool(torch.isfinite(t.sum())) or bool(torch.isfinite(t).all()) for t in tensors)

@@ -1,7 +1,7 @@
-"""Rows that are pairs of two things, each of which brings its own columns along.
+"""Rows that are pairs of two entities, each with columns of its own.
 
-A rating has a user and a film, and what is known of the user is the same in all ratings of the user. Such rows
-repeat the same few parts over and over, and sums over the rows need each part once only.
+A rating has a user and a film, and the columns of the user are the same in all ratings of the user. Such rows
+repeat the same few parts over and over, and sums over the rows need each part only once.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from torch import Tensor
 from .design import DesignMatrix
 from .tiles import Pairs, pair_up
 
-#: Rows for each part below which it is not worth the trouble.
+#: Number of rows per part below which this engine does not pay off.
 ROWS_A_PART = 4
-#: Pairs of rows that tell most other data apart at once.
+#: Number of pairs of rows that suffice to rule out most other data quickly.
 PROBES = 2000
 
 

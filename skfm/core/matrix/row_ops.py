@@ -1,7 +1,7 @@
 """Rows of tables, by number: fetched and put back.
 
 A CPU takes several times as long for a row of two numbers as for one number of twice the size, so short rows are
-looked at as such.
+viewed as such numbers.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-#: Numbers by their bytes.
+#: Number types by their size in bytes.
 NUMBERS = {8: torch.int64, 16: torch.complex128}
 
 

@@ -11,7 +11,7 @@ from .design import DesignMatrix
 
 
 class SideColumns(NamedTuple):
-    """What is known of each sample in addition to its row of the design and its target.
+    """Columns of each sample in addition to its row of the design and its target.
 
     To add a column, add a field. Functions that take, cut or batch samples apply `map` and so need no change.
 

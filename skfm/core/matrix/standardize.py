@@ -19,7 +19,7 @@ NARROW, ROUNDING = 1e-6, 64 * torch.finfo(torch.float64).eps
 class Standardization:
     """The map x' = (x - center) / scale of each column.
 
-    Columns of 0/1 values are left alone, other columns get unit root mean square over their
+    Columns of 0/1 values are left unchanged, other columns get unit root mean square over their
     non-zeros, and the dense ones among these are centered first. An FM in x' is exactly an FM
     in x, see `skfm.core.interactions.units`, and in the x' of other centers and scales, see `rebase`.
 
@@ -36,7 +36,7 @@ class Standardization:
     def measure(cls, design: DesignMatrix, sample_weight: Tensor) -> Standardization:
         """Measure the columns of a design, with weights that mean repeats."""
         n_features = design.shape[1]
-        # MPS has no float64, so the sums are made on the CPU there.
+        # MPS has no float64, so the sums are computed on the CPU in that case.
         home = design.device if design.device.type != "mps" else torch.device("cpu")
         weight = sample_weight.to(home, torch.float64)
         center = torch.zeros(n_features, dtype=torch.float64, device=home)
@@ -58,14 +58,14 @@ class Standardization:
             largest_value = x.abs().max()
             x = x / largest_value
             mean, spread = _mean_and_spread(x, weight)
-            # A constant column stays as it is: centered, it would tell nothing at all.
+            # A constant column is left unchanged: centered, it would carry no information.
             varies = spread > ROUNDING
             center[place] = mean * largest_value if varies else 0.0
             scale[place] = largest_value * (spread if varies else (weight @ x.square() / weight.sum()).sqrt())
         return cls(center, scale)
 
     def rounded(self, dtype: torch.dtype) -> Standardization:
-        """Return the same with centers that a type can hold.
+        """Return the same map with centers that are representable in a type.
 
         Differences from such centers are as exact as the values are, whereas the rounding of a center far from zero
         would be a different center in training than in predictions of another type.

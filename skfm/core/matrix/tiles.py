@@ -1,4 +1,4 @@
-"""Which columns are updated together, and the rows that each update touches."""
+"""Groups of columns that are updated together, and the rows that each update affects."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def find_pairs(design: DesignMatrix, colors: Tensor) -> Pairs | None:
 
 
 def pair_up(columns: list[Tensor], places: list[Tensor]) -> Pairs:
-    """Return rows as pairs, given the columns of both colors and the place of each row's among them."""
+    """Return rows as pairs, given the columns of both colors and the positions of each row's columns among them."""
     rows = [torch.argsort(place, stable=True) for place in places]
     counts = [torch.bincount(place) for place in places]
     offsets = [torch.cat([count.new_zeros(1), count.cumsum(0)]) for count in counts]

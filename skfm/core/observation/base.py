@@ -29,12 +29,12 @@ REGRESSION, CLASSIFICATION = "regression", "classification"
 
 
 class Range(NamedTuple):
-    """Which y a model can take.
+    """The values of y that a model accepts.
 
     Attributes
     ----------
     words : str
-        As in "targets that are ...".
+        Completes the phrase "targets that are ...".
     contains : callable
         Returns a boolean for each element of a tensor.
     """
@@ -62,10 +62,10 @@ class ObservationModel:
         The value of the public parameter `loss`.
     tasks : tuple of {"regression", "classification"}
     target : {"numbers", "labels", "levels"}
-        What y holds: numbers, labels of classes, or values in order, whose distances have no meaning.
+        The kind of y: numbers, labels of classes, or ordered values whose distances have no meaning.
     inverse_link : InverseLink
     range : Range
-        Which y the model takes: of labels and levels, their numbers.
+        The values of y that the model accepts; for labels and levels, their numbers.
     parameters : mapping of str to float
         Public parameters that this loss reads, and their defaults.
     loss : type[MinibatchLoss] or None

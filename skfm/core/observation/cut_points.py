@@ -72,7 +72,7 @@ class CutPoints:
         if self.value.shape[1] <= MOST_JOINT:
             self._draw_together(raw, generator)
         else:
-            # A proposal of that many at once would hardly ever be accepted.
+            # A joint proposal for so large a number of cut-points would rarely be accepted.
             for _ in range(2):
                 for first in (0, 1):
                     self._draw_every_other(raw, first, generator)

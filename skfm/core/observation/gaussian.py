@@ -36,7 +36,7 @@ class SquaredErrorLoss(MinibatchLoss):
         relative, share = y / largest, weight / weight.sum()
         mean = float(share @ relative) if center else 0.0
         spread = float((share @ (relative - mean).square()).sqrt())
-        # A constant target has a spread of rounding errors.
+        # The spread of a constant target consists of rounding errors.
         return mean * largest, spread * largest if spread > 10 * torch.finfo(y.dtype).eps else 1.0
 
 

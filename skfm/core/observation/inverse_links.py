@@ -42,7 +42,7 @@ class InverseLink(ABC):
     #: Whether raw predictions have the scale of the target; otherwise they have its logarithm.
     identity_link: ClassVar[bool] = True
     #: The number c for which the expectation over N(m, v) is the prediction of m / sqrt(1 + c v); None if there is
-    #: none. A model that has neither this nor the identity does not say how its predictions are averaged.
+    #: none. For a model that has neither this nor the identity, the average of predictions is not defined.
     variance_factor: ClassVar[float | None] = None
 
     @abstractmethod
@@ -149,7 +149,7 @@ class NormalCDF(InverseLink):
     def expectation(self, raw: Tensor, variance: Tensor | None = None) -> Tensor:
         if variance is not None:
             raw = raw / torch.sqrt(1 + variance)
-        # torch.special.ndtr is zero from -9 on.
+        # torch.special.ndtr returns zero below about -9.
         return torch.special.log_ndtr(raw).exp()
 
     def link(self, mean: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ MOST_COPIES = 16
 
 
 class LatentNormalRows(LatentVariables):
-    """Models of a latent variable N(f, 1), where y says which interval it falls into [1]_.
+    """Models of a latent variable N(f, 1), where y determines the interval that it falls into [1]_.
 
     A row of whole weight s has s latent variables, and only their mean matters. A fraction r of one contributes r times
     its mean and variance, which is exact in these two moments only.

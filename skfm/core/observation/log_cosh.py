@@ -28,7 +28,7 @@ class LogCoshLoss(RobustLoss):
 
     def loss(self, y: Tensor, raw: Tensor) -> Tensor:
         error = (y - raw).abs()
-        # The difference of the second form has no digits for small errors, and the squares of the first one overflow.
+        # For small errors, the second form loses all digits in its difference. The squares of the first form overflow.
         small = torch.log1p(2 * torch.sinh(error.clamp(max=1) / 2).square())
         return torch.where(error < 1, small, error + torch.log1p(torch.exp(-2 * error)) - math.log(2))
 

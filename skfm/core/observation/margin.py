@@ -18,7 +18,7 @@ from .parts import MinibatchLoss
 
 
 class MarginLoss(MinibatchLoss):
-    """What losses of the margin have in common."""
+    """The common base of losses of the margin."""
 
     inverse_link = SCORE
 

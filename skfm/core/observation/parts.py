@@ -1,6 +1,6 @@
 """The parts of an observation model, each of them for a family of solvers.
 
-A class of a model says how its raw predictions become predictions: `inverse_link` has to be that of the model.
+A class of a model defines how its raw predictions become predictions: `inverse_link` has to be that of the model.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from .inverse_links import IDENTITY, InverseLink
 
 
 class _Part:
-    """What the parts of a model have in common: the predictions."""
+    """The interface that all parts of a model share: the predictions."""
 
-    #: That of the model, or of its joint form.
+    #: The inverse link of the model or of its joint form.
     inverse_link: ClassVar[InverseLink] = IDENTITY
 
     @property
@@ -126,7 +126,7 @@ class LatentVariables(ABC):
     generator : torch.Generator
     """
 
-    #: That of the model.
+    #: The inverse link of the model.
     inverse_link: ClassVar[InverseLink] = IDENTITY
     #: Whether there is a noise precision to learn.
     has_noise: ClassVar[bool] = False

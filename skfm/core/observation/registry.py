@@ -31,7 +31,7 @@ MODELS: dict[str, ObservationModel] = _found()
 
 
 def find_model(loss: Any) -> ObservationModel | None:
-    """Return the model of a loss, or None where a value of any type names none."""
+    """Return the model of a loss, or None if a value of any type is not the name of a model."""
     return MODELS.get(loss) if isinstance(loss, str) else None
 
 

@@ -17,7 +17,7 @@ from ..matrix.parameters import FMParameters
 from .block.run import BlockRun, BlockSolver, cholesky
 from .problem import Problem, Settings
 
-#: What "auto" stands for, for a standardized target.
+#: The value of "auto" for a standardized target.
 L2_LINEAR, L2_FACTORS = 1.0, 10.0
 
 

@@ -28,18 +28,18 @@ class Solver(ABC):
     """
 
     name: str
-    #: Losses it can minimize.
+    #: Losses that it can minimize.
     losses: ClassVar[frozenset[str]]
     #: Names of the public parameters that only some solvers read.
     options: frozenset[str] = frozenset()
-    #: What ``Iterate.objective`` is: a name for the history, and whether it rises or falls.
+    #: The name of ``Iterate.objective`` in the history, and whether it rises or falls.
     objective_name: ClassVar[str]
     objective_rises: ClassVar[bool]
     #: Whether sweeps approach a point where the objective stands still, or follow a schedule to its end.
     converges: ClassVar[bool] = True
     #: Whether iterates carry a posterior or draws from one, so that predictions have a variance.
     has_posterior: ClassVar[bool] = False
-    #: Whether it learns from batches, so that data can come in chunks. Its runs are of the type `OnlineRun`.
+    #: Whether it learns from batches, so that data can be passed in chunks. Its runs are of the type `OnlineRun`.
     learns_online: ClassVar[bool] = False
     #: Whether iterates carry draws of a posterior, which predictions are averaged over.
     samples: ClassVar[bool] = False

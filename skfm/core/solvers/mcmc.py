@@ -96,7 +96,7 @@ class MCMCRun(BlockRun):
         n_factors, full = start.factors.shape[2], settings.covariance_type != "diag"
         self.draws = plan_draws(problem, n_factors, settings)
         device = problem.design.device
-        # A continued chain must not draw the same numbers again.
+        # A continued chain must not repeat the same random numbers.
         self.rng = np.random.default_rng([settings.seed, settings.n_before])
         self.generator = torch.Generator(device).manual_seed(int(self.rng.integers(2**62)))
         n_chains = settings.n_chains
@@ -228,7 +228,7 @@ class MCMCRun(BlockRun):
             self._try_second_start()
         self._sweep()
         parameters = self.state.parameters
-        # A sweep that went wrong is not a draw.
+        # A failed sweep does not count as a draw.
         if all_finite(parameters) and math.isfinite(self.objective):
             self.draws.add(Sample(parameters, self.state.noise_precision, self.fit, self.rows.cut_points))
         self.traces.add({name: values.tolist() for name, values in self._followed().items()})
@@ -241,7 +241,7 @@ class MCMCRun(BlockRun):
         return super().iterate()._replace(draws=self.draws, report=report)
 
     def _followed(self) -> dict[str, Tensor]:
-        """Return the numbers that are followed over the sweeps, (n_chains,)."""
+        """Return the numbers that are monitored over the sweeps, (n_chains,)."""
         n_chains = self.draws.n_chains
         followed = {"log_likelihood": self.fit.view(n_chains, -1).sum(1)}
         if self.rows.has_noise:

@@ -1,4 +1,4 @@
-"""What a solver is given: the problem and the hyperparameters."""
+"""The input of a solver: the problem and the hyperparameters."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Settings:
     max_iter : int
         Planned number of sweeps.
     seed : int
-        Of the order of the rows, or of the draws.
+        Seed of the order of the rows or of the draws.
     unit : float
         A loss of one in the user's units.
     start : {"random", "fit", "chain"}

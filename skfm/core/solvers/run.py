@@ -30,7 +30,7 @@ class Iterate(NamedTuple):
     parameters : FMParameters
         In a sampler those of all chains, chain by chain.
     objective : float
-        What the sweeps make smaller, or larger.
+        The quantity that the sweeps minimize or maximize.
     posterior : Posterior or None
     fit : float or None
         The part of the objective that measures the fit to the data, to which its changes are compared.
@@ -53,7 +53,7 @@ class Iterate(NamedTuple):
 
 
 class StateDict(NamedTuple):
-    """What something needs in order to continue later or elsewhere.
+    """The state that is needed to continue later or on another machine.
 
     Attributes
     ----------

@@ -25,7 +25,7 @@ from .block.run import BlockRun, BlockSolver, cholesky
 from .problem import Problem, Settings
 from .run import StateDict
 
-#: Where variances and priors start, in standardized units. Wide priors find the factors soonest.
+#: Initial variances and precisions of the priors, in standardized units. Wide priors find the factors soonest.
 INITIAL_VARIANCE = 0.01
 INITIAL_PRECISION = 1.0
 #: Sweeps for which the priors of categories are held where these have fewer rows than that on average. Small factors of
@@ -40,10 +40,10 @@ FIRST_STRETCH = 0.5
 LEAST_STRETCH = 0.02
 #: Number of sweeps without a stretch after the smallest one did not help.
 STRETCH_PAUSE = 5
-#: Bytes of the row state of full covariances that "auto" accepts, and multiplications a sweep
-#: that are few enough not to be felt.
+#: Bytes of the row state of full covariances that "auto" accepts, and the number of
+#: multiplications per sweep that is small enough not to matter.
 FULL_BYTES, FULL_WORK = 1 << 29, 1 << 26
-#: Up to here, matrices cost no more than about three times what vectors do.
+#: Number of factors up to which matrices cost at most about three times as much as vectors.
 FULL_FACTORS = 8
 
 
@@ -165,7 +165,7 @@ class VBRun(BlockRun):
         self.variance = None if self.likelihood.is_gaussian else variance
 
     def _settle_unused(self) -> None:
-        """Give columns without data the posterior that they have: the prior of their field."""
+        """Set the posterior of columns without data to the prior of their field."""
         columns = (~self.used).nonzero()[:, 0]
         if not len(columns):
             return

@@ -51,14 +51,14 @@ class DensePart:
             self.x3 = self.x2 * self.x
 
     def load(self, omega: Tensor) -> None:
-        """Sum over the rows what does not change within a sweep."""
+        """Compute the sums over the rows that do not change within a sweep."""
         if self.state.covariances is None:
             return
         weighted = self.x * omega[:, None, :]
         self.C = (weighted * self.x) @ self.x2.T
         self.E2, self.E3 = weighted @ self.x2.T, weighted @ self.x3.T
         for gram in (self.C, self.E2, self.E3):
-            # The updated column is no part of its own corrections.
+            # The updated column is not part of its own corrections.
             gram.diagonal(dim1=1, dim2=2).zero_()
         self.means = self.state.theta[:, self.columns, 1:]
         self.covariances = self.state.covariances[:, self.columns]
@@ -103,7 +103,7 @@ class DensePart:
         b[:, 1:] -= change[:, 0]
 
     def write_back(self, block: DenseColumn, theta: Tensor, covariances: Tensor | None) -> None:
-        """Store an update and bring the rows up to date."""
+        """Store a parameter update and refresh the rows."""
         change = theta - self._old
         self.rows[:, :, -1:] -= self.R @ change[:, :, None]
         self.rows[:, :, 1:-1].addcmul_(self.R[:, :, :1], change[:, None, 1:])

@@ -120,7 +120,7 @@ class Engine(ABC):
         """Store the update of the block whose `normal_equations` were asked for last."""
 
     def reset(self) -> None:  # noqa: B027
-        """Compute anew what is derived from the parameters, all of which have changed."""
+        """Recompute all quantities derived from the parameters after all parameters have changed."""
 
     def dense_linear(self) -> DenseLinear | None:
         """Return the sums for one joint step of the intercept and the linear weights of the dense columns, if any.

@@ -43,7 +43,7 @@ class PairBlock(NamedTuple):
 
 
 class PairEngine(Engine):
-    """Sums over pairs, see the module."""
+    """Sums over pairs; see the docstring of the module."""
 
     def __init__(self, problem: Problem, state: BlockState, pairs: Pairs) -> None:
         super().__init__(problem, state)
@@ -64,7 +64,7 @@ class PairEngine(Engine):
         swap = torch.tensor([1, 0, *range(2, n_moments)], device=device)
         self.to_c = packed[swap[self.row], swap[self.col]]
         self.twice = 2.0 - (self.row == self.col).to(state.theta.dtype)
-        # Where covariances add to a packed row, and which of theirs.
+        # Positions in a packed row to which covariances are added, and the positions of their elements.
         if state.covariances is not None and state.covariances.ndim == 4:
             self.inner = (self.row > 0).nonzero()[:, 0]
             self.from_covariances = (self.row[self.inner] - 1) * self.size + self.col[self.inner] - 1
@@ -138,7 +138,7 @@ class PairEngine(Engine):
         table = self._pack(theta, covariances)
         self.tables[block.side][:, block.start : block.stop] = table
         if block.side == 1 and covariances is not None:
-            # The other color is done for this sweep, so these are the sums of E[f^2] at its end.
+            # The other color has been updated in this sweep, so these are the sums of E[f^2] at its end.
             sums = self._sums.view(self.n_outputs, -1, len(self.row)) * self.twice
             self.square += (table[:, :, self.to_c] * sums).sum((1, 2), dtype=self.square.dtype)
 

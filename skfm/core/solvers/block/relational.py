@@ -83,7 +83,7 @@ class RelationalEngine(Engine):
         self.n_outputs, _, self.size = state.theta.shape
         n_parts = sum(part.shape[0] for part in relations.parts)
         theta = state.theta.new_zeros(self.n_outputs, n_parts, self.size)
-        # It shares the intercept, which the solver changes in place.
+        # The state shares the intercept, which the solver changes in place.
         self.whole = BlockState(state.intercept, theta, None, state.intercept_variance, state.noise_precision)
         self.inner = PairEngine(problem, self.whole, relations.pairs)
         counts = relations.pairs.offsets[0].diff().long()
@@ -167,7 +167,7 @@ class RelationalEngine(Engine):
             self.inner.write_back_side(block.side, self._theta)
 
     def _begin(self, side: int) -> None:
-        """Sum the rows of every part of a kind."""
+        """Compute the sums over the rows of every part of a kind."""
         self._theta = theta = self.whole.theta[:, self.relations.pairs.columns[side]]
         sums = [self.inner.normal_equations(block) for block in self.inner.blocks if block.side == side]
         G = [A.unflatten(0, (self.n_outputs, -1)) for A, _ in sums]

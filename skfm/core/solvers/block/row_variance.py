@@ -1,4 +1,4 @@
-"""What the rows know of the posterior while columns change: the sums T and h of `skfm.core.bayes.variance`.
+"""Sums over the posterior for each row while columns change: T and h of `skfm.core.bayes.variance`.
 
 They correct the sums of a column, its own part taken off, for the variance of the others::
 
@@ -57,12 +57,12 @@ class RowVariance:
             kept = moments if self.sparse_first else total
             self.T[b, start:stop], self.h[b, start:stop] = kept.T.flatten(1), kept.h
             out[b, start:stop] = combine(self.design.rows(start, stop).matmul(factors), total)
-        # Padding has been updated along with the rows.
+        # The padding has been updated together with the rows.
         self.T[:, -1], self.h[:, -1] = 0, 0
         return out.clamp_(min=0)
 
     def add_dense(self) -> None:
-        """Add the dense columns, now that they are done for this sweep."""
+        """Add the dense columns after their updates in this sweep."""
         for start, stop, b, factors, covariances in self._pieces():
             own = row_moments(self.dense_part.rows(start, stop), factors, covariances)
             self.T[b, start:stop] += own.T.flatten(1)
@@ -136,7 +136,7 @@ class RowVariance:
     def change(
         self, x: Tensor | None, old: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor], T: Tensor, h: Tensor
     ) -> None:
-        """Bring the moments of the entries, changed in place, from old to new (theta, S) of their columns."""
+        """Update the moments of the entries in place from old to new (theta, S) of their columns."""
         (theta, S), (new_theta, new_S) = old, new
         if self.full:
             change_T = (new_S[:, 1:, 1:] - S[:, 1:, 1:]).flatten(1)

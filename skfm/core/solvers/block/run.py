@@ -50,7 +50,7 @@ class BlockSolver(Solver):
 class BlockRun(Run):
     """A run of a block solver: the engine, the state and the order of a sweep.
 
-    A subclass says how a block is updated from its sums and what is learned at the end of a sweep.
+    A subclass defines how a block is updated from its sums and what is learned at the end of a sweep.
     """
 
     #: Prior precision of the intercept, whose prior mean is zero.
@@ -107,14 +107,14 @@ class BlockRun(Run):
 
     @abstractmethod
     def finish(self) -> float:
-        """Learn what is learned once per sweep, set ``fit`` and return the objective."""
+        """Update the quantities that are learned once per sweep, set ``fit`` and return the objective."""
 
     def step(self, after_segment: AfterSegment | None = None) -> Iterate:
         self._sweep()
         return self.iterate()
 
     def _sweep(self) -> None:
-        """Update everything once."""
+        """Update all parameters once."""
         problem, state = self.problem, self.state
         self.omega, target = self.working_response()
         self.engine.load(self.omega, target, self.mean)
@@ -160,7 +160,7 @@ class BlockRun(Run):
             getattr(own, name).copy_(tensors[name])
         if own.covariances is not None:
             own.covariances.copy_(tensors["covariances"])
-        # These are replaced, not changed, from sweep to sweep.
+        # These tensors are replaced in every sweep, not changed in place.
         self.mean = tensors["mean"].to(self.mean, copy=True)
         self.fit = tensors["fit"].to(self.fit.device, copy=True)
         self.objective, self.settles = numbers["objective"], numbers["settles"]

@@ -21,7 +21,7 @@ from .row_variance import RowVariance
 
 
 class Gathered(NamedTuple):
-    """What `TileEngine.normal_equations` leaves for `TileEngine.write_back`.
+    """The intermediate results that `TileEngine.normal_equations` stores for `TileEngine.write_back`.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Where the batches of an epoch come from, and the default sizes of batches and numbers of epochs."""
+"""Sources of the batches of an epoch, and the default sizes of batches and numbers of epochs."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def cut(samples: TensorSamples, batch_size: int | str, *seed: int, shuffle: bool
 
 
 class PlannedBatches(BatchSource):
-    """Batches of samples in memory, laid out once, in another order every epoch.
+    """Batches of samples in memory, laid out once, in a different order every epoch.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""When the losses of a minibatch run count as a blow-up."""
+"""Criteria for treating the losses of a minibatch run as a blow-up."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class Optimizer(ABC):
     """An update rule. Its state is a few tables with one row per column, its slots."""
 
     name: ClassVar[str]
-    #: What ``learning_rate="auto"`` stands for.
+    #: The value of ``learning_rate="auto"``.
     learning_rate: ClassVar[float]
     #: Public parameters that only this rule reads.
     options: ClassVar[frozenset[str]] = frozenset()
@@ -147,7 +147,7 @@ class FTRL(AdaGrad):
     """Follow the regularized leader on the linear weights, AdaGrad on the factors.
 
     All gradients so far are kept in z, and the weight is the minimum of their sum, of the proximal terms of
-    all steps and of the penalties, which makes exact zeros where l1_linear says so::
+    all steps and of the penalties, which yields exact zeros depending on l1_linear::
 
         z += gradient - (r - r_before) w
         w = -sign(z) max(|z| - l1 passes, 0) / (r + l2 passes)
@@ -213,13 +213,13 @@ def spread(pooled: Tensor, n_outputs: int, width: int) -> Tensor:
 
 
 def root(squares: Tensor, step: Step) -> Tensor:
-    """Return r of rules that go by squared gradients: sqrt(squares / rate^2 + curvature^2), both pooled."""
+    """Return r of rules that are based on squared gradients: sqrt(squares / rate^2 + curvature^2), both pooled."""
     least = pool(step.profile.square(), step.curvature.shape[1])
     return torch.addmm(squares, step.curvature.square(), least, beta=step.rate**-2).sqrt_()
 
 
 def descend(theta: Tensor, gradient: Tensor, r: Tensor, l2: Tensor) -> None:
-    """Make the step in place; ``r`` is used up."""
+    """Make the step in place; ``r`` is overwritten."""
     theta.addcdiv_(torch.addcmul(gradient, l2, theta), r.add_(l2), value=-1)
 
 

@@ -1,16 +1,16 @@
 """The l2 penalties of a minibatch solver: given, or learned for each field and factor along the way.
 
 A learned penalty is the precision of a normal prior, at its most likely value given the parameters and
-what is not known about them, as in variational Bayes. For a field of n columns, parameter by parameter::
+their uncertainty, as in variational Bayes. For a field of n columns, parameter by parameter::
 
     precision = (n + 1) / (1 / start + sum_j (theta_j^2 + u_j))        l2 = precision / alpha
     u_j = 1 / (alpha H_j E[q^2] + precision)        H_j = sum_i omega_i x_ij^2 over a pass
 
 q is the sum of the factors of a row's other columns (one for linear weights), and alpha = sum omega / sum delta^2
-makes a likelihood of the loss: for squared errors it is the precision of the noise. What is not known of the
-other columns of a row, the sum of their u, is a penalty too, H_j times as strong: it tells a column with
-few rows, or among such columns, to wait. All this takes sums over rows that every batch has at hand, and an
-occasional look at some columns of each field.
+makes a likelihood of the loss: for squared errors it is the precision of the noise. The uncertainty of the
+other columns of a row, the sum of their u, is a penalty too, H_j times as strong: it delays a column with
+few rows, or among such columns. All this requires only sums over rows that every batch provides, and an
+occasional evaluation of some columns of each field.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ START_LINEAR = 1.0
 #: How much of the variance of the other columns counts. All of it, as in mean field theory, holds back many sparse
 #: fields; none of it lets them overfit (measured on planted clicks of 1e4 to 1e6 rows).
 NEIGHBOR_SHARE = 0.4
-#: Columns of a field that are looked at.
+#: Number of columns of a field that are sampled.
 SAMPLE = 4096
 #: The first update, and the growth of the number of batches from one to the next.
 FIRST_UPDATE, GROWTH = 8, 1.5
@@ -36,7 +36,7 @@ ALPHA_RANGE = 1e-4, 1e6
 
 
 class Penalties:
-    """The current penalties of every field.
+    """The current penalties of all fields.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class Penalties:
         learned[0] = isinstance(l2_linear, str)
         learned[1:] = isinstance(l2_factors, str)
         self._reduction = reduction
-        #: Whether there is anything to learn.
+        #: Whether any penalty is learned.
         self.learns = bool(learned.any())
         n_fields = int(fields.max()) + 1 if self.learns and len(fields) else 1
         self._given, self._learned = given, learned
@@ -89,7 +89,7 @@ class Penalties:
         self.neighbor_variance = torch.zeros_like(self.l2)
         self.next_update = FIRST_UPDATE
         if self.learns:
-            # Where each column finds, for each output, its penalties and its neighbor variance.
+            # For each column and output, the positions of its penalties and its neighbor variance.
             first = torch.arange(n_fields * n_outputs, dtype=torch.int32, device=like.device)
             pairs = torch.stack([first, first + len(first)], 1).view(n_fields, -1)
             self._rows = take_rows(pairs, fields)
@@ -103,7 +103,7 @@ class Penalties:
         self.l2.copy_(torch.where(self._learned, self.precision, self._given).flatten(1))
 
     def share(self, columns: Tensor, share: Tensor, curvature: Tensor) -> Tensor:
-        """Return what a batch sees of the penalties: their share, and the neighbor variance times the curvature.
+        """Return the penalties for a batch: their share, and the neighbor variance times the curvature.
 
         Parameters
         ----------
@@ -177,7 +177,7 @@ class Penalties:
         self.sums.zero_()
 
     def restore_given(self) -> None:
-        """Take the given penalties again, which may be others than those of the run that the state is from."""
+        """Restore the given penalties, which may differ from those of the run that the state comes from."""
         l2 = self.l2.view(len(self.l2), *self._shape)
         self.l2.copy_(torch.where(self._learned, l2, self._given).flatten(1))
 

@@ -22,9 +22,9 @@ from .optimizers import Optimizer
 from .penalties import Penalties
 from .trainer import Trainer
 
-#: Where the schedule of the learning rate ends, so that the last step is still one.
+#: The end of the schedule of the learning rate, chosen so that the last step is not zero.
 LAST = 0.999
-#: The factor of the learning rate after a blow-up, and how often that is tried.
+#: The factor of the learning rate after a blow-up, and the maximum number of such reductions.
 SHRINK, RETRIES = 0.25, 6
 
 
@@ -235,6 +235,6 @@ class MinibatchRun(OnlineRun):
         self._epoch, self._segment, self._totals = run["epoch"], run["segment"], list(run["totals"])
         self._n_segments = run["n_segments"]
         self._retries, self._limit.base = run["retries"], run["base"]
-        # The user may have set another learning rate since.
+        # The user may have changed the learning rate since then.
         self.rate *= SHRINK**self._retries
         self._good = self._snapshot()

@@ -28,7 +28,7 @@ class Trainer:
     Parameters
     ----------
     start : FMParameters
-        In the units of the solver, on the device of the batches.
+        Initial parameters in the units of the solver, on the device of the batches.
     loss : MinibatchLoss
     optimizer : Optimizer
     penalties : Penalties
@@ -93,12 +93,12 @@ class Trainer:
                 self.penalties.update(self.theta, self.curvature, self.total_curvature, self.n_batches)
 
     def end_pass(self, *, random_start: bool = False) -> None:
-        """Take note that all data have been seen once."""
+        """Record that all data have been seen once."""
         if self.pass_batches is not None:
             return
         self.pass_batches = self.n_batches
         if random_start:
-            # These are random numbers that no data have corrected. Most likely is the mean of the prior.
+            # These are random numbers that no data have corrected. The most likely value is the mean of the prior.
             self.theta.index_fill_(0, (self.batches_per_pass == 0).nonzero()[:, 0], 0)
 
     def _step(self, batch: Batch, rate: float) -> None:
@@ -176,7 +176,7 @@ class Trainer:
         self.optimizer.update(self.intercept, self.intercept_slots, step)
 
     def mean_loss(self, batch: Batch) -> Tensor:
-        """Return the mean loss of a batch under the parameters as they are."""
+        """Return the mean loss of a batch under the current parameters."""
         batch = batch.to(self.theta.device)
         theta = self.theta.index_select(0, torch.cat([batch.columns, self.dense_columns]))
         raw = self.interaction.forward(batch, theta, self.intercept[0], self._mask).raw
