@@ -48,7 +48,7 @@ class BaseFM(FittedMixin, CallbackSupportMixin, BaseEstimator):
     )
     _parameter_constraints: dict = {
         "n_factors": [Interval(Integral, 0, None, closed="left")],
-        "solver": [StrOptions(set(SOLVERS))],
+        "solver": [StrOptions(SOLVERS.keys())],
         "l2_linear": [StrOptions({"auto"}), Interval(Real, 0, np.inf, closed="left")],
         "l2_factors": [StrOptions({"auto"}), Interval(Real, 0, np.inf, closed="left")],
         "fit_intercept": ["boolean"],
