@@ -39,8 +39,8 @@ def adopt(estimator: Any, module: Any, classes: np.ndarray | None) -> Any:
     n_layers = 1 if classes is None or len(classes) == 2 else len(classes)
     if len(layers) != n_layers:
         raise ValueError(
-            f"This {type(estimator).__name__} has {n_layers} raw prediction(s), so it takes so many layers, but module "
-            f"has {len(layers)}. More than two classes have one each."
+            f"Expected {n_layers} layer(s), one per raw prediction of this {type(estimator).__name__}, but module has "
+            f"{len(layers)}. A classifier of more than two classes has one raw prediction per class."
         )
     # Kinds of inverse links and activations have the same names.
     kind = model.inverse_link.kind

@@ -87,7 +87,9 @@ def read_data(
         samples = samples._replace(y=target.encode(samples.y))
     if isinstance(validation.X, Chunks):
         if validation.y is not None or validation.sample_weight is not None:
-            raise ValueError("A stream X_val brings y and sample_weight along. Pass neither beside it.")
+            raise ValueError(
+                "The chunks contain y and sample_weight. Do not pass them in addition to a stream X_val."
+            )
         return TrainingData(samples, stream=stream, validation_chunks=validation.X)
     held_out = check_validation_rows(estimator, *validation, y_numeric=not target.are_labels)
     if held_out is not None:

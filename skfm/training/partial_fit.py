@@ -93,8 +93,8 @@ def describe_again(estimator: Any, samples: Samples, solver: Solver, device: tor
     for name, value in frozen_params(estimator).items():
         if value != estimator._lasting[name]:
             raise ValueError(
-                f"partial_fit goes on with {name}={estimator._lasting[name]!r}, which the model was fitted with, but "
-                f"now {name}={value!r}. Set it back, or fit anew."
+                f"The model was fitted with {name}={estimator._lasting[name]!r}, which partial_fit cannot change, but "
+                f"now {name}={value!r}. Restore it, or fit a new model."
             )
     dtype = compute_dtype(samples.X.dtype, device)
     units, coding = Scaling.of(estimator), TargetTransform(**estimator._coding)
@@ -162,7 +162,10 @@ def learn_chunk(
     samples = problem.problem.samples
     batches = cut(samples, settings.batch_size, settings.seed, 0, number, shuffle=settings.shuffle)
     run = problem.solver.start(problem.problem, start, settings)
-    assert isinstance(run, OnlineRun)  # for the type checker
+    if not isinstance(run, OnlineRun):
+        raise TypeError(
+            f"solver={problem.solver.name!r} declares learns_online, but its runs are no OnlineRun."
+        )
     if state is not None:
         run.load_state_dict(state.run)
     try:

@@ -141,15 +141,15 @@ def supported_solver(estimator: Any) -> Solver:
         if value != default:
             takers = _quoted(key for key, other in SOLVERS.items() if option in other.options)
             raise ValueError(
-                f"{option}={value!r} does not go with solver={name!r}, which has no use for a value of yours. "
-                f"Leave {option}={default!r}, or use a solver that takes it: {takers}."
+                f"{option}={value!r} is not used by solver={name!r}. Leave {option}={default!r}, or use a solver that "
+                f"supports it: {takers}."
             )
     for name, default in loss_parameters().items():
         value = getattr(estimator, name, default)
         if value != default and name not in MODELS[loss].parameters:
             takers = " or ".join(f"loss={key!r}" for key, model in MODELS.items() if name in model.parameters)
             raise ValueError(
-                f"{name}={value!r} does not go with loss={loss!r}. Leave {name}={default!r}, or use {takers}."
+                f"{name}={value!r} is not used by loss={loss!r}. Leave {name}={default!r}, or use {takers}."
             )
     return solver
 

@@ -93,7 +93,7 @@ def starting_point(
         if found[1:] != shape[1:]:
             raise ValueError(
                 f"The fitted model has n_factors={found[2]}, from which warm_start=True and "
-                f"partial_fit go on, but now n_factors={shape[2]}. Keep it, or fit anew with warm_start=False."
+                f"partial_fit continue, but now n_factors={shape[2]}. Restore it, or fit with warm_start=False."
             )
         start = fitted.within(problem.units)
     else:

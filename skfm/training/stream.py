@@ -164,7 +164,7 @@ def check_stream(solver: Solver, chunks: Chunks, y: Any, sample_weight: Any, max
             "makes a new one, or set max_iter=1."
         )
     if y is not None or sample_weight is not None:
-        raise ValueError("A stream of chunks brings y and sample_weight along. Pass neither beside it.")
+        raise ValueError("The chunks contain y and sample_weight. Do not pass them in addition to a stream.")
     if not solver.learns_online:
         others = ", ".join(repr(name) for name, other in SOLVERS.items() if other.learns_online)
         raise ValueError(

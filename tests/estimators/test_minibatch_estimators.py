@@ -399,7 +399,7 @@ def test_l1_makes_exact_zeros(n_classes):
     assert not of_all[:3].any()
 
 
-L1_ERROR = r"l1_linear=2.0 does not go with solver='{}', .* Leave l1_linear=0.0, or use .*: 'ftrl'\."
+L1_ERROR = r"l1_linear=2.0 is not used by solver='{}'\. Leave l1_linear=0.0, or use .*: 'ftrl'\."
 
 
 @pytest.mark.parametrize(
@@ -409,22 +409,22 @@ L1_ERROR = r"l1_linear=2.0 does not go with solver='{}', .* Leave l1_linear=0.0,
         (
             "adagrad",
             {"covariance_type": "full"},
-            "does not go with solver='adagrad'.*covariance_type='auto', .*'vb'",
+            "is not used by solver='adagrad'.*covariance_type='auto', .*'vb'",
         ),
         (
             "vb",
             {"batch_size": 3},
-            "batch_size=3 does not go with solver='vb'.*'adagrad', 'adam', 'ftrl', 'sgd'",
+            "batch_size=3 is not used by solver='vb'.*'adagrad', 'adam', 'ftrl', 'sgd'",
         ),
-        ("als", {"learning_rate": 0.1}, "learning_rate=0.1 does not go with solver='als'"),
-        ("vb", {"learning_rate_schedule": "constant"}, "learning_rate_schedule='constant' does not go with"),
-        ("vb", {"shuffle": False}, "shuffle=False does not go with solver='vb'"),
-        ("als", {"checkpoint": "file"}, "checkpoint='file' does not go with solver='als'"),
+        ("als", {"learning_rate": 0.1}, "learning_rate=0.1 is not used by solver='als'"),
+        ("vb", {"learning_rate_schedule": "constant"}, "learning_rate_schedule='constant' is not used by"),
+        ("vb", {"shuffle": False}, "shuffle=False is not used by solver='vb'"),
+        ("als", {"checkpoint": "file"}, "checkpoint='file' is not used by solver='als'"),
         ("adagrad", {"learning_rate": 0.0}, r"'learning_rate' .* range \(0.0, inf\).* Got 0.0"),
         ("adagrad", {"batch_size": 0}, "'batch_size' .* Got 0"),
         ("adagrad", {"learning_rate_schedule": "cosine"}, "'learning_rate_schedule' .* Got 'cosine'"),
         ("ftrl", {"l1_linear": -1.0}, "'l1_linear' .* Got -1.0"),
-        ("adagrad", {"quantile": 0.7}, "quantile=0.7 does not go with loss='squared_error'"),
+        ("adagrad", {"quantile": 0.7}, "quantile=0.7 is not used by loss='squared_error'"),
         ("adagrad", {"quantile": 1.0, "loss": "quantile"}, "'quantile' .* Got 1.0"),
         ("vb", {"loss": "quantile"}, "loss='quantile' is not supported by solver='vb'.*'adagrad'"),
         ("adagrad", {"loss": "probit"}, "The 'loss' parameter .* Got 'probit'"),

@@ -261,7 +261,7 @@ def test_layers_of_several_classes():
         (
             lambda: FMClassifier.from_module(random_layer(), classes=[1, 2, 3]),
             ValueError,
-            r"has 3 raw prediction\(s\)",
+            r"Expected 3 layer\(s\)",
         ),
         (lambda: FMClassifier.from_module(random_layer(), classes=[1]), ValueError, "at least two distinct"),
         (lambda: FMClassifier.from_module(random_layer(), classes=[1, 0]), ValueError, "in ascending order"),

@@ -362,25 +362,25 @@ FITS = {
         FMRegressor,
         {"solver": "vb", "burn_in": 5},
         {},
-        "burn_in=5 does not go with solver='vb'.* Leave burn_in='auto', or use a solver that takes it: 'mcmc'",
+        "burn_in=5 is not used by solver='vb'.* Leave burn_in='auto', or use a solver that supports it: 'mcmc'",
     ),
     "draws of another solver": (
         FMClassifier,
         {"solver": "als", "n_draws": 5},
         {},
-        "n_draws=5 does not go with solver='als'.* Leave n_draws='auto', or use .*: 'mcmc'",
+        "n_draws=5 is not used by solver='als'.* Leave n_draws='auto', or use .*: 'mcmc'",
     ),
     "chains of another solver": (
         FMRegressor,
         {"solver": "adam", "n_chains": 2},
         {},
-        "n_chains=2 does not go with solver='adam'.* Leave n_chains=1, or use .*: 'mcmc'",
+        "n_chains=2 is not used by solver='adam'.* Leave n_chains=1, or use .*: 'mcmc'",
     ),
     "penalty": (
         FMRegressor,
         {"l2_linear": 1.0},
         {},
-        "l2_linear=1.0 does not go with solver='mcmc'.* Leave l2_linear='auto'",
+        "l2_linear=1.0 is not used by solver='mcmc'.* Leave l2_linear='auto'",
     ),
     "unknown loss": (
         FMRegressor,
@@ -442,7 +442,7 @@ FITS = {
         {"X": Chunks(lambda: [Chunk(X, Y)]), "y": None},
         "solver='mcmc' needs all data at once and cannot learn from chunks. Use one of 'adagrad'",
     ),
-    "checkpoint": (FMRegressor, {"checkpoint": "run"}, {}, "checkpoint='run' does not go with solver='mcmc'"),
+    "checkpoint": (FMRegressor, {"checkpoint": "run"}, {}, "checkpoint='run' is not used by solver='mcmc'"),
 }
 
 
@@ -478,7 +478,5 @@ def test_a_sampler_has_no_partial_fit():
         with pytest.raises(AttributeError, match="partial_fit"):
             model.partial_fit(X, STARS)
     model = sampler(max_iter=4).fit(X, Y).set_params(solver="adagrad")
-    with pytest.raises(
-        ValueError, match=r"partial_fit goes on with solver='mcmc', .* Set it back, or fit anew"
-    ):
+    with pytest.raises(ValueError, match=r"fitted with solver='mcmc', .* Restore it, or fit a new model"):
         model.partial_fit(X, Y)

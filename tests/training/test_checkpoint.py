@@ -450,7 +450,7 @@ def test_places_where_no_file_can_be(place, tmp_path):
 def test_only_minibatch_solvers_have_checkpoints(tmp_path):
     for solver in ("vb", "als"):
         with pytest.raises(
-            ValueError, match=f"does not go with solver='{solver}'.*'adagrad', 'adam', 'ftrl', 'sgd'"
+            ValueError, match=f"is not used by solver='{solver}'.*'adagrad', 'adam', 'ftrl', 'sgd'"
         ):
             FMRegressor(solver=solver, checkpoint=str(tmp_path / "run")).fit(*NUMBERS)
 

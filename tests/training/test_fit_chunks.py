@@ -283,7 +283,7 @@ def test_a_blow_up_does_not_cost_the_chunks_before(monkeypatch):
         return len(calls) != 6 and is_finite(trainer)
 
     monkeypatch.setattr(Trainer, "is_finite", broken_once)
-    with pytest.warns(UserWarning, match="blew up in epoch 1"):
+    with pytest.warns(UserWarning, match="diverged in epoch 1"):
         model.fit(Chunks(chunks_of(X, Y)))
     assert model.score(X, Y) > expected.score(X, Y) - 0.1
 
@@ -491,6 +491,8 @@ def test_solvers_that_need_all_data_at_once(solver):
 @pytest.mark.parametrize("beside", [{"y": Y}, {"sample_weight": np.ones(600)}])
 def test_nothing_goes_beside_a_stream(beside):
     model = make("squared_error")
-    with pytest.raises(ValueError, match=r"stream of chunks brings y and sample_weight along. Pass neither"):
+    with pytest.raises(
+        ValueError, match=r"contain y and sample_weight\. Do not pass them in addition to a stream"
+    ):
         model.fit(Chunks(chunks_of(X, Y)), **beside)
     assert not hasattr(model, "factors_")

@@ -206,15 +206,15 @@ def test_a_fit_after_calls_starts_anew(solver):
         (
             {"solver": "sgd"},
             {},
-            "goes on with solver='adagrad', .* but now solver='sgd'",
+            "fitted with solver='adagrad', .* but now solver='sgd'",
         ),
-        ({"loss": "huber"}, {}, "goes on with loss='squared_error', .* but now loss='huber'"),
-        ({"quantile": 0.3, "loss": "quantile"}, {}, "goes on with loss='squared_error'"),
-        ({"fit_intercept": False}, {}, "goes on with fit_intercept=True, .* but now fit_intercept=False"),
-        ({"l2_factors": 2.0}, {}, "goes on with l2_factors='auto', .* but now l2_factors='a number'"),
+        ({"loss": "huber"}, {}, "fitted with loss='squared_error', .* but now loss='huber'"),
+        ({"quantile": 0.3, "loss": "quantile"}, {}, "fitted with loss='squared_error'"),
+        ({"fit_intercept": False}, {}, "fitted with fit_intercept=True, .* but now fit_intercept=False"),
+        ({"l2_factors": 2.0}, {}, "fitted with l2_factors='auto', .* but now l2_factors='a number'"),
         ({"batch_size": 0}, {}, "'batch_size' parameter .* Got 0"),
-        ({"n_factors": 3}, {}, "has n_factors=2, from which .* partial_fit go on, but now n_factors=3"),
-        ({"l1_linear": 1.0}, {}, "l1_linear=1.0 does not go with solver='adagrad'"),
+        ({"n_factors": 3}, {}, "has n_factors=2, from which .* partial_fit continue, but now n_factors=3"),
+        ({"l1_linear": 1.0}, {}, "l1_linear=1.0 is not used by solver='adagrad'"),
     ],
 )
 @pytest.mark.parametrize("first", ["partial_fit", "fit"])
@@ -253,7 +253,7 @@ def test_a_call_that_blows_up(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "is_finite", lambda trainer: False)
         with (
-            pytest.warns(UserWarning, match="blew up"),
+            pytest.warns(UserWarning, match="diverged"),
             pytest.raises(ValueError, match=r"partial_fit failed, and the model is as it was before: .*grew"),
         ):
             model.partial_fit(X, y)
@@ -273,7 +273,7 @@ def test_solvers_that_need_all_data_at_once(solver):
         assert hasattr(model.set_params(solver="sgd"), "partial_fit")
     X, y = data()
     model = FMRegressor(2, solver=solver, max_iter=2).fit(X, y).set_params(solver="adagrad")
-    with pytest.raises(ValueError, match=f"goes on with solver='{solver}'"):
+    with pytest.raises(ValueError, match=f"fitted with solver='{solver}'"):
         model.partial_fit(X, y)
 
 

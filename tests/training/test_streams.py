@@ -105,7 +105,7 @@ def test_streams_that_cannot_be():
     X, y = data()
     with pytest.raises(ValueError, match="needs all data at once"):
         FMRegressor().fit(Chunks([(X, y)]))
-    with pytest.raises(ValueError, match="brings y and sample_weight along"):
+    with pytest.raises(ValueError, match="contain y and sample_weight"):
         FMRegressor(solver="adagrad").fit(Chunks([(X, y)]), y)
     with pytest.raises(ValueError, match="has no chunks"):
         FMRegressor(solver="adagrad").fit(Chunks([]))
@@ -207,13 +207,16 @@ def test_a_run_that_blows_up_goes_back_and_says_so(monkeypatch):
         return len(calls) != 2 and is_finite(trainer)
 
     monkeypatch.setattr(Trainer, "is_finite", once_broken)
-    with pytest.warns(UserWarning, match="Training blew up in epoch 2.*smaller learning_rate"):
+    with pytest.warns(UserWarning, match="The loss diverged in epoch 2.*smaller learning_rate"):
         model.fit(X, y)
     assert model.n_iter_ == 4
     assert np.isfinite(model.predict(X)).all()
     monkeypatch.setattr(Trainer, "is_finite", lambda trainer: False)
     before = dict(vars(model))
-    with pytest.warns(UserWarning, match="blew up"), pytest.raises(ValueError, match="smaller learning_rate"):
+    with (
+        pytest.warns(UserWarning, match="diverged"),
+        pytest.raises(ValueError, match="smaller learning_rate"),
+    ):
         model.fit(X, y)
     assert vars(model) == before
 
@@ -232,7 +235,7 @@ def test_validation_data_in_chunks_are_validation_data(solver):
         ValueError, match=r"X_val comes from a list_iterator object, which can be read once only"
     ):
         model.fit(X, y, X_val=Chunks(iter(held_out)))
-    with pytest.raises(ValueError, match="brings y and sample_weight along"):
+    with pytest.raises(ValueError, match="contain y and sample_weight"):
         model.fit(X, y, X_val=Chunks(held_out), y_val=y)
     with pytest.raises(ValueError, match=r"Chunk 1: y_val holds classes that y does not: \[9\]"):
         model.fit(X, y, X_val=Chunks([held_out[0], (X[:2], [0, 9])]))
@@ -253,5 +256,5 @@ def test_quantiles_cover_what_they_say():
     for level in (0.2, 0.8):
         model = FMRegressor(2, solver="adagrad", loss="quantile", quantile=level, random_state=0).fit(X, y)
         assert abs((y < model.predict(X)).mean() - level) < 0.1
-    with pytest.raises(ValueError, match=r"quantile=0\.8 does not go with loss='squared_error'"):
+    with pytest.raises(ValueError, match=r"quantile=0\.8 is not used by loss='squared_error'"):
         FMRegressor(solver="adagrad", quantile=0.8).fit(X, y)

@@ -28,17 +28,7 @@ def factor_mask(n_outputs: int, n_factors: int, like: Tensor) -> Tensor:
 
 
 def forward(batch: Batch, theta: Tensor, intercept: Tensor, mask: Tensor) -> Forward:
-    """Return raw predictions and sums.
-
-    Parameters
-    ----------
-    batch : Batch
-    theta : Tensor of shape (n_columns, n_outputs * (1 + n_factors))
-        Parameters of the columns of the batch, the dense ones last.
-    intercept : Tensor of shape (n_outputs,)
-    mask : Tensor
-        From `factor_mask`.
-    """
+    """Return raw predictions and sums. See `Interaction.forward`."""
     n_rows, n_outputs, n_sparse = len(batch.target), len(intercept), len(batch.columns)
     width = theta.shape[1]
     squares = theta.square() @ mask
@@ -65,18 +55,7 @@ def forward(batch: Batch, theta: Tensor, intercept: Tensor, mask: Tensor) -> For
 
 
 def backward(batch: Batch, theta: Tensor, sums: Tensor, delta: Tensor, omega: Tensor) -> Backward:
-    """Return gradient and curvature of the columns of a batch.
-
-    Parameters
-    ----------
-    batch : Batch
-    theta : Tensor
-        As in `forward`.
-    sums : Tensor of shape (n_rows, n_outputs, 1 + n_factors)
-        From `forward`.
-    delta, omega : Tensor of shape (n_rows, n_outputs)
-        Derivative and curvature of the loss by the raw prediction, times the weight.
-    """
+    """Return gradient and curvature of the columns of a batch. See `Interaction.backward`."""
     n_rows, n_outputs, size = sums.shape
     n_sparse, width = len(batch.columns), n_outputs * size
     slopes = (sums * delta[:, :, None]).view(n_rows, width)

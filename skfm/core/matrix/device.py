@@ -80,7 +80,3 @@ def fits(X: Any, device: torch.device) -> bool:
 def accum_dtype(device: torch.device) -> torch.dtype:
     """Return the type for sums of many numbers: float64, except on MPS, which does not support it."""
     return torch.float32 if device.type == "mps" else torch.float64
-
-
-#: Former name, for modules that still use it.
-wide_dtype = accum_dtype

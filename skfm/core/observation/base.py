@@ -26,6 +26,7 @@ from .inverse_links import InverseLink
 from .parts import LatentVariables, MinibatchLoss, QuadraticBound
 
 REGRESSION, CLASSIFICATION = "regression", "classification"
+TARGETS = ("numbers", "labels", "levels")
 
 
 class Range(NamedTuple):
@@ -88,6 +89,22 @@ class ObservationModel:
     latent: type[LatentVariables] | None = None
 
     def __post_init__(self) -> None:
+        # A string is a sequence as well.
+        tasks: Any = self.tasks
+        if isinstance(tasks, str) or not tasks or not set(tasks) <= {REGRESSION, CLASSIFICATION}:
+            raise TypeError(
+                f"The observation model {self.name!r} must declare a tuple of {REGRESSION!r} and {CLASSIFICATION!r} as "
+                f"tasks, got {self.tasks!r}."
+            )
+        if self.target not in TARGETS:
+            raise TypeError(
+                f"The observation model {self.name!r} must declare one of {TARGETS} as target, got {self.target!r}."
+            )
+        for kind in (self.loss, self.joint_loss, self.latent):
+            if kind is not None and not isinstance(kind, type):
+                raise TypeError(
+                    f"The observation model {self.name!r} takes {kind!r} as a class, not as an instance."
+                )
         for part in (self.loss, self.quadratic, self.latent):
             if part is not None and part.inverse_link is not self.inverse_link:
                 raise TypeError(

@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..matrix.device import wide_dtype
+from ..matrix.device import accum_dtype
 from .inverse_links import IDENTITY, InverseLink
 
 
@@ -139,7 +139,7 @@ class LatentVariables(ABC):
     cut_points: Tensor | None = None
 
     def __init__(self, y: Tensor, weight: Tensor, generator: torch.Generator) -> None:
-        self.dtype, self.accum_dtype = y.dtype, wide_dtype(y.device)
+        self.dtype, self.accum_dtype = y.dtype, accum_dtype(y.device)
         self.y, self.weight = y.to(self.accum_dtype), weight.to(self.accum_dtype)
         self.has_unit_weights = bool((weight == 1).all())
         self.generator = generator

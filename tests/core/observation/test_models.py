@@ -1,5 +1,6 @@
 """Observation models: what they declare, how they are found, and what follows from the declarations."""
 
+import dataclasses
 import inspect
 import math
 import pickle
@@ -265,3 +266,19 @@ def test_models_hand_on_what_their_links_do():
     assert not MODELS["poisson"].identity_link
     assert [MODELS[name].positive_only for name in ("gamma", "poisson", "huber", "log_loss")] == [1, 1, 0, 0]
     assert [MODELS[name].has_cut_points for name in ("ordered_probit", "probit")] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        ({"tasks": "regression"}, "tuple of 'regression' and 'classification' as tasks, got 'regression'"),
+        ({"tasks": ("regresion",)}, r"as tasks, got \('regresion',\)"),
+        ({"tasks": ()}, r"as tasks, got \(\)"),
+        ({"target": "number"}, "as target, got 'number'"),
+        ({"loss": MODELS["huber"].make_loss()}, "as a class, not as an instance"),
+        ({"inverse_link": MODELS["poisson"].inverse_link}, "declares the inverse link 'exp', but"),
+    ],
+)
+def test_wrong_declarations_are_errors(declared, message):
+    with pytest.raises(TypeError, match=message):
+        dataclasses.replace(MODELS["huber"], **declared)

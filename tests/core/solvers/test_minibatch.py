@@ -880,7 +880,7 @@ def test_a_blow_up_is_undone(batch_size, how):
     run = core_run("sgd", problem, rule=Broken(how, [3 * n_batches - 1]), **options)
     epochs(run, 2)
     state = copied_state(run)
-    with pytest.warns(UserWarning, match=r"blew up in epoch 3.* learning rate of 0\.125\. Set a smaller"):
+    with pytest.warns(UserWarning, match=r"diverged in epoch 3.* learning rate of 0\.125\. Set a smaller"):
         found = epochs(run, 1)
     assert run.rate == 0.125
     expected = core_run("sgd", problem, **options)
@@ -901,7 +901,7 @@ def test_a_blow_up_in_a_stream():
         states.append(copied_state(run))
 
     epochs(run, 1, keep)
-    with pytest.warns(UserWarning, match="blew up in epoch 2"):
+    with pytest.warns(UserWarning, match="diverged in epoch 2"):
         found = epochs(run, 1, keep)
     # The step is in the second of the segments, of two, three and three batches; a state after the first is there.
     expected = core_run("sgd", with_source(problem), **options)
@@ -917,7 +917,7 @@ def test_a_blow_up_of_the_first_epoch(step, l2):
     problem = core_problem("log_loss", "mixed")
     options = {"batch_size": 12, "l2_linear": l2, "l2_factors": l2}
     run = core_run("sgd", problem, rule=Broken(float("nan"), [step]), learning_rate=0.4, **options)
-    with pytest.warns(UserWarning, match="blew up in epoch 1"):
+    with pytest.warns(UserWarning, match="diverged in epoch 1"):
         found = epochs(run, 3)
     assert_same_bits(found, epochs(core_run("sgd", problem, learning_rate=0.1, **options), 3))
 
@@ -926,7 +926,7 @@ def test_a_blow_up_of_the_last_step_does_not_pass():
     """Finite parameters whose loss is only seen by the next epoch are no good state, nor the result."""
     problem = core_problem("squared_error", "mixed")
     run = core_run("sgd", problem, rule=Broken(1e4, [0]))
-    with pytest.warns(UserWarning, match="blew up in epoch 1"):
+    with pytest.warns(UserWarning, match="diverged in epoch 1"):
         run.step()
     J = objective(problem, run.trainer.parameters(), 0.0, 0.0) / problem.sample_weight.sum()
     assert float(J) < 5
@@ -939,7 +939,7 @@ def test_blow_ups_without_end(how):
         "sgd", core_problem("squared_error", "mixed"), rule=Broken(how, range(10**6)), learning_rate=1.0
     )
     with (
-        pytest.warns(UserWarning, match="blew up") as warned,
+        pytest.warns(UserWarning, match="diverged") as warned,
         pytest.raises(DivergenceError, match=r"learning rate of 0\.000244; .* smaller learning_rate"),
     ):
         run.step()
@@ -958,13 +958,13 @@ def test_a_learning_rate_that_is_too_large():
     """Becomes one that is not: the loss falls; a hopeless one is an error."""
     problem = core_problem("squared_error", "mixed")
     run = core_run("sgd", problem, rule=Plain(), learning_rate=3.0, max_iter=40)
-    with pytest.warns(UserWarning, match="blew up"):
+    with pytest.warns(UserWarning, match="diverged"):
         objectives, parameters = epochs(run, 40)
     assert run.rate < 3.0
     assert objectives[-1] < 0.7 * objectives[0]
     assert all(bool(torch.isfinite(t).all()) for t in parameters)
     run = core_run("sgd", problem, rule=Plain(), learning_rate=1e12)
-    with pytest.warns(UserWarning, match="blew up"), pytest.raises(DivergenceError):
+    with pytest.warns(UserWarning, match="diverged"), pytest.raises(DivergenceError):
         epochs(run, 40)
 
 
@@ -975,7 +975,7 @@ def test_huge_steps_end_in_finite_parameters(solver, loss):
     problem = core_problem(loss, "mixed")
     run = core_run(solver, problem, learning_rate=1e6, batch_size=12, max_iter=5)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Training blew up")
+        warnings.filterwarnings("ignore", "The loss diverged")
         try:
             objectives, parameters = epochs(run, 5)
         except DivergenceError:

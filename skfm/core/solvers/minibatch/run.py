@@ -206,7 +206,7 @@ class MinibatchRun(OnlineRun):
         self.trainer.totals.zero_()
         self.rate *= SHRINK
         warnings.warn(
-            f"Training blew up in epoch {self._epoch + 1}. It goes on from the last good state with a learning "
+            f"The loss diverged in epoch {self._epoch + 1}. Training resumes from the last good state with a learning "
             f"rate of {self.rate:.3g}. Set a smaller learning_rate to avoid this.",
             stacklevel=2,
         )
