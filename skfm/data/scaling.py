@@ -1,4 +1,4 @@
-"""The user's units and the solver's: standardized columns, a standardized target."""
+"""The map between the units of the user and those of the solver, which standardizes columns and the target."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .target_transform import TargetTransform
 
 
 class Scaling(NamedTuple):
-    """The map between both.
+    """The map between the units of the user and those of the solver.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class Scaling(NamedTuple):
         return self.conditioning.apply(design)
 
     def repeated(self, times: int) -> Scaling:
-        """Return the units of so many repetitions of all outputs."""
+        """Return the units of all outputs, repeated the given number of times."""
         return self._replace(shift=self.shift.repeat(times), scale=self.scale.repeat(times))
 
     def to_user(self, parameters: FMParameters) -> FMParameters:
@@ -82,7 +82,7 @@ class Scaling(NamedTuple):
         return unfold(self.conditioning, parameters, self.shift, self.scale)
 
     def rebase(self, parameters: FMParameters, other: Scaling) -> FMParameters:
-        """Return solver parameters in the units of another fit, in float64 on the CPU: see `Standardization.rebase`."""
+        """Return solver parameters in the units of another fit, in float64 on the CPU."""
         intercept, linear, factors = rebase(self.conditioning, parameters, other.conditioning)
         ratio = self.scale / other.scale
         return FMParameters(
@@ -157,7 +157,7 @@ def as_tensor(array: Any, dtype: torch.dtype, device: torch.device | str = "cpu"
 
 
 def finite(array: np.ndarray, dtype: Any) -> np.ndarray:
-    """Return an array in another type, or say that it does not fit."""
+    """Return an array in another type. Raise a ValueError if its numbers do not fit into it."""
     with np.errstate(over="ignore"):
         array = array.astype(dtype)
     if not np.isfinite(array).all():

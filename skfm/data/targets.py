@@ -1,4 +1,4 @@
-"""The target as users give it, turned into the numbers that a `TargetTransform` starts from."""
+"""Kinds of targets: validation of y, and its encoding as the numbers that a `TargetTransform` scales."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_LEVELS = 1000
 
 
 class Target(ABC):
-    """A kind of target. What it learns of y are fitted attributes of the estimator.
+    """A kind of target. The values of y that it learns are fitted attributes of the estimator.
 
     Parameters
     ----------
@@ -42,11 +42,11 @@ class Target(ABC):
 
     @abstractmethod
     def learn(self, y: np.ndarray) -> None:
-        """Learn which values there are."""
+        """Learn the distinct values of y."""
 
     @abstractmethod
     def encode(self, y: np.ndarray, name: str = "y") -> np.ndarray:
-        """Turn the user's y into numbers, or say what is wrong with it under its name."""
+        """Encode y as numbers. Raise an error that mentions the given name if y is invalid."""
 
     @abstractmethod
     def decode(self, y: np.ndarray) -> np.ndarray:
@@ -80,7 +80,7 @@ class NumericTarget(Target):
     """The target of a regression."""
 
     def learn(self, y: np.ndarray) -> None:
-        # Those of a fit before with another loss.
+        # The levels belong to an earlier fit with another loss.
         self.estimator.__dict__.pop("levels_", None)
 
     def encode(self, y: np.ndarray, name: str = "y") -> np.ndarray:
@@ -154,7 +154,7 @@ class OrdinalTarget(Target):
         return self.estimator.levels_[y]
 
     def measure(self, rows: Samples, solver: Solver) -> TargetTransform:
-        # The cut-points stand where an intercept would.
+        # The cut-points take the place of the intercept.
         return TargetTransform(0.0, 1.0, np.zeros(1))
 
 
@@ -176,7 +176,7 @@ class ClassTarget(Target):
         self.estimator.classes_ = classes
 
     def learn_online(self, classes: Any) -> None:
-        """Learn from the first ``partial_fit`` which classes there are, and see to it that later ones agree."""
+        """Learn the classes in the first call of ``partial_fit``, and check that later calls agree with them."""
         if hasattr(self.estimator, "factors_"):
             known = self.estimator.classes_
             if classes is not None and not np.array_equal(np.unique(classes), known):
@@ -210,7 +210,7 @@ class ClassTarget(Target):
                 "the start: from y, or from the classes of the first partial_fit or of the chunks. Pass them "
                 "there, or remove these samples."
             )
-        # To compare takes a tenth of the time of a search.
+        # A comparison takes a tenth of the time of a search.
         return (y == classes[1]).astype(np.intp) if len(classes) == 2 else np.searchsorted(classes, y)
 
     def decode(self, y: np.ndarray) -> np.ndarray:
@@ -237,7 +237,7 @@ class ClassTarget(Target):
         """Return the weight of each class."""
         given, classes = self.estimator.class_weight, self.estimator.classes_
         if isinstance(given, str):
-            # As scikit-learn does it, but with sample weights as repeats.
+            # This is the formula of scikit-learn, with sample weights that are equivalent to repeats.
             totals = np.bincount(rows.y, weights=rows.sample_weight, minlength=len(classes))
             if not totals.all():
                 raise ValueError(
@@ -261,7 +261,7 @@ class OrderedClassTarget(ClassTarget):
     needs_every_value = True
 
     def measure(self, rows: Samples, solver: Solver) -> TargetTransform:
-        # The cut-points stand where an intercept would.
+        # The cut-points take the place of the intercept.
         return TargetTransform(0.0, 1.0, np.zeros(1), class_weight=self.class_weight(rows))
 
 
