@@ -272,7 +272,7 @@ def test_models_hand_on_what_their_links_do():
     ("declared", "message"),
     [
         ({"tasks": "regression"}, "tuple of 'regression' and 'classification' as tasks, got 'regression'"),
-        ({"tasks": ("regresion",)}, r"as tasks, got \('regresion',\)"),
+        ({"tasks": ("regressor",)}, r"as tasks, got \('regressor',\)"),
         ({"tasks": ()}, r"as tasks, got \(\)"),
         ({"target": "number"}, "as target, got 'number'"),
         ({"loss": MODELS["huber"].make_loss()}, "as a class, not as an instance"),
