@@ -60,27 +60,35 @@ class Checkpoint:
 
     def seed(self, default: int) -> int:
         """Return the seed of the interrupted run, or that of a new one if there is none."""
-        self._seed = self._read(["json"])[1]["seed"] if self.path.exists() else default
+        found = self._read(["json"])
+        self._seed = default if found is None else found[1]["seed"]
         return self._seed
 
     def load(self) -> StateDict | None:
         """Return the tensors and numbers of an interrupted run, or None if there is none."""
-        if not self.path.exists():
+        found = self._read()
+        if found is None:
             return None
-        arrays, numbers = self._read()
+        arrays, numbers = found
         difference = first_difference(numbers["identity"], json.loads(json.dumps(self.identity)))
         if difference:
             raise self.of_another_run(difference)
+        if numbers["seed"] != self._seed:
+            raise self.of_another_run("another process has written it since this one has started")
         return StateDict({name: torch.from_numpy(array) for name, array in arrays.items()}, numbers)
 
     def of_another_run(self, difference: str) -> AnotherRunError:
         """Return the error for a checkpoint of a run that differs from this one."""
         return AnotherRunError(f"{self.path} is the checkpoint of another run: {difference}. {ADVICE}")
 
-    def _read(self, names: list[str] | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Return the arrays of these names, of all by default, and the numbers."""
+    def _read(self, names: list[str] | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+        """Return the arrays of these names, of all by default, and the numbers; None if there is no file."""
         try:
-            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            file = self.path.open("rb")
+        except FileNotFoundError:
+            return None
+        try:
+            with file, np.load(file, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in names or archive.files}
             numbers = json.loads(bytes(arrays.pop("json")).decode())
             version, numbers["identity"] = numbers["format"], dict(numbers["identity"])
