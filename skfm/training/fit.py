@@ -102,9 +102,12 @@ def observe(
     samples = data.samples
     observers: list[Events] = []
     if plan.checkpoint is not None:
-        identity = identity_of(estimator, samples, data.held_out)
+        stream = data.stream
+        n_chunks = None if stream is None else stream.chunks.n_chunks
+        identity = identity_of(estimator, samples, data.held_out, n_chunks)
         plan.checkpoint.identity = {**identity, "X_val in chunks": data.validation_chunks is not None}
-        observers.append(CheckpointEvents(plan.checkpoint))
+        digests = None if stream is None else stream.record_digests(plan.checkpoint.of_another_run)
+        observers.append(CheckpointEvents(plan.checkpoint, digests))
     if estimator.verbose:
         observers.append(progress_bar(max_iter, plan.solver, is_stream=data.stream is not None))
     callbacks = FitCallbacks.of(

@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ..core.matrix.parameters import all_finite
 from ..core.solvers import DivergenceError, Iterate, Run
+from .digests import AnotherRunError
 from .events import Ending, Events
 from .history import History
 from .holdout import HeldOutLoss
@@ -92,6 +93,8 @@ def train(
         if not _has_model(run, history):
             raise
         error = caught
+    except AnotherRunError:
+        raise
     except Exception as caught:
         # Reading a stream can fail at any time. Other errors are bugs or leave an incomplete step.
         if not run.reads_stream or not _has_model(run, history):
