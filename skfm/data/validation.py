@@ -13,6 +13,7 @@ from sklearn.utils import _safe_indexing, check_array, check_consistent_length
 from sklearn.utils.validation import _check_sample_weight, _check_y, validate_data
 
 from .frames import FrameEncoder, frame_encoder
+from .identifiers import warn_of_identifiers
 from .samples import Samples, SideColumns
 
 #: How X is checked, in ``fit`` and in ``predict``: float32 stays, all else becomes float64.
@@ -30,6 +31,8 @@ def check_rows(
 ) -> Samples:
     """Check samples as scikit-learn does, and drop those of weight zero, since weights mean repeats."""
     encoder = FrameEncoder.plan(X, estimator) if reset else frame_encoder(estimator)
+    if reset and isinstance(estimator.categorical_features, str):
+        warn_of_identifiers(X)
     if encoder is not None:
         return _check_frame(estimator, encoder, X, y, sample_weight, reset=reset, y_numeric=y_numeric)
     with _hint_at_categories(X):
