@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -28,13 +29,21 @@ def check_rows(
     *,
     reset: bool,
     y_numeric: bool,
+    known_new: set[str] | None = None,
 ) -> Samples:
-    """Check samples as scikit-learn does, and drop those of weight zero, since weights mean repeats."""
+    """Check samples as scikit-learn does, and drop those of weight zero, since weights mean repeats.
+
+    With ``reset=False`` and a set ``known_new``, the samples are for training: unknown categories are reported, except
+    those of the columns in the set, to which the reported ones are added.
+    """
     encoder = FrameEncoder.plan(X, estimator) if reset else frame_encoder(estimator)
     if reset and isinstance(estimator.categorical_features, str):
         warn_of_identifiers(X)
     if encoder is not None:
-        return _check_frame(estimator, encoder, X, y, sample_weight, reset=reset, y_numeric=y_numeric)
+        samples = _check_frame(estimator, encoder, X, y, sample_weight, reset=reset, y_numeric=y_numeric)
+        if not reset and known_new is not None:
+            warn_of_new_categories(encoder, samples.as_given(), known_new)
+        return samples
     with _hint_at_categories(X):
         X, y = validate_data(estimator, X, y, reset=reset, y_numeric=y_numeric, **X_OPTIONS)
     weight = _check_weight(sample_weight, X, X.dtype)
@@ -68,6 +77,20 @@ def _check_frame(
         estimator._frame = encoder.attributes()
     encoded = check_array(encoded, estimator=estimator, **X_OPTIONS)
     return Samples(encoded, y[places], SideColumns(weight[places]), X, places)
+
+
+def warn_of_new_categories(encoder: FrameEncoder, X: Any, known_new: set[str]) -> None:
+    """Warn of categories in training data that an earlier fit did not see, once per column."""
+    found = {name: n for name, n in encoder.count_new(X).items() if name not in known_new}
+    known_new.update(found)
+    if found:
+        shown = ", ".join(f"{name!r} has {n}" for name, n in found.items())
+        warnings.warn(
+            f"Training continues with categories that the first training data did not contain: {shown}. The new "
+            "categories of a column share one vector, and cannot be distinguished. Fit a new model to all data, or let "
+            "the first training data contain all categories.",
+            stacklevel=2,
+        )
 
 
 def check_features(estimator: Any, X: Any) -> Any:

@@ -82,7 +82,8 @@ def read_data(
         stream = Stream(X, ChunkCheck(estimator, target, X.classes, reset=reset))
         samples = stream.first()
     else:
-        samples = check_rows(estimator, *training, reset=reset, y_numeric=not target.are_labels)
+        numeric = not target.are_labels
+        samples = check_rows(estimator, *training, reset=reset, y_numeric=numeric, known_new=set())
         target.learn(samples.y)
         samples = samples._replace(y=target.encode(samples.y))
     if isinstance(validation.X, Chunks):
