@@ -21,6 +21,27 @@ from .samples import Samples, SideColumns
 X_OPTIONS: dict[str, Any] = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
 
 
+#: Mean weight, and sum of the weights per column, below which the penalties and priors outweigh the data.
+SMALL_MEAN_WEIGHT, SMALL_WEIGHT_PER_COLUMN = 0.1, 5
+
+
+class NoWeightError(ValueError):
+    """All samples have a weight of zero."""
+
+
+def warn_of_small_weights(samples: Samples) -> None:
+    """Warn if the weights count as so few samples that the priors and penalties outweigh them."""
+    n_samples, n_columns = samples.X.shape
+    total = float(samples.sample_weight.sum(dtype=np.float64))
+    if total < SMALL_MEAN_WEIGHT * n_samples and total < SMALL_WEIGHT_PER_COLUMN * n_columns:
+        warnings.warn(
+            f"The sample weights sum to {total:.3g} for {n_samples} samples. A weight of two means the same as the "
+            f"sample twice, so these samples count as {total:.3g} only, and the penalties and priors outweigh them. "
+            "Rescale the weights to a mean of one: sample_weight / sample_weight.mean().",
+            stacklevel=2,
+        )
+
+
 def check_rows(
     estimator: Any,
     X: Any,
@@ -124,7 +145,13 @@ def _hint_at_categories(X: Any) -> Iterator[None]:
 
 def _check_weight(sample_weight: Any, X: Any, dtype: Any) -> np.ndarray:
     """Return weights, none of them negative and some of them not zero."""
-    weight = _check_sample_weight(sample_weight, X, dtype=dtype)
+    try:
+        weight = _check_sample_weight(sample_weight, X, dtype=dtype)
+    except ValueError as error:
+        # Newer versions of scikit-learn check this themselves.
+        if "at least one non-zero" in str(error):
+            raise NoWeightError(str(error)) from error
+        raise
     if (weight < 0).any():
         first = int(np.argmax(weight < 0))
         raise ValueError(
@@ -132,7 +159,7 @@ def _check_weight(sample_weight: Any, X: Any, dtype: Any) -> np.ndarray:
             "Give the samples that should not count a weight of 0."
         )
     if not weight.any():
-        raise ValueError("Sample weights are all zero: they must contain at least one positive number.")
+        raise NoWeightError("Sample weights are all zero: they must contain at least one positive number.")
     return weight
 
 

@@ -19,11 +19,12 @@ from ..data.samples import Samples
 from ..data.scaling import Scaling, as_tensor
 from ..data.target_transform import TargetTransform
 from ..data.targets import Target
-from ..data.validation import check_rows
+from ..data.validation import NoWeightError, check_rows
 from ..fitted.located import located
 from .history import History
 from .problem import ModelOptions, TrainingProblem, describe, supported_solver
 from .result import fitted_attributes
+from .rollback import NothingToLearn
 from .start import draw_seed, solver_settings, starting_point
 
 
@@ -48,15 +49,18 @@ def learn_more(estimator: Any, target: Target, X: Any, y: Any, sample_weight: An
     is_first = not hasattr(estimator, "factors_")
     device = resolve_device(estimator.device)
     rng = check_random_state(estimator.random_state)
-    samples = check_rows(
-        estimator,
-        X,
-        y,
-        sample_weight,
-        reset=is_first,
-        y_numeric=not target.are_labels,
-        known_new=set() if is_first else columns_with_new(estimator),
-    )
+    try:
+        samples = check_rows(
+            estimator,
+            X,
+            y,
+            sample_weight,
+            reset=is_first,
+            y_numeric=not target.are_labels,
+            known_new=set() if is_first else columns_with_new(estimator),
+        )
+    except NoWeightError as error:
+        raise NothingToLearn from error
     samples = samples._replace(y=target.encode(samples.y))
     options = ModelOptions.of(estimator)
     if is_first:
