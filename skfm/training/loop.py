@@ -26,10 +26,13 @@ class Outcome(NamedTuple):
         History with a state to keep.
     failure : Exception or None
         The error that ended a run on a stream after it had learned something.
+    exhausted : bool
+        Whether the run made all its sweeps and no stopping rule applied.
     """
 
     history: History
     failure: Exception | None = None
+    exhausted: bool = False
 
 
 @torch.no_grad()
@@ -70,7 +73,7 @@ def train(
     events = events or Events()
     history = History(objective_name, validated=validation is not None)
     events.begin(run, history)
-    ending = Ending.INTERRUPTED
+    ending, exhausted = Ending.INTERRUPTED, False
     error: KeyboardInterrupt | Exception | None = None
     try:
         while history.n_iter < max_iter:
@@ -81,6 +84,8 @@ def train(
             stop = events.after_sweep(iterate, history)
             if stop or history.converged(tol) or history.stale(n_iter_no_change):
                 break
+        else:
+            exhausted = True
         ending = Ending.COMPLETE
     except DivergenceError as caught:
         if history.n_iter == 0:
@@ -118,7 +123,7 @@ def train(
             stacklevel=2,
         )
         return Outcome(history)
-    return Outcome(history, error)
+    return Outcome(history, error, exhausted)
 
 
 def _finite_step(run: Run, events: Events) -> Iterate:

@@ -204,12 +204,20 @@ class ChunkCheck:
     def __init__(self, estimator: Any, target: Target, classes: np.ndarray | None, *, reset: bool) -> None:
         self._estimator, self._target, self._classes, self._reset = estimator, target, classes, reset
         self._dtype: Any = None
+        #: The columns of whose new categories the user has been warned.
+        self._known_new: set[str] = set()
 
     def __call__(self, chunk: Chunk, first: bool) -> Samples:
         if _is_empty(chunk):
             return _no_samples(chunk)
         estimator, target = self._estimator, self._target
-        rows = check_rows(estimator, *chunk, reset=first and self._reset, y_numeric=not target.are_labels)
+        rows = check_rows(
+            estimator,
+            *chunk,
+            reset=first and self._reset,
+            y_numeric=not target.are_labels,
+            known_new=self._known_new,
+        )
         if first:
             self._dtype = rows.X.dtype
             target.learn(rows.y if self._classes is None else self._classes)
