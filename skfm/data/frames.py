@@ -135,11 +135,28 @@ class FrameEncoder:
         blocks += _flush(one_hot_run, self.dtype)
         return blocks[0] if len(blocks) == 1 else sparse.hstack(blocks, format="csr", dtype=self.dtype)
 
-    def count_new(self, X: Any) -> dict[str, int]:
-        """Return the number of unknown categories of each column that has any."""
+    def count_new(self, X: Any, encoded: sparse.csr_matrix, skipped: set[str]) -> dict[str, int]:
+        """Return the number of unknown categories of each column that has any.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray
+        encoded : csr_matrix of shape (n_samples, n_encoded)
+            The same rows, encoded. Categories are counted only where these have unknown or rare ones.
+        skipped : set of str
+            Names of the columns that are left out.
+        """
+        entries = np.bincount(encoded.indices, minlength=encoded.shape[1])
         found = {}
-        for column, kind, encoder, delimiter in self._columns(X):
-            if encoder is not None and (n := count_new(encoder, values_of(column, kind, delimiter)[0])):
+        for (column, kind, encoder, delimiter), end in zip(
+            self._columns(X), np.cumsum(self.widths), strict=True
+        ):
+            if encoder is None or column.name in skipped:
+                continue
+            # Unknown categories are in the last column, or together with the rare ones if there are any.
+            if not entries[end - 1] and not infrequent_categories(encoder):
+                continue
+            if n := count_new(encoder, values_of(column, kind, delimiter)[0]):
                 found[column.name] = n
         return found
 

@@ -10,48 +10,13 @@ import numpy as np
 
 from .columns import SourceColumn, as_frame, source_columns
 
-#: Words with which the name of a column of identifiers ends.
-ID_WORDS = frozenset(
-    {
-        *(
-            "id",
-            "ids",
-            "uid",
-            "iid",
-            "gid",
-            "pid",
-            "user",
-            "item",
-            "movie",
-            "film",
-            "product",
-            "customer",
-            "client",
-        ),
-        *("artist", "song", "track", "book", "store", "shop", "zip", "zipcode", "postcode", "sku", "isbn"),
-    }
+#: The words with which the name of a column of identifiers ends.
+ID_WORD = re.compile(
+    "[uigp]?id|ids|user|item|movie|film|product|customer|client|artist|song|track|book|store|shop|zip|zipcode|postcode|"
+    "sku|isbn"
 )
-#: Words with which the name of a quantity begins, for example "n_user" or "num_items".
-QUANTITY_WORDS = frozenset(
-    {
-        *(
-            "n",
-            "nr",
-            "no",
-            "num",
-            "number",
-            "count",
-            "total",
-            "sum",
-            "mean",
-            "avg",
-            "average",
-            "share",
-            "rate",
-        ),
-        *("max", "min", "days"),
-    }
-)
+#: The words with which the name of a quantity begins, for example "n_user" or "num_items".
+QUANTITY_WORD = re.compile("n|nr|no|num|number|count|total|sum|mean|avg|average|share|rate|max|min|days")
 #: Distinct values, and rows per distinct value, from which a column with such a name counts as identifiers.
 FEWEST_NAMED, ROWS_PER_NAMED = 20, 2
 #: The same for columns with other names.
@@ -102,8 +67,8 @@ def _holds_integers(column: SourceColumn) -> bool:
 def named_like_identifiers(name: str) -> bool:
     """Return whether a name ends with a word for identifiers, for example "user_id", "movieId" or "item"."""
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
-    lower = [word.lower() for word in words]
-    return bool(lower) and lower[-1] in ID_WORDS and lower[0] not in QUANTITY_WORDS
+    lower = [word.lower() for word in words] or [""]
+    return bool(ID_WORD.fullmatch(lower[-1])) and not QUANTITY_WORD.fullmatch(lower[0])
 
 
 def _counted_like_identifiers(counts: np.ndarray) -> bool:

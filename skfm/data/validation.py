@@ -63,7 +63,7 @@ def check_rows(
     if encoder is not None:
         samples = _check_frame(estimator, encoder, X, y, sample_weight, reset=reset, y_numeric=y_numeric)
         if not reset and known_new is not None:
-            warn_of_new_categories(encoder, samples.as_given(), known_new)
+            warn_of_new_categories(encoder, samples, known_new)
         return samples
     with _hint_at_categories(X):
         X, y = validate_data(estimator, X, y, reset=reset, y_numeric=y_numeric, **X_OPTIONS)
@@ -100,9 +100,9 @@ def _check_frame(
     return Samples(encoded, y[places], SideColumns(weight[places]), X, places)
 
 
-def warn_of_new_categories(encoder: FrameEncoder, X: Any, known_new: set[str]) -> None:
+def warn_of_new_categories(encoder: FrameEncoder, samples: Samples, known_new: set[str]) -> None:
     """Warn of categories in training data that an earlier fit did not see, once per column."""
-    found = {name: n for name, n in encoder.count_new(X).items() if name not in known_new}
+    found = encoder.count_new(samples.as_given(), samples.X, known_new)
     known_new.update(found)
     if found:
         shown = ", ".join(f"{name!r} has {n}" for name, n in found.items())

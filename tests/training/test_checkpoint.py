@@ -5,6 +5,7 @@ import json
 import os
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
@@ -400,7 +401,6 @@ def test_arrays_in_another_order_are_refused(change, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("change", ["columns", "categories", "labels"])
 def test_other_names_are_refused(change, tmp_path):
-    pd = pytest.importorskip("pandas")
     frame = pd.DataFrame({"user": ["a", "b", "a", "c"] * 20, "film": ["x", "y", "z", "z"] * 20})
     y = np.array(["no", "yes", "no", "yes"] * 20)
     path = tmp_path / "run"

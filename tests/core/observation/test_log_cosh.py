@@ -4,6 +4,7 @@ import math
 import pickle
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from hypothesis import given
@@ -188,7 +189,6 @@ def test_early_stopping_and_warm_start():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_onnx(dtype):
-    onnxruntime = pytest.importorskip("onnxruntime")
     from skfm.onnx import to_onnx
 
     X, y = data()
