@@ -95,9 +95,11 @@ class QuadraticBound(_Part, ABC):
     has_noise: ClassVar[bool] = False
     #: Whether precisions and targets are the same in every sweep, or follow the predictions.
     is_gaussian: ClassVar[bool] = False
+    #: Whether a sweep with less than full caution can lower the expected log likelihood.
+    can_overshoot: ClassVar[bool] = False
 
     @abstractmethod
-    def linearize(self, y: Tensor, mean: Tensor, variance: Tensor | None) -> tuple[Tensor | None, Tensor]:
+    def linearize(self, y: Tensor, mean: Tensor, variance: Tensor | None, caution=None) -> tuple[Tensor | None, Tensor]:
         """Return the precisions (None: all one) and the working targets."""
 
     @abstractmethod

@@ -1,0 +1,49 @@
+"""Expectations over normal variables by Gauss-Hermite quadrature [1]_.
+
+References
+----------
+.. [1] M. Abramowitz and I. A. Stegun, "Handbook of Mathematical Functions", section 25.4.46, 1964.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+#: Rows that are computed at a time, so that the values at all nodes stay in the cache.
+TILE = 4096
+
+
+@cache
+def normal_nodes(n_nodes: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return nodes z and weights w such that ``E[g(z)]``, z standard normal, is about ``sum_k w_k g(z_k)``."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(n_nodes)
+    return tuple(nodes.tolist()), tuple((weights / weights.sum()).tolist())
+
+
+def normal_expectations(
+    functions: Callable[[Tensor], tuple[Tensor, ...]], mean: Tensor, variance: Tensor, n_nodes: int
+) -> tuple[Tensor, ...]:
+    """Return expectations of some functions of normal variables, elementwise.
+
+    Parameters
+    ----------
+    functions : callable
+        Takes a tensor and returns a tuple of elementwise functions of it.
+    mean : Tensor
+    variance : Tensor
+        Broadcast to the shape of the means.
+    n_nodes : int
+
+    Returns
+    -------
+    tuple of Tensor, of the shape of the means
+    """
+    z, w = (torch.tensor(part, dtype=mean.dtype, device=mean.device) for part in normal_nodes(n_nodes))
+    rows = zip(mean.flatten().split(TILE), variance.expand_as(mean).flatten().sqrt().split(TILE), strict=True)
+    tiles = [[w @ values for values in functions(m + z[:, None] * s)] for m, s in rows]
+    return tuple(torch.cat(parts).view_as(mean) for parts in zip(*tiles, strict=True))
