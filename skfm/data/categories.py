@@ -95,6 +95,11 @@ def codes_of(encoder: OneHotEncoder, values: np.ndarray, name: str) -> np.ndarra
     return codes
 
 
+def count_new(encoder: OneHotEncoder, values: np.ndarray) -> int:
+    """Return the number of distinct categories that an encoder does not know, rare ones being known."""
+    return len(set(values.tolist()) - set(encoder.categories_[0].tolist()))
+
+
 def _warn_of_types(categories: np.ndarray, values: np.ndarray, name: str) -> None:
     """Warn if the values do not match any category because their types differ."""
     known, found = (

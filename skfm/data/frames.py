@@ -12,6 +12,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 from .categories import (
     codes_of,
+    count_new,
     encoded_width,
     fit_categories,
     infrequent_categories,
@@ -133,6 +134,14 @@ class FrameEncoder:
             blocks += [*_flush(one_hot_run, self.dtype), block]
         blocks += _flush(one_hot_run, self.dtype)
         return blocks[0] if len(blocks) == 1 else sparse.hstack(blocks, format="csr", dtype=self.dtype)
+
+    def count_new(self, X: Any) -> dict[str, int]:
+        """Return the number of unknown categories of each column that has any."""
+        found = {}
+        for column, kind, encoder, delimiter in self._columns(X):
+            if encoder is not None and (n := count_new(encoder, values_of(column, kind, delimiter)[0])):
+                found[column.name] = n
+        return found
 
     @property
     def widths(self) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,10 +14,32 @@ from sklearn.utils import _safe_indexing, check_array, check_consistent_length
 from sklearn.utils.validation import _check_sample_weight, _check_y, validate_data
 
 from .frames import FrameEncoder, frame_encoder
+from .identifiers import warn_of_identifiers
 from .samples import Samples, SideColumns
 
 #: How X is checked, in ``fit`` and in ``predict``: float32 stays, all else becomes float64.
 X_OPTIONS: dict[str, Any] = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
+
+
+#: Mean weight, and sum of the weights per column, below which the penalties and priors outweigh the data.
+SMALL_MEAN_WEIGHT, SMALL_WEIGHT_PER_COLUMN = 0.1, 5
+
+
+class NoWeightError(ValueError):
+    """All samples have a weight of zero."""
+
+
+def warn_of_small_weights(samples: Samples) -> None:
+    """Warn if the weights count as so few samples that the priors and penalties outweigh them."""
+    n_samples, n_columns = samples.X.shape
+    total = float(samples.sample_weight.sum(dtype=np.float64))
+    if total < SMALL_MEAN_WEIGHT * n_samples and total < SMALL_WEIGHT_PER_COLUMN * n_columns:
+        warnings.warn(
+            f"The sample weights sum to {total:.3g} for {n_samples} samples. A weight of two means the same as the "
+            f"sample twice, so these samples count as {total:.3g} only, and the penalties and priors outweigh them. "
+            "Rescale the weights to a mean of one: sample_weight / sample_weight.mean().",
+            stacklevel=2,
+        )
 
 
 def check_rows(
@@ -27,11 +50,21 @@ def check_rows(
     *,
     reset: bool,
     y_numeric: bool,
+    known_new: set[str] | None = None,
 ) -> Samples:
-    """Check samples as scikit-learn does, and drop those of weight zero, since weights mean repeats."""
+    """Check samples as scikit-learn does, and drop those of weight zero, since weights mean repeats.
+
+    With ``reset=False`` and a set ``known_new``, the samples are for training: unknown categories are reported, except
+    those of the columns in the set, to which the reported ones are added.
+    """
     encoder = FrameEncoder.plan(X, estimator) if reset else frame_encoder(estimator)
+    if reset and isinstance(estimator.categorical_features, str):
+        warn_of_identifiers(X)
     if encoder is not None:
-        return _check_frame(estimator, encoder, X, y, sample_weight, reset=reset, y_numeric=y_numeric)
+        samples = _check_frame(estimator, encoder, X, y, sample_weight, reset=reset, y_numeric=y_numeric)
+        if not reset and known_new is not None:
+            warn_of_new_categories(encoder, samples.as_given(), known_new)
+        return samples
     with _hint_at_categories(X):
         X, y = validate_data(estimator, X, y, reset=reset, y_numeric=y_numeric, **X_OPTIONS)
     weight = _check_weight(sample_weight, X, X.dtype)
@@ -67,6 +100,20 @@ def _check_frame(
     return Samples(encoded, y[places], SideColumns(weight[places]), X, places)
 
 
+def warn_of_new_categories(encoder: FrameEncoder, X: Any, known_new: set[str]) -> None:
+    """Warn of categories in training data that an earlier fit did not see, once per column."""
+    found = {name: n for name, n in encoder.count_new(X).items() if name not in known_new}
+    known_new.update(found)
+    if found:
+        shown = ", ".join(f"{name!r} has {n}" for name, n in found.items())
+        warnings.warn(
+            f"Training continues with categories that the first training data did not contain: {shown}. The new "
+            "categories of a column share one vector, and cannot be distinguished. Fit a new model to all data, or let "
+            "the first training data contain all categories.",
+            stacklevel=2,
+        )
+
+
 def check_features(estimator: Any, X: Any) -> Any:
     """Return X as a fitted model takes it: a matrix of numbers in the columns of `coef_`."""
     encoder = frame_encoder(estimator)
@@ -98,7 +145,13 @@ def _hint_at_categories(X: Any) -> Iterator[None]:
 
 def _check_weight(sample_weight: Any, X: Any, dtype: Any) -> np.ndarray:
     """Return weights, none of them negative and some of them not zero."""
-    weight = _check_sample_weight(sample_weight, X, dtype=dtype)
+    try:
+        weight = _check_sample_weight(sample_weight, X, dtype=dtype)
+    except ValueError as error:
+        # Newer versions of scikit-learn check this themselves.
+        if "at least one non-zero" in str(error):
+            raise NoWeightError(str(error)) from error
+        raise
     if (weight < 0).any():
         first = int(np.argmax(weight < 0))
         raise ValueError(
@@ -106,7 +159,7 @@ def _check_weight(sample_weight: Any, X: Any, dtype: Any) -> np.ndarray:
             "Give the samples that should not count a weight of 0."
         )
     if not weight.any():
-        raise ValueError("Sample weights are all zero: they must contain at least one positive number.")
+        raise NoWeightError("Sample weights are all zero: they must contain at least one positive number.")
     return weight
 
 

@@ -20,7 +20,7 @@ def parse(input: Any, offsets: Tensor | None, values: Tensor | None, n_features:
     ----------
     input : Tensor or tuple
         A dense, COO or CSR matrix of shape (n_samples, n_features); or the indices of a triplet; or a triplet
-        ``(indices, offsets, values)``.
+        ``(indices, offsets, values)``. A dense tensor of integers holds indices, all other dense tensors are matrices.
     offsets, values : Tensor or None
         The offsets and values, if `input` holds the indices of a triplet.
     n_features : int
@@ -44,7 +44,7 @@ def parse(input: Any, offsets: Tensor | None, values: Tensor | None, n_features:
             f"The input must be a torch tensor or a tuple of tensors (indices, offsets, values), got a "
             f"{type(input).__name__} object. Convert numpy arrays with torch.from_numpy."
         )
-    if offsets is not None or values is not None:
+    if offsets is not None or values is not None or holds_indices(input):
         return _triplet(input, offsets, values, n_features=n_features)
     if input.layout != torch.strided and torch.compiler.is_compiling():
         raise TypeError(
@@ -59,10 +59,19 @@ def parse(input: Any, offsets: Tensor | None, values: Tensor | None, n_features:
         )
     if input.ndim != 2 or input.shape[1] != n_features:
         raise ValueError(
-            f"The input must have shape (n_samples, n_features={n_features}), got {tuple(input.shape)}. "
-            "To pass column indices, pass offsets too: (indices, offsets) or (indices, offsets, values)."
+            f"An input of dtype {input.dtype} is a matrix, which must have shape (n_samples, n_features={n_features}), "
+            f"got {tuple(input.shape)}. Column indices must be of dtype int32 or int64."
         )
     return reader(input)
+
+
+def holds_indices(input: Tensor) -> bool:
+    """Return whether a tensor holds column indices, which is the case for dense tensors of integers.
+
+    The data type decides and not the shape, because a table of indices may have as many columns as a matrix.
+    """
+    is_number = input.is_floating_point() or input.is_complex() or input.dtype == torch.bool
+    return input.layout == torch.strided and not is_number
 
 
 def _dense(X: Tensor) -> Tensor:
@@ -103,7 +112,7 @@ def _triplet(indices: Any, offsets: Any, values: Any, *, n_features: int) -> Ent
     if not isinstance(indices, Tensor) or indices.dtype not in INTEGERS or indices.ndim not in (1, 2):
         raise TypeError(
             "The indices of a triplet must be a one- or two-dimensional tensor of int32 or int64, got "
-            f"{_describe(indices)}."
+            f"{_describe(indices)}. A dense matrix must be of a floating-point dtype."
         )
     if values is not None and (not isinstance(values, Tensor) or values.shape != indices.shape):
         raise ValueError(
@@ -121,7 +130,8 @@ def _triplet(indices: Any, offsets: Any, values: Any, *, n_features: int) -> Ent
     elif not isinstance(offsets, Tensor) or offsets.dtype not in INTEGERS or offsets.ndim != 1:
         raise TypeError(
             "The offsets of a triplet must be a one-dimensional tensor of int32 or int64 with the position of the "
-            f"first entry of each row, got {_describe(offsets)}."
+            f"first entry of each row, got {_describe(offsets)}. Rows of equal length need no offsets if their indices "
+            "are a tensor of shape (n_samples, length). A dense matrix must be of a floating-point dtype."
         )
     return Entries((offsets.shape[0], n_features), indices, offsets.to(indices.dtype), values)
 

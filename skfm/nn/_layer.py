@@ -244,7 +244,8 @@ class FactorizationMachine(torch.nn.Module):
             One of the following: a dense, sparse COO or sparse CSR matrix; the column indices of the entries, row by
             row, as for :class:`torch.nn.EmbeddingBag`, of shape (nnz,) and dtype int32 or int64, or of shape
             (n_samples, length) if all rows have the same length; or a tuple ``(indices, offsets, values)``, in which
-            the last two may be omitted or None.
+            the last two may be omitted or None. A dense tensor of integers always holds indices: convert a dense
+            matrix of integers with ``X.float()``.
         offsets : Tensor of shape (n_samples,), default=None
             Position of the first entry of each row. None if the indices are two-dimensional.
         values : Tensor of shape (nnz,) or (n_samples, length), default=None

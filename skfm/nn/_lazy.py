@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import is_lazy
 
+from ._inputs import holds_indices
 from ._layer import FactorizationMachine
 from ._tables import LazyTable, Table
 
@@ -84,10 +85,11 @@ class LazyFactorizationMachine(LazyModuleMixin, FactorizationMachine):
         """
         begins = self.has_uninitialized_params()
         if begins:
-            if not isinstance(input, Tensor) or input.ndim != 2 or offsets is not None or values is not None:
+            is_matrix = isinstance(input, Tensor) and input.ndim == 2 and not holds_indices(input)
+            if not is_matrix or offsets is not None or values is not None:
                 raise ValueError(
                     "The first input of a LazyFactorizationMachine must be a matrix of shape (n_samples, n_features), "
-                    "not a triplet. To pass triplets, use FactorizationMachine(n_features)."
+                    "not a triplet or a table of indices. To pass triplets, use FactorizationMachine(n_features)."
                 )
             n_features = input.shape[1]
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,155 +10,82 @@ from skl2onnx.algebra.onnx_ops import (
     OnnxArgMax,
     OnnxArrayFeatureExtractor,
     OnnxCast,
-    OnnxConcat,
-    OnnxDiv,
-    OnnxIdentity,
     OnnxMatMul,
     OnnxMul,
     OnnxReshape,
-    OnnxSigmoid,
-    OnnxSoftmax,
     OnnxSqrt,
     OnnxSub,
 )
 from skl2onnx.common.data_types import guess_proto_type
 
-from ..core.matrix.parameters import FMParameters
-from ..core.observation.inverse_links import InverseLink
+from ..fitted.predictors import no_posterior
+from ._declarations import labels_of
 from ._graph import Graph
-
-#: The least sum of probabilities that is divided by.
-TINY = float(np.finfo(np.float32).tiny)
-
-#: The operators of each kind of inverse link, elementwise or over the outputs of a sample.
-OPERATORS: dict[str, Callable[[Graph, Any], Any]] = {
-    "identity": lambda graph, raw: raw,
-    "none": lambda graph, raw: raw,
-    "exp": lambda graph, raw: graph.exp(raw),
-    "sigmoid": lambda graph, raw: graph.op(OnnxSigmoid, raw),
-    "normal_cdf": lambda graph, raw: graph.normal_cdf(raw),
-    "softmax": lambda graph, raw: graph.op(OnnxSoftmax, raw, axis=1),
-}
+from ._predictions import decision_function, drawn, level_probabilities, predicted, probabilities
 
 
 def convert_regressor(scope: Any, operator: Any, container: Any) -> None:
     """Add the nodes of a fitted `FMRegressor`."""
     graph = Graph(operator, container)
-    estimator = graph.estimator
-    if graph.is_ordered:
-        levels = estimator.levels_[:, None]
-        found = graph.op(OnnxMatMul, _level_probabilities(graph), graph.array(levels))
+    if container.get_options(graph.estimator, {"return_std": False})["return_std"]:
+        found = _moments(graph)
     else:
-        found = _predicted(graph, graph.raw(graph.mean_parameters()), graph.model.link)
-    graph.op(OnnxIdentity, found, output_names=operator.outputs[:1]).add_to(scope, container)
+        found = [_mean(graph)]
+    for node, output in zip(found, operator.outputs, strict=True):
+        _add(graph, node, output, scope, container)
 
 
 def convert_classifier(scope: Any, operator: Any, container: Any) -> None:
     """Add the nodes of a fitted `FMClassifier`."""
     graph = Graph(operator, container)
-    estimator = graph.estimator
-    scores = _scores(graph)
+    scores = probabilities(graph)
     number = graph.op(OnnxArgMax, scores, axis=1, keepdims=0)
-    classes = estimator.classes_
-    if classes.dtype.kind in "OUS":
-        labels = graph.op(OnnxArrayFeatureExtractor, classes.astype(str), number)
-    else:
-        labels = graph.op(OnnxArrayFeatureExtractor, classes.astype(np.int64), number)
-        labels = graph.op(OnnxCast, labels, to=guess_proto_type(operator.outputs[0].type))
+    labels = graph.op(OnnxArrayFeatureExtractor, labels_of(operator), number)
     shape = np.array([-1], np.int64)
     graph.op(OnnxReshape, labels, shape, output_names=operator.outputs[:1]).add_to(scope, container)
-    graph.op(OnnxIdentity, scores, output_names=operator.outputs[1:2]).add_to(scope, container)
+    if container.get_options(graph.estimator, {"raw_scores": False})["raw_scores"]:
+        scores = decision_function(graph)
+    _add(graph, scores, operator.outputs[1], scope, container)
 
 
-def _scores(graph: Graph) -> Any:
-    """Return the probability of each class, or where there is none its raw prediction, (n_samples, n_classes)."""
+def _add(graph: Graph, node: Any, output: Any, scope: Any, container: Any) -> None:
+    """Add a node and its inputs as an output of the operator, in the type that is declared for it."""
+    to = guess_proto_type(output.type)
+    graph.op(OnnxCast, node, to=to, output_names=[output]).add_to(scope, container)
+
+
+def _mean(graph: Graph) -> Any:
+    """Return the mean of the target, (n_samples, 1)."""
+    if graph.is_ordered:
+        return _expected_level(graph, level_probabilities(graph), graph.estimator.levels_)
+    return predicted(graph, graph.raw(graph.mean_parameters()), graph.model.link)
+
+
+def _moments(graph: Graph) -> list[Any]:
+    """Return the mean and the standard deviation of the target, noise included, (n_samples, 1) each."""
+    if graph.model.draws is None and not graph.model.has_posterior:
+        raise no_posterior("return_std=True")
+    mean = _mean(graph)
+    if graph.is_ordered:
+        levels = np.asarray(graph.estimator.levels_, np.float64)
+        # The second moment about the middle level loses fewer digits than that about zero.
+        middle, p = levels.mean(), level_probabilities(graph)
+        shift = graph.op(OnnxSub, mean, graph.array([middle]))
+        second = _expected_level(graph, p, np.square(levels - middle))
+        variance = graph.op(OnnxSub, second, graph.op(OnnxMul, shift, shift))
+        return [mean, graph.op(OnnxSqrt, graph.at_least(variance, 0.0))]
     if graph.model.draws is not None:
-        return _level_probabilities(graph) if graph.is_ordered else _averaged(graph)
-    parameters, link = graph.mean_parameters(), graph.model.link
-    raw = graph.raw(parameters)
-    single = len(parameters.intercept) == 1
-    if not link.is_probability:
-        raw = _predicted(graph, raw, link)
-        return _both(graph, raw, graph.op(OnnxSub, graph.array([0.0]), raw)) if single else raw
-    if graph.model.has_posterior:
-        raw = _shrunk(graph, parameters, raw, link)
-    p = _predicted(graph, raw, link)
-    if link.joint_outputs:
-        return p
-    if single:
-        return _both(graph, p, graph.op(OnnxSub, graph.array([1.0]), p))
-    # Each class against the rest, normalized.
-    n_classes = len(parameters.intercept)
-    total = graph.at_least(graph.op(OnnxMatMul, p, graph.array(np.ones((n_classes, 1)))), TINY)
-    return graph.op(OnnxDiv, p, total)
+        raw, n_draws, _ = drawn(graph)
+        noise = float(np.mean(np.square(np.asarray(graph.model.draws.noise_std))))
+        average = graph.array(np.full((n_draws, 1), 1 / n_draws))
+        deviation = graph.op(OnnxSub, raw, graph.op(OnnxMatMul, raw, average))
+        variance = graph.op(OnnxMatMul, graph.op(OnnxMul, deviation, deviation), average)
+    else:
+        noise = graph.model.noise_variance * float(graph.units.scale[0]) ** 2
+        (variance,) = graph.variance(graph.mean_parameters())
+    return [mean, graph.op(OnnxSqrt, graph.op(OnnxAdd, variance, graph.array([noise])))]
 
 
-def _shrunk(graph: Graph, parameters: FMParameters, raw: Any, link: InverseLink) -> Any:
-    """Return raw predictions nearer to zero, by what is not known of them."""
-    parts = graph.variance(parameters)
-    variance = parts[0]
-    for part in parts[1:]:
-        variance = graph.op(OnnxAdd, variance, part)
-    if link.variance_factor is None:
-        raise _inexpressible(graph, link, "averages over a posterior")
-    # One variance for all classes of a sample.
-    share = link.variance_factor / len(parts)
-    widened = graph.op(OnnxAdd, graph.op(OnnxMul, variance, graph.array([share])), graph.array([1.0]))
-    return graph.op(OnnxDiv, raw, graph.op(OnnxSqrt, widened))
-
-
-def _predicted(graph: Graph, raw: Any, link: InverseLink) -> Any:
-    """Return the predictions that belong to raw predictions."""
-    if link.kind not in OPERATORS:
-        raise _inexpressible(graph, link, "predictions")
-    return OPERATORS[link.kind](graph, raw)
-
-
-def _inexpressible(graph: Graph, link: InverseLink, what: str) -> NotImplementedError:
-    """Return the error for a model that no graph is known for."""
-    return NotImplementedError(
-        f"loss={graph.estimator._model['loss']!r} has the inverse link {link.kind!r}, for whose {what} skfm.onnx "
-        "has no operators. Export the raw predictions, for example with to_module(output='raw') and torch.onnx."
-    )
-
-
-def _both(graph: Graph, positive: Any, negative: Any) -> Any:
-    """Return what is known of two classes side by side."""
-    return graph.op(OnnxConcat, negative, positive, axis=1)
-
-
-def _draws(graph: Graph) -> tuple[Any, int, int]:
-    """Return the raw predictions of all draws, (n_samples, n_draws * n_outputs), and how many of both there are."""
-    n_outputs = graph.model.n_outputs
-    parameters = graph.drawn_parameters()
-    return graph.raw(parameters), len(parameters.intercept) // n_outputs, n_outputs
-
-
-def _averaged(graph: Graph) -> Any:
-    """Return the probabilities of the classes, averaged over the draws."""
-    raw, n_draws, n_outputs = _draws(graph)
-    p = _predicted(graph, raw, graph.model.link)
-    average = np.tile(np.eye(n_outputs) / n_draws, (n_draws, 1))
-    p = graph.op(OnnxMatMul, p, graph.array(average))
-    if n_outputs == 1:
-        return _both(graph, p, graph.op(OnnxSub, graph.array([1.0]), p))
-    total = graph.at_least(graph.op(OnnxMatMul, p, graph.array(np.ones((n_outputs, 1)))), TINY)
-    return graph.op(OnnxDiv, p, total)
-
-
-def _level_probabilities(graph: Graph) -> Any:
-    """Return the probabilities of the levels of an ordered target, averaged over the draws."""
-    raw, n_draws, _ = _draws(graph)
-    cuts = graph.cut_points
-    assert cuts is not None  # for the type checker
-    n_cuts = cuts.shape[1]
-    # Each draw's raw prediction beside each of its cut-points.
-    beside = graph.op(OnnxMatMul, raw, graph.array(np.kron(np.eye(n_draws), np.ones((1, n_cuts)))))
-    below = graph.normal_cdf(graph.op(OnnxSub, graph.array(cuts.reshape(1, -1)), beside))
-    # The probability of a level is a difference of neighbors, which the product with a matrix takes, after the mean.
-    mean = np.tile(np.eye(n_cuts) / n_draws, (n_draws, 1))
-    steps = np.eye(n_cuts, n_cuts + 1) - np.eye(n_cuts, n_cuts + 1, k=1)
-    last = np.zeros((1, n_cuts + 1))
-    last[0, -1] = 1
-    levels = graph.op(OnnxMatMul, below, graph.array(mean @ steps))
-    return graph.at_least(graph.op(OnnxAdd, levels, graph.array(last)), 0.0)
+def _expected_level(graph: Graph, p: Any, values: np.ndarray) -> Any:
+    """Return the expectation of a value of each level, (n_samples, 1)."""
+    return graph.op(OnnxMatMul, p, graph.array(np.asarray(values)[:, None]))

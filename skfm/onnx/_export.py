@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from sklearn.base import is_classifier
+import numpy as np
+from sklearn.utils.validation import validate_data
 
 from .._classifier import FMClassifier
 from .._regressor import FMRegressor
+from ..data.columns import as_frame
 from ..data.frames import frame_encoder
 
 
@@ -24,27 +26,31 @@ def register_converters() -> None:
     """
     try:
         from skl2onnx import update_registered_converter
-        from skl2onnx.common.shape_calculator import (
-            calculate_linear_classifier_output_shapes,
-            calculate_linear_regressor_output_shapes,
-        )
     except ImportError as error:
         raise ImportError("skfm.onnx needs skl2onnx. Install it with: pip install skl2onnx") from error
     from ._converters import convert_classifier, convert_regressor
+    from ._declarations import (
+        CLASSIFIER_OPTIONS,
+        REGRESSOR_OPTIONS,
+        declare_classifier,
+        declare_regressor,
+        parse_regressor,
+    )
 
     update_registered_converter(
-        FMRegressor, "SkfmFMRegressor", calculate_linear_regressor_output_shapes, convert_regressor
+        FMRegressor,
+        "SkfmFMRegressor",
+        declare_regressor,
+        convert_regressor,
+        parser=parse_regressor,
+        options=REGRESSOR_OPTIONS,
     )
     update_registered_converter(
         FMClassifier,
         "SkfmFMClassifier",
-        calculate_linear_classifier_output_shapes,
+        declare_classifier,
         convert_classifier,
-        options={
-            "zipmap": [True, False, "columns"],
-            "nocl": [True, False],
-            "output_class_labels": [False, True],
-        },
+        options=CLASSIFIER_OPTIONS,
     )
 
 
@@ -54,29 +60,48 @@ def to_onnx(estimator: Any, X: Any = None, **options: Any) -> Any:
     Parameters
     ----------
     estimator : estimator
-        Fitted. What stands before it in a pipeline has to be known to skl2onnx, as scikit-learn's
-        encoders and scalers are.
+        Fitted. The preceding steps of a pipeline have to be supported by skl2onnx, as scikit-learn's encoders and
+        scalers are.
     X : array-like of shape (n_samples, n_features), default=None
-        A few rows, whose types become those of the inputs: one input for an array, one for each column of a
-        DataFrame. ONNX has no sparse inputs that its runtimes take, so pass dense rows: ``X[:1].toarray()``.
+        A few rows, from which the types of the inputs are taken: one input for an array, one per column for a
+        DataFrame. ONNX runtimes do not support sparse inputs, so pass dense rows: ``X[:1].toarray()``.
     **options
-        More arguments of ``skl2onnx.to_onnx``, ``initial_types`` and ``target_opset`` among them. Of a classifier
-        probabilities are a matrix unless `options` says otherwise.
+        More arguments of ``skl2onnx.to_onnx``, such as ``initial_types`` and ``target_opset``. ``options`` may contain,
+        as ``{id(estimator): {...}}`` with the factorization machine as the estimator:
+
+        - ``return_std=True`` for a regressor fitted by "vb" or "mcmc", which adds the output ``std``, the standard
+          deviations that ``predict(X, return_std=True)`` returns;
+        - ``raw_scores=True`` for a classifier, which returns the decision function instead of probabilities. Two
+          classes have two columns with opposite signs;
+        - ``nocl=True`` for a classifier, which returns the numbers of the classes instead of their labels;
+        - ``zipmap``, which is False by default, so that probabilities are a matrix.
 
     Returns
     -------
     model : onnx.ModelProto
-        Its outputs are ``variable``, the predictions of a regressor; or ``label`` and ``probabilities`` of a
-        classifier, where the hinge losses have the decision function in place of the latter. Probabilities are
-        averaged over the posterior, as `FMClassifier.predict_proba` does.
+        The output of a regressor is ``variable``, the predictions. The outputs of a classifier are ``label`` and
+        ``probabilities``; with the hinge losses, the latter contains the decision function. Probabilities are
+        averaged over the posterior, as in `FMClassifier.predict_proba`.
 
     Raises
     ------
     ImportError
         If skl2onnx is not installed.
     NotImplementedError
-        If the factorization machine was fitted to a DataFrame and has encoded it itself, or if its loss has
-        predictions for which there are no operators.
+        If the factorization machine encodes a column that ONNX cannot encode, such as a column of lists, or if its
+        loss has predictions for which there are no operators.
+    ValueError
+        If an input does not have the type that the model needs, or if ``return_std`` is used with a model without a
+        posterior.
+
+    Notes
+    -----
+    A model that was fitted to a DataFrame has one input per column, of shape (n_samples, 1) and with the name of the
+    column, in which skl2onnx replaces spaces and punctuation by underscores. It accepts ``X[[name]].to_numpy()``:
+    strings for columns of strings and of dtype object, and numbers or booleans in the type of the column for all
+    others. Missing and unknown categories are encoded as in ``predict``. In onnxruntime, a missing string is None, NaN
+    or pandas.NA in an array of objects. Integer and boolean columns of categories that had missing values in `fit`
+    become inputs of type double, where NaN is a missing value.
 
     Examples
     --------
@@ -99,12 +124,34 @@ def to_onnx(estimator: Any, X: Any = None, **options: Any) -> Any:
     from skl2onnx import to_onnx as convert
 
     last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
-    if frame_encoder(last) is not None:
-        raise NotImplementedError(
-            "This model was fitted to a DataFrame and has encoded its categories itself, which ONNX has no word for. "
-            f"Export a pipeline, as make_pipeline(OneHotEncoder(handle_unknown='ignore'), {type(last).__name__}()), "
-            "fitted to the same data."
-        )
-    if is_classifier(last) and isinstance(last, FMClassifier) and "options" not in options:
-        options["options"] = {id(last): {"zipmap": False}}
+    if isinstance(last, FMClassifier):
+        options["options"] = _with_matrices(options.get("options"), estimator, last)
+    if last is estimator and options.get("initial_types") is None and _is_table(estimator, X):
+        from ._inputs import column_types
+
+        validate_data(estimator, X, reset=False, skip_check_array=True)
+        options["initial_types"] = column_types(estimator, X)
     return convert(estimator, X, **options)
+
+
+def _is_table(estimator: Any, X: Any) -> bool:
+    """Return whether the columns of X may have several types, so that the model needs one input per column."""
+    if isinstance(X, np.ndarray):
+        return X.dtype.kind == "O" and frame_encoder(estimator) is not None
+    return X is not None and as_frame(X) is not None
+
+
+def _with_matrices(
+    options: dict[Any, Any] | None, estimator: Any, classifier: FMClassifier
+) -> dict[Any, Any]:
+    """Return options by which the probabilities of a classifier are a matrix, unless they contain "zipmap"."""
+    found = dict(options or {})
+    if any("zipmap" in (key if isinstance(key, str) else value) for key, value in found.items()):
+        return found
+    if any(isinstance(key, str) for key in found):
+        # Options by name, which cannot be combined with those by identity.
+        name = "zipmap" if classifier is estimator else f"{estimator.steps[-1][0]}__zipmap"
+        return {**found, name: False}
+    key = type(classifier) if type(classifier) in found else id(classifier)
+    found[key] = {"zipmap": False, **found.get(key, {})}
+    return found

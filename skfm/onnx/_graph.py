@@ -1,4 +1,4 @@
-"""The computations of a factorization machine as ONNX operators: products of dense matrices, all of them."""
+"""The computations of a factorization machine as ONNX operators."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from skl2onnx.algebra.onnx_ops import (
     OnnxMul,
     OnnxSub,
 )
-from skl2onnx.common.data_types import FloatTensorType, guess_numpy_type, guess_proto_type
+from skl2onnx.common.data_types import FloatTensorType, guess_proto_type
 
 from ..core.matrix.parameters import FMParameters
+from ..data.frames import frame_encoder
 from ..fitted.cache import predictor
 from ..fitted.located import EXACT, standardized
+from ._operators import Operators, number_type
+from ._rows import Rows
 
 
-class Graph:
-    """Builds the nodes of one estimator, in the dtype of its input.
+class Graph(Operators):
+    """Builds the nodes of one estimator, in the dtype of its inputs.
 
     Parameters are in the units of the solver, and so are the columns. That keeps float32 exact enough: in the user's
     units, predictions of centered columns are small differences of large numbers.
@@ -36,45 +39,19 @@ class Graph:
     """
 
     def __init__(self, operator: Any, container: Any) -> None:
+        super().__init__(container.target_opset, number_type(operator.inputs))
         self.estimator = operator.raw_operator
         self.model = predictor(self.estimator).model
-        self.version = container.target_opset
-        type_ = operator.inputs[0].type
-        found = guess_numpy_type(type_)
-        self.dtype = np.float64 if found == np.float64 else np.float32
         self.units = self.model.scaling
-        X = operator.inputs[0]
-        if found not in (np.float32, np.float64):
-            X = OnnxCast(X, to=guess_proto_type(FloatTensorType()), op_version=self.version)
+        encoder = frame_encoder(self.estimator)
+        names = getattr(self.estimator, "feature_names_in_", None) if encoder is None else encoder.names
         conditioning = self.units.conditioning
         center, scale = (t.numpy(force=True) for t in (conditioning.center, conditioning.scale))
-        if center.any():
-            X = self.op(OnnxSub, X, self.array(center))
-            # What the type has no digits for, of centers far from zero.
-            rest = center - self.array(center)
-            if rest.any():
-                X = self.op(OnnxSub, X, self.array(rest))
-        if (scale != 1).any():
-            X = self.op(OnnxDiv, X, self.array(scale))
-        self.powers = {1: X}
-
-    def op(self, kind: Any, *inputs: Any, **attributes: Any) -> Any:
-        """Return a node."""
-        return kind(*inputs, op_version=self.version, **attributes)
-
-    def array(self, values: Any) -> np.ndarray:
-        """Return a constant."""
-        return np.asarray(values).astype(self.dtype)
-
-    def power(self, exponent: int) -> Any:
-        """Return a power of the columns, each made once."""
-        if exponent not in self.powers:
-            self.powers[exponent] = self.op(OnnxMul, self.power(exponent - 1), self.powers[1])
-        return self.powers[exponent]
+        self.rows = Rows(self, operator.inputs, names, encoder, center, scale)
 
     def product(self, table: np.ndarray, power: int = 1) -> Any:
         """Return the ``power`` of the columns times a table of shape (n_features, width)."""
-        return self.op(OnnxMatMul, self.power(power), self.array(table))
+        return self.rows.product(table, power)
 
     @property
     def cut_points(self) -> np.ndarray | None:
@@ -178,5 +155,12 @@ class Graph:
 
     def normal_cdf(self, node: Any) -> Any:
         """Return the distribution function of the standard normal distribution."""
-        erf = self.op(OnnxErf, self.op(OnnxDiv, node, self.array([np.sqrt(2)])))
+        scaled = self.op(OnnxDiv, node, self.array([np.sqrt(2)]))
+        # onnxruntime computes the error function of float only.
+        is_double = self.tensor_type is not FloatTensorType
+        if is_double:
+            scaled = self.op(OnnxCast, scaled, to=guess_proto_type(FloatTensorType()))
+        erf = self.op(OnnxErf, scaled)
+        if is_double:
+            erf = self.op(OnnxCast, erf, to=guess_proto_type(self.tensor_type()))
         return self.op(OnnxMul, self.op(OnnxAdd, erf, self.array([1.0])), self.array([0.5]))

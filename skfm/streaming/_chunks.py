@@ -160,6 +160,11 @@ class Chunks:
         """
         return isinstance(self.source, Iterator)
 
+    @property
+    def _skips_cheaply(self) -> bool:
+        """Whether a pass can start at any chunk without reading the preceding ones."""
+        return type(self)._read is not Chunks._read
+
     def __iter__(self) -> Iterator[Chunk]:
         return self.chunks()
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from .._files import replacing
 from ..core.solvers import Run, StateDict
 from ..data.samples import Samples
+from .digests import AnotherRunError, ChunkDigests, digest_of, digest_of_names, digest_of_samples
 from .events import Ending, Events
 from .history import History
 
@@ -59,27 +60,35 @@ class Checkpoint:
 
     def seed(self, default: int) -> int:
         """Return the seed of the interrupted run, or that of a new one if there is none."""
-        self._seed = self._read(["json"])[1]["seed"] if self.path.exists() else default
+        found = self._read(["json"])
+        self._seed = default if found is None else found[1]["seed"]
         return self._seed
 
     def load(self) -> StateDict | None:
         """Return the tensors and numbers of an interrupted run, or None if there is none."""
-        if not self.path.exists():
+        found = self._read()
+        if found is None:
             return None
-        arrays, numbers = self._read()
-        theirs, ours = numbers["identity"], json.loads(json.dumps(self.identity))
-        for name in sorted(ours.keys() | theirs.keys(), key=lambda name: (name != "estimator", name)):
-            if ours.get(name) != theirs.get(name):
-                raise ValueError(
-                    f"{self.path} is the checkpoint of another run: there {name} was {theirs.get(name)}, here "
-                    f"it is {ours.get(name)}. {ADVICE}"
-                )
+        arrays, numbers = found
+        difference = first_difference(numbers["identity"], json.loads(json.dumps(self.identity)))
+        if difference:
+            raise self.of_another_run(difference)
+        if numbers["seed"] != self._seed:
+            raise self.of_another_run("another process has written it since this one has started")
         return StateDict({name: torch.from_numpy(array) for name, array in arrays.items()}, numbers)
 
-    def _read(self, names: list[str] | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Return the arrays of these names, of all by default, and the numbers."""
+    def of_another_run(self, difference: str) -> AnotherRunError:
+        """Return the error for a checkpoint of a run that differs from this one."""
+        return AnotherRunError(f"{self.path} is the checkpoint of another run: {difference}. {ADVICE}")
+
+    def _read(self, names: list[str] | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+        """Return the arrays of these names, of all by default, and the numbers; None if there is no file."""
         try:
-            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            file = self.path.open("rb")
+        except FileNotFoundError:
+            return None
+        try:
+            with file, np.load(file, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in names or archive.files}
             numbers = json.loads(bytes(arrays.pop("json")).decode())
             version, numbers["identity"] = numbers["format"], dict(numbers["identity"])
@@ -125,10 +134,12 @@ class CheckpointEvents(Events):
     ----------
     checkpoint : Checkpoint
         A checkpoint with the identity of the current run.
+    chunks : ChunkDigests or None
+        The digests of the chunks of a stream.
     """
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self._checkpoint = checkpoint
+    def __init__(self, checkpoint: Checkpoint, chunks: ChunkDigests | None = None) -> None:
+        self._checkpoint, self._chunks = checkpoint, chunks
 
     def begin(self, run: Run, history: History) -> None:
         self._run, self._history = run, history
@@ -142,6 +153,9 @@ class CheckpointEvents(Events):
         )
         if history.n_iter and not history.validation:
             history.keep(iterate)
+        # Earlier versions of skfm did not store the digests.
+        if self._chunks is not None and "chunks" in found.numbers:
+            self._chunks.expect(found.numbers["chunks"])
 
     def after_segment(self, n_rows: int) -> None:
         self._checkpoint.save_if_due(self._state)
@@ -155,17 +169,53 @@ class CheckpointEvents(Events):
     def _state(self) -> StateDict:
         """Return the state of run and history together."""
         run, history = self._run.state_dict(), self._history.state_dict()
-        return StateDict({**run.tensors, **history.tensors}, {**run.numbers, "record": history.numbers})
+        numbers = {**run.numbers, "record": history.numbers}
+        if self._chunks is not None:
+            numbers["chunks"] = self._chunks.state()
+        return StateDict({**run.tensors, **history.tensors}, numbers)
 
 
-def identity_of(estimator: Any, samples: Samples, held_out: Samples | None) -> dict[str, Any]:
+#: Entries of the identity that are compared only if both runs have them: earlier versions of skfm did not store them,
+#: and a run may not know them.
+OPTIONAL = ("number of chunks", "digest of ")
+
+
+def first_difference(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
+    """Return how the identities of two runs differ, or "" if they are the same.
+
+    Digests come last, because the other entries can be understood.
+    """
+    names = sorted(
+        ours.keys() | theirs.keys(),
+        key=lambda name: (name.startswith("digest of "), name != "estimator", name),
+    )
+    for name in names:
+        found, expected = ours.get(name), theirs.get(name)
+        if found == expected or (name.startswith(OPTIONAL) and None in (found, expected)):
+            continue
+        if name.startswith("digest of "):
+            return f"there {name.removeprefix('digest of ')} were different"
+        return f"there {name} was {expected}, here it is {found}"
+    return ""
+
+
+def identity_of(
+    estimator: Any, samples: Samples, held_out: Samples | None, n_chunks: int | None = None
+) -> dict[str, Any]:
     """Return what distinguishes a run from others: its parameters, its first samples and its validation samples."""
     # These may differ between a run and the one that continues it.
     free = {"checkpoint", "device", "random_state", "verbose", "warm_start"}
-    identity: dict[str, Any] = {
-        name: repr(value) for name, value in estimator.get_params().items() if name not in free
+    parameters = {name: value for name, value in estimator.get_params().items() if name not in free}
+    identity: dict[str, Any] = {name: repr(value) for name, value in parameters.items()}
+    # The representation of a long array omits most of its elements.
+    identity |= {
+        f"digest of the values of {name}": digest_of(value)
+        for name, value in parameters.items()
+        if hasattr(value, "__array__")
     }
     identity["estimator"] = type(estimator).__name__
+    identity["number of chunks"] = n_chunks
+    identity["digest of the names of the columns or the labels"] = digest_of_names(estimator)
     for suffix, part in (("", samples), ("_val", held_out)):
         if part is not None:
             values = part.X.data if sparse.issparse(part.X) else part.X
@@ -175,5 +225,6 @@ def identity_of(estimator: Any, samples: Samples, held_out: Samples | None) -> d
                 f"sum of X{suffix}": float(np.sum(values, dtype=np.float64)),
                 f"sum of y{suffix}": float(np.sum(part.y, dtype=np.float64)),
                 f"sum of sample_weight{suffix}": float(np.sum(part.sample_weight, dtype=np.float64)),
+                f"digest of the order or the values of X{suffix} and y{suffix}": digest_of_samples(part),
             }
     return identity

@@ -24,7 +24,7 @@ from .inputs import TrainingData
 from .loop import Outcome
 from .partial_fit import OnlineState, frozen_params
 from .problem import ModelOptions, TrainingProblem, describe, supported_solver
-from .result import fitted_attributes, warn_if_chains_disagree
+from .result import fitted_attributes, warn_if_chains_disagree, warn_if_not_converged
 from .start import Start, continues, find_seed, find_start, solver_settings, starting_point
 from .stream import ChunkedBatches
 
@@ -102,9 +102,12 @@ def observe(
     samples = data.samples
     observers: list[Events] = []
     if plan.checkpoint is not None:
-        identity = identity_of(estimator, samples, data.held_out)
+        stream = data.stream
+        n_chunks = None if stream is None else stream.chunks.n_chunks
+        identity = identity_of(estimator, samples, data.held_out, n_chunks)
         plan.checkpoint.identity = {**identity, "X_val in chunks": data.validation_chunks is not None}
-        observers.append(CheckpointEvents(plan.checkpoint))
+        digests = None if stream is None else stream.record_digests(plan.checkpoint.of_another_run)
+        observers.append(CheckpointEvents(plan.checkpoint, digests))
     if estimator.verbose:
         observers.append(progress_bar(max_iter, plan.solver, is_stream=data.stream is not None))
     callbacks = FitCallbacks.of(
@@ -159,4 +162,17 @@ def attributes_of(
         attributes["_online"] = OnlineState(run.state_dict(), n_chunks=0).attribute()
     if plan.solver.samples:
         warn_if_chains_disagree(history.history, estimator.n_chains)
+    elif _should_have_converged(estimator, plan, outcome):
+        warn_if_not_converged(history, plan.solver.name, estimator.tol)
     return attributes
+
+
+def _should_have_converged(estimator: Any, plan: FitPlan, outcome: Outcome) -> bool:
+    """Return whether a run that made all its sweeps is one that is expected to converge.
+
+    A warm start is one of several calls, validation data decide on the model that is kept, and with ``tol=0`` the
+    number of sweeps is what was asked for.
+    """
+    is_single = plan.start.kind == "random" and not estimator.warm_start
+    is_judged = plan.solver.converges and estimator.tol > 0 and not outcome.history.validation
+    return outcome.exhausted and is_single and is_judged

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 from torch import Tensor
 
 from ..core.matrix.parameters import FMParameters
@@ -91,8 +94,20 @@ class History:
         """
         if self.n_iter < 3 or not self._settles:
             return False
-        before_last, last, current = self.objective[-3:]
-        return max(abs(current - last), abs(last - before_last)) < tol * abs(self._fit)
+        return self._largest_change(2) < tol * abs(self._fit)
+
+    @property
+    def relative_change(self) -> float:
+        """The larger change of the objective in the last two sweeps, relative to the fit; NaN after a single sweep."""
+        if self.n_iter < 2:
+            return math.nan
+        change = self._largest_change(2)
+        return change / abs(self._fit) if self._fit else math.copysign(math.inf, change)
+
+    def _largest_change(self, n_sweeps: int) -> float:
+        """Return the largest absolute change of the objective in the last sweeps."""
+        values = self.objective[-n_sweeps - 1 :]
+        return max(abs(after - before) for before, after in itertools.pairwise(values))
 
     def stale(self, n_iter_no_change: int) -> bool:
         """Return whether the validation loss has not fallen for ``n_iter_no_change`` sweeps."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ..core.solvers import Solver
 from ..data.samples import Samples
 from ..data.targets import Target
-from ..data.validation import check_rows, check_validation_rows, split_rows
+from ..data.validation import check_rows, check_validation_rows, split_rows, warn_of_small_weights
 from ..streaming import Chunks
 from .holdout import HeldOutLoss
 from .problem import TrainingProblem, describe_validation
@@ -82,9 +82,11 @@ def read_data(
         stream = Stream(X, ChunkCheck(estimator, target, X.classes, reset=reset))
         samples = stream.first()
     else:
-        samples = check_rows(estimator, *training, reset=reset, y_numeric=not target.are_labels)
+        numeric = not target.are_labels
+        samples = check_rows(estimator, *training, reset=reset, y_numeric=numeric, known_new=set())
         target.learn(samples.y)
         samples = samples._replace(y=target.encode(samples.y))
+    warn_of_small_weights(samples)
     if isinstance(validation.X, Chunks):
         if validation.y is not None or validation.sample_weight is not None:
             raise ValueError(

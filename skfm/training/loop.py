@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ..core.matrix.parameters import all_finite
 from ..core.solvers import DivergenceError, Iterate, Run
+from .digests import AnotherRunError
 from .events import Ending, Events
 from .history import History
 from .holdout import HeldOutLoss
@@ -25,10 +26,13 @@ class Outcome(NamedTuple):
         History with a state to keep.
     failure : Exception or None
         The error that ended a run on a stream after it had learned something.
+    exhausted : bool
+        Whether the run made all its sweeps and no stopping rule applied.
     """
 
     history: History
     failure: Exception | None = None
+    exhausted: bool = False
 
 
 @torch.no_grad()
@@ -69,7 +73,7 @@ def train(
     events = events or Events()
     history = History(objective_name, validated=validation is not None)
     events.begin(run, history)
-    ending = Ending.INTERRUPTED
+    ending, exhausted = Ending.INTERRUPTED, False
     error: KeyboardInterrupt | Exception | None = None
     try:
         while history.n_iter < max_iter:
@@ -80,6 +84,8 @@ def train(
             stop = events.after_sweep(iterate, history)
             if stop or history.converged(tol) or history.stale(n_iter_no_change):
                 break
+        else:
+            exhausted = True
         ending = Ending.COMPLETE
     except DivergenceError as caught:
         if history.n_iter == 0:
@@ -92,6 +98,8 @@ def train(
         if not _has_model(run, history):
             raise
         error = caught
+    except AnotherRunError:
+        raise
     except Exception as caught:
         # Reading a stream can fail at any time. Other errors are bugs or leave an incomplete step.
         if not run.reads_stream or not _has_model(run, history):
@@ -115,7 +123,7 @@ def train(
             stacklevel=2,
         )
         return Outcome(history)
-    return Outcome(history, error)
+    return Outcome(history, error, exhausted)
 
 
 def _finite_step(run: Run, events: Events) -> Iterate:

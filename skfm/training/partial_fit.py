@@ -14,15 +14,17 @@ from ..core.matrix.device import compute_dtype, resolve_device
 from ..core.matrix.parameters import FMParameters
 from ..core.solvers import DivergenceError, Iterate, OnlineRun, Problem, Settings, Solver, StateDict
 from ..core.solvers.minibatch.batch_source import cut
+from ..data.frames import frame_encoder
 from ..data.samples import Samples
 from ..data.scaling import Scaling, as_tensor
 from ..data.target_transform import TargetTransform
 from ..data.targets import Target
-from ..data.validation import check_rows
+from ..data.validation import NoWeightError, check_rows
 from ..fitted.located import located
 from .history import History
 from .problem import ModelOptions, TrainingProblem, describe, supported_solver
 from .result import fitted_attributes
+from .rollback import NothingToLearn
 from .start import draw_seed, solver_settings, starting_point
 
 
@@ -47,7 +49,18 @@ def learn_more(estimator: Any, target: Target, X: Any, y: Any, sample_weight: An
     is_first = not hasattr(estimator, "factors_")
     device = resolve_device(estimator.device)
     rng = check_random_state(estimator.random_state)
-    samples = check_rows(estimator, X, y, sample_weight, reset=is_first, y_numeric=not target.are_labels)
+    try:
+        samples = check_rows(
+            estimator,
+            X,
+            y,
+            sample_weight,
+            reset=is_first,
+            y_numeric=not target.are_labels,
+            known_new=set() if is_first else columns_with_new(estimator),
+        )
+    except NoWeightError as error:
+        raise NothingToLearn from error
     samples = samples._replace(y=target.encode(samples.y))
     options = ModelOptions.of(estimator)
     if is_first:
@@ -70,6 +83,20 @@ def learn_more(estimator: Any, target: Target, X: Any, y: Any, sample_weight: An
         "_online": online.attribute(),
         "_seed": seed,
     }
+
+
+def columns_with_new(estimator: Any) -> set[str]:
+    """Return the columns whose row for unknown categories has been trained: the user has been warned of these."""
+    encoder = frame_encoder(estimator)
+    if encoder is None:
+        return set()
+    # The parameters of a row without data stay zero in the solvers that learn online.
+    parameters = (
+        np.atleast_2d(estimator.coef_),
+        np.abs(estimator.factors_).sum(-1).reshape(-1, len(encoder.unseen)),
+    )
+    used = encoder.unseen & np.any([np.any(part != 0, axis=0) for part in parameters], axis=0)
+    return {encoder.names[number] for number in encoder.sources[used]}
 
 
 def frozen_params(estimator: Any) -> dict[str, Any]:

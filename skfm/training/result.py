@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -115,6 +116,20 @@ def draw_attributes(kept: UserDraws, dtype: Any) -> dict[str, Any]:
     """Return what an estimator holds of the draws, arrays in the given type."""
     values = kept._asdict()
     return {name: finite(v, dtype) if isinstance(v, np.ndarray) else v for name, v in values.items()}
+
+
+def warn_if_not_converged(record: History, solver: str, tol: float) -> None:
+    """Warn that a fit ended by the number of its sweeps before its objective settled."""
+    name, change = next(iter(record.history)).replace("_", " "), record.relative_change
+    found = (
+        "" if math.isnan(change) else f", and the {name} still changed by a share of {change:.2g} in a sweep"
+    )
+    warnings.warn(
+        f"solver={solver!r} reached the maximum number of sweeps, {record.n_iter}, before it converged{found} "
+        f"(tol={tol:g}). Increase max_iter, or increase tol if the model is accurate enough.",
+        ConvergenceWarning,
+        stacklevel=2,
+    )
 
 
 def warn_if_chains_disagree(history: dict[str, list[float]], n_chains: int) -> None:

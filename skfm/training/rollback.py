@@ -21,6 +21,10 @@ class FailureAfterFit(Exception):  # noqa: N818
         self.error = error
 
 
+class NothingToLearn(Exception):  # noqa: N818
+    """A call that succeeds without learning anything, which leaves the estimator as it was."""
+
+
 def all_or_nothing(fit: Callable) -> Callable:
     """Decorate a method to undo all that it has set on the estimator if it fails.
 
@@ -33,6 +37,10 @@ def all_or_nothing(fit: Callable) -> Callable:
         before = self.__dict__.copy()
         try:
             return fit(self, *args, **kwargs)
+        except NothingToLearn:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            return self
         except FailureAfterFit as failure:
             error = failure.error
         except BaseException:

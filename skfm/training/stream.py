@@ -16,6 +16,7 @@ from ..data.samples import Samples, SideColumns
 from ..data.targets import Target
 from ..data.validation import check_rows
 from ..streaming import Chunk, Chunks, read_ahead
+from .digests import AnotherRunError, ChunkDigests
 from .problem import TrainingProblem, describe_held_out
 
 
@@ -40,6 +41,12 @@ class Stream:
         self._first = self._first_rows = 0
         #: Applied to the samples of that chunk in every pass: sets validation samples apart.
         self.keep: Callable[[Samples], Samples] = lambda samples: samples
+        self._digests: ChunkDigests | None = None
+
+    def record_digests(self, of_another_run: Callable[[str], AnotherRunError]) -> ChunkDigests:
+        """Return the digests of the chunks, which are recorded from now on. See `ChunkDigests`."""
+        self._digests = ChunkDigests(of_another_run)
+        return self._digests
 
     @property
     def n_samples(self) -> int | None:
@@ -59,20 +66,29 @@ class Stream:
 
     def rows(self, start: int) -> Generator[tuple[int, Samples], None, None]:
         """Yield number and samples of each chunk from ``start`` on."""
+        # Chunks that have to be read anyway are compared with those of the run that is resumed.
+        is_compared = self._digests is not None and self._digests.are_expected
+        first = 0 if is_compared and not self.chunks._skips_cheaply else start
         opened, self._opened = self._opened, []
         reading = self._reading
-        if opened and (not start or self.chunks.has_one_pass):
-            items: Iterator[Any] = islice(chain(_emptied(opened), reading), start, None)
+        if opened and (not first or self.chunks.has_one_pass):
+            items: Iterator[Any] = islice(chain(_emptied(opened), reading), first, None)
         else:
             opened.clear()
             reading.close()
-            items = reading = read_ahead(self.chunks.chunks(start))
+            items = reading = read_ahead(self.chunks.chunks(first))
+        number = first - 1
         with closing(reading):
-            for number, item in enumerate(items, start):
+            for number, item in enumerate(items, first):
                 rows = item if isinstance(item, Samples) else self._rows(item, number, first=False)
-                yield number, self.keep(rows) if number == self._first else rows
+                if self._digests is not None:
+                    self._digests.add(number, rows)
+                if number >= start:
+                    yield number, self.keep(rows) if number == self._first else rows
                 # Release this chunk before the next one is prepared.
                 del item, rows
+        if self._digests is not None:
+            self._digests.end_pass(number + 1)
 
     def _rows(self, chunk: Chunk, number: int, *, first: bool) -> Samples:
         try:
@@ -188,12 +204,20 @@ class ChunkCheck:
     def __init__(self, estimator: Any, target: Target, classes: np.ndarray | None, *, reset: bool) -> None:
         self._estimator, self._target, self._classes, self._reset = estimator, target, classes, reset
         self._dtype: Any = None
+        #: The columns of whose new categories the user has been warned.
+        self._known_new: set[str] = set()
 
     def __call__(self, chunk: Chunk, first: bool) -> Samples:
         if _is_empty(chunk):
             return _no_samples(chunk)
         estimator, target = self._estimator, self._target
-        rows = check_rows(estimator, *chunk, reset=first and self._reset, y_numeric=not target.are_labels)
+        rows = check_rows(
+            estimator,
+            *chunk,
+            reset=first and self._reset,
+            y_numeric=not target.are_labels,
+            known_new=self._known_new,
+        )
         if first:
             self._dtype = rows.X.dtype
             target.learn(rows.y if self._classes is None else self._classes)

@@ -357,7 +357,8 @@ def test_partial_fit_keeps_to_the_first_categories():
     names = model.encoded_feature_names_
     before = model.coef_.copy()
     new = frame[200:].assign(city="Bern")
-    model.partial_fit(new, y[200:] + 50)
+    with pytest.warns(UserWarning, match="'city' has 1"):
+        model.partial_fit(new, y[200:] + 50)
     assert_array_equal(model.encoded_feature_names_, names)
     # New categories are learned together.
     assert model.coef_[names == "city_(unseen)"] > before[names == "city_(unseen)"]
@@ -367,7 +368,8 @@ def test_warm_start_keeps_the_categories():
     frame, y = shop(300)
     model = FMRegressor(2, max_iter=3, warm_start=True, random_state=0).fit(frame[:200], y[:200])
     names = model.encoded_feature_names_
-    model.fit(frame[200:].assign(city="Bern"), y[200:])
+    with pytest.warns(UserWarning, match="'city' has 1"):
+        model.fit(frame[200:].assign(city="Bern"), y[200:])
     assert_array_equal(model.encoded_feature_names_, names)
 
 

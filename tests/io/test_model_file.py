@@ -289,6 +289,8 @@ FRAMES = {
 }
 
 
+# Both models learn a new category, which gives a warning.
+@pytest.mark.filterwarnings("ignore:Training continues with categories:UserWarning")
 @pytest.mark.parametrize("parameters", FRAMES.values(), ids=FRAMES)
 @pytest.mark.parametrize("solver", ["vb", "adagrad"])
 def test_models_of_data_frames(solver, parameters, tmp_path):

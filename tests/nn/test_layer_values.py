@@ -12,6 +12,7 @@ from torch.testing import assert_close
 from skfm.core.interactions.pairwise import raw_prediction
 from skfm.core.matrix.design import DesignMatrix
 from skfm.core.matrix.parameters import FMParameters
+from skfm.nn import LazyFactorizationMachine
 from tests.helpers.layers import N_FEATURES, double_loop, gradients, matrices, random_layer, triplet
 
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
@@ -154,8 +155,40 @@ def test_values_of_other_types():
     for other in (torch.float32, torch.int64, torch.float16):
         assert torch.equal(layer(indices, starts, rounded.to(other)), expected)
     X = matrices(indices, starts, rounded, N_FEATURES)
-    assert_close(layer(X.long()), expected, rtol=1e-12, atol=1e-12)
+    assert_close(layer(X.long().to_sparse()), expected, rtol=1e-12, atol=1e-12)
     assert_close(layer(X != 0), layer((X != 0).double()), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("length", [1, 3, N_FEATURES, N_FEATURES + 2])
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_integers_are_indices(length, dtype, device):
+    """As for `torch.nn.EmbeddingBag`, also where a table of indices is as wide as a matrix."""
+    layer = random_layer(linear=True, bias=True).to(device)
+    indices = torch.randint(0, N_FEATURES, (4, length), generator=torch.Generator().manual_seed(0)).to(dtype)
+    found = layer(indices.to(device))
+    assert found.shape == (4, 1)
+    assert found.device.type == device
+    if device == "cpu":
+        expected = layer(indices.view(-1), torch.arange(4) * length)
+        assert torch.equal(found, expected)
+        assert torch.equal(layer((indices,)), expected)
+        assert torch.equal(layer((indices, None)), expected)
+
+
+def test_errors_lead_to_an_input_that_works():
+    """The errors name the data types of indices and matrices."""
+    layer = random_layer()
+    with pytest.raises(
+        ValueError, match=r"matrix, which must have shape .* indices must be of dtype int32 or"
+    ):
+        layer(torch.ones(2, 3))
+    with pytest.raises(TypeError, match=r"int32 or int64, got .*int16. A dense matrix must be of a floating"):
+        layer(torch.ones(2, N_FEATURES, dtype=torch.int16))
+    with pytest.raises(TypeError, match=r"got None. Rows of equal length need no offsets"):
+        layer(torch.ones(3, dtype=torch.int64))
+    with pytest.raises(ValueError, match="not a triplet or a table of indices"):
+        LazyFactorizationMachine()(torch.ones(2, 3, dtype=torch.int64))
 
 
 def test_it_is_the_machine_of_the_estimators():

@@ -92,8 +92,9 @@ def test_classifiers(solver, classes, labels, dtype):
 
 @pytest.mark.parametrize(("solver", "loss"), [("vb", "probit"), ("als", "probit"), ("mcmc", "probit")])
 @pytest.mark.parametrize("classes", ["two", "three"])
-def test_probit(solver, loss, classes):
-    X = numbers()
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_probit(solver, loss, classes, dtype):
+    X = numbers(dtype=dtype)
     model = FMClassifier(2, loss=loss, random_state=0, **SOLVERS[solver]).fit(X, targets(X, classes))
     assert_allclose(run(model, X)[1], model.predict_proba(X.astype(np.float64)), atol=1e-5)
 
@@ -139,8 +140,9 @@ def test_an_inverse_link_without_operators(solver, classes, monkeypatch):
 
 
 @pytest.mark.parametrize("estimator", [FMRegressor, FMClassifier])
-def test_ordered_targets(estimator):
-    X = numbers()
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_ordered_targets(estimator, dtype):
+    X = numbers(dtype=dtype)
     model = estimator(2, solver="mcmc", loss="ordered_probit", max_iter=15, random_state=0)
     model.fit(X, targets(X, "three"))
     wide = X.astype(np.float64)
@@ -200,10 +202,3 @@ def test_skl2onnx_itself_once_converters_are_registered():
     onnx = skl2onnx.to_onnx(model, X[:1], options={id(model): {"zipmap": "columns"}})
     names = [output.name for output in onnxruntime.InferenceSession(onnx.SerializeToString()).get_outputs()]
     assert len(names) == 3
-
-
-def test_categories_that_were_encoded_inside():
-    X = pd.DataFrame({"shop": ["north", "south"] * 10})
-    model = FMRegressor(2, max_iter=2).fit(X, np.arange(20.0))
-    with pytest.raises(NotImplementedError, match="Export a pipeline"):
-        to_onnx(model, X[:1])

@@ -306,6 +306,146 @@ def test_other_data(interrupted):
     assert path.read_bytes() == content
 
 
+#: What another stream can differ in although the sums of its first chunk are the same.
+X_ALL, Y_ALL = NUMBERS[0].toarray(), NUMBERS[1]
+
+
+def changed_in(number, change):
+    chunks = chunks_of(X_ALL, Y_ALL)
+    chunks[number] = change(*chunks[number])
+    return chunks
+
+
+OTHER_STREAMS = {
+    "mirrored columns": [(X[:, ::-1], y) for X, y in chunks_of(X_ALL, Y_ALL)],
+    "reversed rows": [(X[::-1], y[::-1]) for X, y in chunks_of(X_ALL, Y_ALL)],
+    "another order of chunks": changed_in(2, lambda X, y: chunks_of(X_ALL, Y_ALL)[3]),
+    **{
+        f"reversed targets in chunk {number}": changed_in(number, lambda X, y: (X, y[::-1]))
+        for number in range(6)
+    },
+    "mirrored columns in the last chunk": changed_in(5, lambda X, y: (X[:, ::-1], y)),
+    "weights in chunk 1": changed_in(1, lambda X, y: (X, y, np.full(len(y), 2.0))),
+    "twice the chunks": 2 * chunks_of(X_ALL, Y_ALL),
+    "half the chunks": chunks_of(X_ALL, Y_ALL)[:3],
+}
+
+
+@pytest.mark.parametrize("kind", ["list", "function", "one that skips"])
+@pytest.mark.parametrize("name", OTHER_STREAMS)
+def test_a_stream_that_differs_anywhere_is_refused(name, kind, tmp_path):
+    class Skipping(Chunks):
+        def __init__(self, chunks):
+            super().__init__(chunks)
+
+        def _read(self, start):
+            yield from self.source[start:]
+
+    def stream_of(chunks):
+        return {"list": Chunks, "function": lambda c: Chunks(lambda: iter(c)), "one that skips": Skipping}[
+            kind
+        ](chunks)
+
+    path = tmp_path / "run"
+    model = FMRegressor(2, solver="adagrad", max_iter=3, random_state=0)
+    chunks = chunks_of(X_ALL, Y_ALL)
+    failing = stream_of(chunks)
+    read, passes = failing._read, []
+
+    def fails(start):
+        passes.append(start)
+        for number, chunk in enumerate(read(start), start):
+            if len(passes) == 2 and number == 3:
+                raise OSError("the disk is gone")
+            yield chunk
+
+    failing._read = fails  # as a subclass whose first reads fail
+    with pytest.raises(OSError, match="the disk is gone"):
+        clone(model).set_params(checkpoint=path).fit(failing)
+    model.set_params(checkpoint=path)
+    before = dict(vars(model))
+    with pytest.raises(ValueError, match=r"is the checkpoint of another run: there .*Delete the file"):
+        model.fit(stream_of(OTHER_STREAMS[name]))
+    assert vars(model) == before
+    if name in ("mirrored columns", "reversed targets in chunk 4"):
+        # The checkpoint remains one of the first stream, from which that can be resumed.
+        whole = clone(model).set_params(checkpoint=None).fit(stream_of(chunks))
+        assert_same_run(model.fit(stream_of(chunks)), whole)
+
+
+@pytest.mark.parametrize("change", ["X", "y", "sample_weight", "X_val", "fields"])
+def test_arrays_in_another_order_are_refused(change, tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    X, y, weight = rng.normal(size=(200, 1500)), rng.normal(size=200), rng.uniform(1, 2, 200)
+    data = {"X": X, "y": y, "sample_weight": weight, "X_val": X[:20], "y_val": y[:20]}
+    fields = np.arange(1500) % 7
+    model = FMRegressor(1, solver="adagrad", max_iter=2, fields=fields, checkpoint=tmp_path / "run")
+
+    def interrupted(self, tensors, numbers):
+        save(self, tensors, numbers)
+        raise OSError("killed")
+
+    save = Checkpoint.save
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "save", interrupted)
+        with pytest.raises(OSError, match="killed"):
+            clone(model).fit(**data)
+    if change == "fields":
+        model.set_params(fields=np.r_[fields[:600], fields[600:900][::-1], fields[900:]])
+    else:
+        data[change] = data[change][::-1]
+    with pytest.raises(ValueError, match=r"is the checkpoint of another run: there "):
+        model.fit(**data)
+
+
+@pytest.mark.parametrize("change", ["columns", "categories", "labels"])
+def test_other_names_are_refused(change, tmp_path):
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"user": ["a", "b", "a", "c"] * 20, "film": ["x", "y", "z", "z"] * 20})
+    y = np.array(["no", "yes", "no", "yes"] * 20)
+    path = tmp_path / "run"
+    model = FMClassifier(1, solver="adagrad", max_iter=3, random_state=0)
+
+    def stream_of(frame, y, after=None):
+        def source():
+            for number in range(4):
+                if number == after:
+                    raise OSError("the disk is gone")
+                yield frame[20 * number : 20 * number + 20], y[20 * number : 20 * number + 20]
+
+        return Chunks(source, classes=np.unique(y))
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        clone(model).set_params(checkpoint=path).fit(stream_of(frame, y, after=3))
+    other_frame, other_y = frame, y
+    if change == "columns":
+        other_frame = frame.rename(columns={"user": "reader"})
+    elif change == "categories":
+        other_frame = frame.replace({"user": {"c": "d"}})
+    else:
+        other_y = np.where(y == "no", "never", "yes")
+    with pytest.raises(ValueError, match="another run: there the names of the columns or the labels were"):
+        model.set_params(checkpoint=path).fit(stream_of(other_frame, other_y))
+    model.fit(stream_of(frame, y))
+
+
+def test_a_checkpoint_without_digests_can_be_resumed(interrupted):
+    # As earlier versions wrote it.
+    model, stream, path = interrupted
+    with np.load(path) as found:
+        arrays = dict(found)
+    content = json.loads(bytes(arrays.pop("json")).decode())
+    del content["chunks"]
+    content["identity"] = {
+        name: value
+        for name, value in content["identity"].items()
+        if not name.startswith(_checkpoint.OPTIONAL)
+    }
+    with path.open("wb") as file:
+        np.savez(file, **arrays, json=numbers(content))
+    assert_same_run(clone(model).fit(stream), clone(model).set_params(checkpoint=None).fit(stream))
+
+
 def test_a_failed_fit_leaves_a_fitted_estimator_as_it_was(interrupted):
     model, stream, path = interrupted
     fitted = clone(model).set_params(checkpoint=None).fit(*NUMBERS).set_params(checkpoint=path, max_iter=5)

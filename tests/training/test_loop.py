@@ -229,7 +229,7 @@ def test_observers_see_how_a_run_ends(script, options, ending):
 def test_a_stream_that_fails_leaves_what_was_learned(n_sweeps):
     error = RuntimeError("the stream")
     scripted = Scripted([*range(9, 9 - n_sweeps, -1), error], reads_stream=True, has_learned=True)
-    history, failure = train_run(scripted)
+    history, failure, _ = train_run(scripted)
     assert failure is error
     # An epoch that did not end counts if there is no other.
     assert history.n_iter == max(1, n_sweeps)
