@@ -201,7 +201,6 @@ def test_a_fit_after_calls_starts_anew(solver):
         ({}, {"X": lambda X: X * np.nan}, "Input X contains NaN"),
         ({}, {"X": lambda X: X[:-1]}, "inconsistent numbers of samples"),
         ({}, {"y": lambda y: np.full_like(y, np.inf)}, "Input y contains infinity"),
-        ({}, {"sample_weight": lambda _: np.zeros(160)}, "Sample weights"),
         ({}, {"sample_weight": lambda _: np.full(160, -1.0)}, "sample_weight must not be negative"),
         (
             {"solver": "sgd"},
