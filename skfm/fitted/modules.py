@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..core.bayes.variance import prediction_variance
 from ..core.matrix.parameters import FMParameters, Posterior
+from ..core.observation.classes import class_probabilities
 from ..data.scaling import Scaling
 from ..nn import FactorizationMachine
 from ..nn._entries import Entries
@@ -17,7 +18,7 @@ from .cache import predictor
 from .draw_predictors import Draws
 from .layers import SolverRows, StandardizedFM
 from .located import EXACT, standardized
-from .predictors import Gaussian, class_probabilities
+from .predictors import Gaussian
 from .state import FittedModel
 
 

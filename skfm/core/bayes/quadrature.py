@@ -44,6 +44,10 @@ def normal_expectations(
     tuple of Tensor, of the shape of the means
     """
     z, w = (torch.tensor(part, dtype=mean.dtype, device=mean.device) for part in normal_nodes(n_nodes))
-    rows = zip(mean.flatten().split(TILE), variance.expand_as(mean).flatten().sqrt().split(TILE), strict=True)
+    # At zero the square root has no derivative, and rounding can leave a variance slightly negative.
+    std = variance.clamp(min=torch.finfo(mean.dtype).tiny).sqrt().expand_as(mean)
+    # The number of tiles must not become part of a compiled or exported graph.
+    tile = mean.numel() if torch.compiler.is_compiling() else TILE
+    rows = zip(mean.flatten().split(tile), std.flatten().split(tile), strict=True)
     tiles = [[w @ values for values in functions(m + z[:, None] * s)] for m, s in rows]
     return tuple(torch.cat(parts).view_as(mean) for parts in zip(*tiles, strict=True))

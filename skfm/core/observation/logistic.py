@@ -58,16 +58,18 @@ class SoftmaxLoss(MinibatchLoss):
 
 
 class LogisticBound(QuadraticBound):
-    """A quadratic for the expected log likelihood under N(m, v), by quadrature, or at a point where there is no v.
+    """A quadratic for the exact expected log likelihood, by quadrature.
 
     ::
 
-        p = E[sigmoid(f)],  c = E[sigmoid'(f)],  a = (p - 1/2) / m,  omega = (c + a) / 2,  target = m + (y - p) / omega
+        p = E[sigmoid(f)],  c = E[sigmoid'(f)],  a = (p - 1/2) / m       f ~ N(m, v)
+        omega = (1 - caution) c + caution a,     target = m + (y - p) / omega
 
-    The curvature c is that of Newton's method, which can overshoot. The curvature a is never smaller, and gives an upper
-    bound on the loss for all m: at a point, ``a = tanh(m / 2) / (2 m)`` is the bound of Jaakkola and Jordan [1]_, which is
-    that of Polya-Gamma variables. Under a posterior the mean of both converges sooner than a, and fits rare events and
-    categories with few rows better than the bound of Jaakkola and Jordan, which is loose where v is large.
+    The curvature c is that of Newton's method, which can overshoot, and the one for which also the variances are
+    optimal. The curvature a is never smaller, and gives an upper bound on the expected loss for all m. At a point,
+    ``a = tanh(m / 2) / (2 m)`` is the bound of Jaakkola and Jordan [1]_, which is that of Polya-Gamma variables. Under
+    a posterior that bound is loose where v is large: it distorts the probabilities of rare events and of categories
+    with few rows.
 
     References
     ----------

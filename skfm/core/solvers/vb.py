@@ -21,6 +21,7 @@ from torch import Tensor
 from ..bayes.priors import FieldPriors
 from ..matrix.design import BINARY
 from ..matrix.parameters import FMParameters
+from .block.caution import Caution
 from .block.run import BlockRun, BlockSolver, cholesky
 from .problem import Problem, Settings
 from .run import StateDict
@@ -40,8 +41,6 @@ FIRST_STRETCH = 0.5
 LEAST_STRETCH = 0.02
 #: Number of sweeps without a stretch after the smallest one did not help.
 STRETCH_PAUSE = 5
-#: The caution of the first sweep, what a sweep that raises the bound multiplies it by, and what one that lowers it does.
-CAUTION, DECAY, GROWTH = 0.5, 0.7, 3.0
 #: Differences of the bound that are rounding, in units of the last digit.
 ROUNDING = 10.0
 #: Bytes of the row state of full covariances that "auto" accepts, and the number of
@@ -107,13 +106,7 @@ class VBRun(BlockRun):
         self.log_det = start.factors.new_zeros(n_outputs, n_features)
         self._stretch_by = torch.full_like(start.intercept, FIRST_STRETCH)
         self._pause = torch.ones_like(start.intercept)
-        #: The share of the larger curvature, see `QuadraticBound`, and the least that has not lowered the bound.
-        self._caution = torch.full_like(start.intercept, CAUTION)
-        self._least = torch.zeros_like(start.intercept)
-        #: Whether a sweep was taken back that a more cautious one can replace.
-        self._may_gain = False
-        #: The bound of each output after the last sweep.
-        self._last_bound = torch.full_like(start.intercept, -math.inf, dtype=self.accum_dtype)
+        self._caution = Caution(start.intercept, self.accum_dtype)
         #: The state before a sweep that can lower the bound.
         self._before: StateDict | None = None
         self.total_weight = self.reduction.sum(problem.sample_weight.sum(dtype=self.accum_dtype))
@@ -142,7 +135,7 @@ class VBRun(BlockRun):
 
     def working_response(self) -> tuple[Tensor, Tensor]:
         problem = self.problem
-        caution = self._caution[:, None].to(self.mean)
+        caution = self._caution.value[:, None].to(self.mean)
         omega, target = self.likelihood.linearize(problem.target, self.mean, self.variance, caution)
         weight = problem.sample_weight.expand_as(self.mean)
         return weight if omega is None else weight * omega, target
@@ -161,8 +154,8 @@ class VBRun(BlockRun):
         bound = self._bound()
         if not self.likelihood.has_noise:
             bound = self._stretch(self._retreat(bound) if self.likelihood.can_overshoot else bound)
-        self._last_bound = bound
-        self.settles, self._hold_for = not (self._held or self._may_gain), self._hold_for - 1
+        self._caution.bound = bound
+        self.settles, self._hold_for = not (self._held or self._caution.may_gain), self._hold_for - 1
         if self._hold_for <= 0:
             self._held = frozenset()
         self._settle_unused()
@@ -172,14 +165,12 @@ class VBRun(BlockRun):
         tensors, numbers = super().state_dict()
         tensors |= {
             "log_det": self.log_det,
-            "bound": self._last_bound,
-            "caution": self._caution,
-            "least_caution": self._least,
             "stretch_by": self._stretch_by,
             "stretch_pause": self._pause,
             "prior_mean": self.priors.mean,
             "prior_precision": self.priors.precision,
         }
+        tensors |= self._caution.state_dict()
         held = {"fields": sorted(self._held), "n_sweeps": self._hold_for}
         return StateDict(tensors, numbers | {"held": held})
 
@@ -187,10 +178,7 @@ class VBRun(BlockRun):
         super().load_state_dict(state)
         tensors, held = state.tensors, state.numbers["held"]
         self.log_det.copy_(tensors["log_det"])
-        # Checkpoints of earlier versions do not have these.
-        self._last_bound = tensors.get("bound", self._last_bound).to(self._last_bound)
-        self._caution = tensors.get("caution", self._caution).to(self._caution)
-        self._least = tensors.get("least_caution", self._least).to(self._least)
+        self._caution.load_state_dict(tensors)
         self._stretch_by.copy_(tensors["stretch_by"])
         self._pause = tensors["stretch_pause"].to(self._pause, copy=True)
         self.priors.set(tensors["prior_mean"], tensors["prior_precision"])
@@ -230,24 +218,21 @@ class VBRun(BlockRun):
         return bound + self.fit
 
     def _retreat(self, bound: Tensor) -> Tensor:
-        """Take the sweep back for the outputs whose bound fell, and let them take shorter steps from now on."""
-        before, caution = self._before, self._caution
+        """Take the sweep back for the outputs whose bound fell, and return the bound of each output."""
+        before, self._before = self._before, None
         assert before is not None  # for the type checker
-        self._before = None
-        # Differences below this are rounding.
-        falls = bound < self._last_bound - ROUNDING * torch.finfo(self.state.theta.dtype).eps * self.fit.abs()
-        self._may_gain = bool((falls & (caution < 1)).any())
-        self._least = torch.where(falls, (GROWTH * caution).clamp(max=1), self._least)
-        self._caution = torch.where(falls, self._least, torch.maximum(self._least, caution * DECAY))
+        rounding = ROUNDING * torch.finfo(self.state.theta.dtype).eps * self.fit.abs()
+        falls = self._caution.falls(bound, rounding)
         if not bool(falls.any()):
             return bound
-        after = VBRun.state_dict(self).tensors
-        kept = {"caution": self._caution, "least_caution": self._least}
-        for name, tensor in after.items():
-            if name not in kept:
-                kept[name] = torch.where(falls.view(-1, *[1] * (tensor.ndim - 1)), before.tensors[name], tensor)
-        self.load_state_dict(StateDict(kept, before.numbers))
-        return torch.where(falls, self._last_bound, bound)
+        caution = self._caution.state_dict()
+        mixed = {
+            name: torch.where(falls.view(-1, *[1] * (tensor.ndim - 1)), before.tensors[name], tensor)
+            for name, tensor in self.state_dict().tensors.items()
+            if name not in caution
+        }
+        self.load_state_dict(StateDict(mixed | caution, before.numbers))
+        return torch.where(falls, self._caution.bound, bound)
 
     def _stretch(self, bound: Tensor) -> Tensor:
         """Try all predictions times a factor, and keep it where the bound rises.
