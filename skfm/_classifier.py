@@ -276,8 +276,8 @@ class FMClassifier(ClassifierMixin, BaseFM):
         - "objective" ("als"): the penalized loss, which decreases.
         - "training_loss" (minibatch solvers): the mean loss of all rows, without penalties. The loss of each row is
           computed before the step for its batch.
-        - "validation_loss", if there are validation data: the log loss of `predict_proba` for them, or their mean loss if
-          there are no probabilities.
+        - "validation_loss", if there are validation data: the log loss of `predict_proba` for them, or their mean loss
+          if there are no probabilities.
         - "log_likelihood" ("mcmc"), averaged over the chains.
         - "r_hat_log_likelihood" and "ess_log_likelihood" ("mcmc"): R-hat and the effective sample size of the sweeps
           since the burn-in [5]_; NaN for fewer than four sweeps.
