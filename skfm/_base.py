@@ -67,6 +67,7 @@ class BaseFM(FittedMixin, CallbackSupportMixin, BaseEstimator):
         "max_categories": [Interval(Integral, 1, None, closed="left"), None],
         "multi_value_features": [dict, "array-like", None],
         "multi_value_weights": [StrOptions(set(LIST_WEIGHTS))],
+        "select_factors": ["boolean"],
         "covariance_type": [StrOptions({"auto", "full", "diag"})],
         "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, np.inf, closed="neither")],
         "learning_rate_schedule": [StrOptions({"linear", "constant"})],

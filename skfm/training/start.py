@@ -90,24 +90,35 @@ def starting_point(
     shape = (len(coding.start), core.design.shape[1], options.n_factors)
     if fitted is not None:
         found = fitted.parameters.factors.shape
-        if found[1:] != shape[1:]:
+        if found[1] != shape[1] or found[2] not in (0, shape[2]):
             raise ValueError(
                 f"The fitted model has n_factors={found[2]}, from which warm_start=True and "
                 f"partial_fit continue, but now n_factors={shape[2]}. Restore it, or fit with warm_start=False."
             )
         start = fitted.within(problem.units)
+        if found[2] < shape[2]:
+            # A linear model has no factors to continue from.
+            factors = _initial_factors(options, problem, (len(start.intercept), *shape[1:]), rng)
+            start = start._replace(factors=factors)
     else:
-        factors = _random_factors(problem.solver, shape, rng).mul_(_init_scale(options, problem))
-        if options.encoder is not None:
-            # There are no data that could correct these parameters.
-            factors[:, torch.from_numpy(options.encoder.unseen)] = 0
         start = FMParameters(
             torch.as_tensor(coding.start, dtype=torch.float64),
             torch.zeros(shape[:2], dtype=torch.float64),
-            factors,
+            _initial_factors(options, problem, shape, rng),
         )
     intercept, linear, factors = (t.to(core.design.dtype).to(core.device) for t in start)
     return FMParameters(intercept * core.fit_intercept, linear * core.fit_linear, factors)
+
+
+def _initial_factors(
+    options: ModelOptions, problem: TrainingProblem, shape: tuple[int, int, int], rng: np.random.RandomState
+) -> Tensor:
+    """Draw factors of shape (n_outputs, n_features, n_factors)."""
+    factors = _random_factors(problem.solver, shape, rng).mul_(_init_scale(options, problem))
+    if options.encoder is not None:
+        # There are no data that could correct these parameters.
+        factors[:, torch.from_numpy(options.encoder.unseen)] = 0
+    return factors
 
 
 def _random_factors(solver: Solver, shape: tuple[int, int, int], rng: np.random.RandomState) -> Tensor:

@@ -104,6 +104,7 @@ class Settings:
     l2_linear: float | str = "auto"
     l2_factors: float | str = "auto"
     covariance_type: str = "auto"
+    select_factors: bool = False
     learning_rate: float | str = "auto"
     learning_rate_schedule: str = "linear"
     batch_size: int | str = "auto"

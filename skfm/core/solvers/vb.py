@@ -54,7 +54,7 @@ class VB(BlockSolver):
     """Variational Bayes on the block engine."""
 
     name = "vb"
-    options = frozenset({"covariance_type"})
+    options = frozenset({"covariance_type", "select_factors"})
     objective_name = "bound"
     objective_rises = True
     has_posterior = True
@@ -112,6 +112,17 @@ class VBRun(BlockRun):
         self.total_weight = self.reduction.sum(problem.sample_weight.sum(dtype=self.accum_dtype))
         if not self.likelihood.is_gaussian:
             self.variance = self.engine.variance()
+
+    def hold(self, held: bool) -> None:
+        """Hold the priors of all fields in the next sweep, or of none."""
+        self._held = frozenset(range(self.priors.mean.shape[1])) if held else frozenset()
+        self._hold_for = 2 if held else 0
+
+    def restart(self) -> None:
+        """Continue from a state that was changed from outside."""
+        self.engine.reset()
+        self.mean = self.engine.mean()
+        self._update_variance()
 
     def prior(self, columns: Tensor) -> tuple[Tensor, Tensor]:
         return self.priors.of(columns)
@@ -183,7 +194,11 @@ class VBRun(BlockRun):
         self._pause = tensors["stretch_pause"].to(self._pause, copy=True)
         self.priors.set(tensors["prior_mean"], tensors["prior_precision"])
         self._held, self._hold_for = frozenset(held["fields"]), held["n_sweeps"]
-        variance = self.engine.variance()  # also brings the moments of the rows up to date
+        self._update_variance()
+
+    def _update_variance(self) -> None:
+        """Set the variances of the rows, which also brings the moments of the rows in the engine up to date."""
+        variance = self.engine.variance()
         self.variance = None if self.likelihood.is_gaussian else variance
 
     def _settle_unused(self) -> None:
