@@ -105,6 +105,7 @@ class Settings:
     l2_factors: float | str = "auto"
     covariance_type: str = "auto"
     select_factors: bool = False
+    noise: str = "common"
     learning_rate: float | str = "auto"
     learning_rate_schedule: str = "linear"
     batch_size: int | str = "auto"

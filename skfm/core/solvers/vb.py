@@ -21,7 +21,9 @@ from torch import Tensor
 from ..bayes.priors import FieldPriors
 from ..matrix.design import BINARY
 from ..matrix.parameters import FMParameters
+from ..observation.registry import MODELS
 from .block.caution import Caution
+from .block.row_noise import LearnedNoise, RowNoise
 from .block.run import BlockRun, BlockSolver, cholesky
 from .problem import Problem, Settings
 from .run import StateDict
@@ -65,7 +67,8 @@ class VB(BlockSolver):
         if kind == "auto":
             kind = covariance_kind(problem, parameters.factors.shape[2])
         hold = min(HELD_SWEEPS, settings.max_iter // 2) if settings.start == "random" else 0
-        return VBRun(problem, parameters, kind, hold=hold)
+        varies = settings.noise != "common" and MODELS[problem.loss].has_noise
+        return VBRun(problem, parameters, kind, hold=hold, noise=RowNoise(problem) if varies else None)
 
 
 def covariance_kind(problem: Problem, n_factors: int) -> str:
@@ -88,7 +91,15 @@ def covariance_kind(problem: Problem, n_factors: int) -> str:
 class VBRun(BlockRun):
     """The state of a run."""
 
-    def __init__(self, problem: Problem, start: FMParameters, kind: str, *, hold: int = 0) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        start: FMParameters,
+        kind: str,
+        *,
+        hold: int = 0,
+        noise: RowNoise | None = None,
+    ) -> None:
         n_outputs, n_features, n_factors = start.factors.shape
         size = 1 + n_factors
         variances = start.factors.new_full((n_outputs, n_features, size), INITIAL_VARIANCE)
@@ -103,6 +114,7 @@ class VBRun(BlockRun):
         #: Fields whose priors are not learned yet, and for how many sweeps.
         self._held = _fields_to_hold(problem) if hold else frozenset()
         self._hold_for = hold
+        self._noise = noise
         self.log_det = start.factors.new_zeros(n_outputs, n_features)
         self._stretch_by = torch.full_like(start.intercept, FIRST_STRETCH)
         self._pause = torch.ones_like(start.intercept)
@@ -149,9 +161,13 @@ class VBRun(BlockRun):
         caution = self._caution.value[:, None].to(self.mean)
         omega, target = self.likelihood.linearize(problem.target, self.mean, self.variance, caution)
         weight = problem.sample_weight.expand_as(self.mean)
+        if self._noise is not None and self._noise.field is not None:
+            weight = weight * self._noise.of_rows()
         return weight if omega is None else weight * omega, target
 
     def _sweep(self) -> None:
+        if self._noise is not None:
+            self._noise.begin_sweep()
         if self.likelihood.can_overshoot:
             tensors, numbers = self.state_dict()
             self._before = StateDict({name: tensor.clone() for name, tensor in tensors.items()}, numbers)
@@ -166,7 +182,9 @@ class VBRun(BlockRun):
         if not self.likelihood.has_noise:
             bound = self._stretch(self._retreat(bound) if self.likelihood.can_overshoot else bound)
         self._caution.bound = bound
-        self.settles, self._hold_for = not (self._held or self._caution.may_gain), self._hold_for - 1
+        is_pending = self._noise is not None and self._noise.is_pending
+        self.settles = not (self._held or self._caution.may_gain or is_pending)
+        self._hold_for -= 1
         if self._hold_for <= 0:
             self._held = frozenset()
         self._settle_unused()
@@ -182,6 +200,9 @@ class VBRun(BlockRun):
             "prior_precision": self.priors.precision,
         }
         tensors |= self._caution.state_dict()
+        if self._noise is not None:
+            more, noise = self._noise.state_dict()
+            tensors, numbers = tensors | more, numbers | {"noise": noise}
         held = {"fields": sorted(self._held), "n_sweeps": self._hold_for}
         return StateDict(tensors, numbers | {"held": held})
 
@@ -194,6 +215,8 @@ class VBRun(BlockRun):
         self._pause = tensors["stretch_pause"].to(self._pause, copy=True)
         self.priors.set(tensors["prior_mean"], tensors["prior_precision"])
         self._held, self._hold_for = frozenset(held["fields"]), held["n_sweeps"]
+        if self._noise is not None and "noise" in state.numbers:
+            self._noise.load_state_dict(tensors, state.numbers["noise"])
         self._update_variance()
 
     def _update_variance(self) -> None:
@@ -287,12 +310,27 @@ class VBRun(BlockRun):
     def _learn_noise(self) -> Tensor:
         """Set the noise precision under a Gamma(1/2, 1/2) prior, and return its part of the bound."""
         state, target = self.state, self.problem.target
-        error = self.weighted_sum((target - self.mean).square()) + self.engine.total_variance(self.mean)
-        error += state.intercept_variance.to(error) * self.total_weight
+        noise = self._noise
+        if noise is not None and noise.is_due:
+            squares = (target - self.mean).square() + self.engine.variance()
+            squares = (squares * self.problem.sample_weight).to(self.accum_dtype)
+            learned = noise.learn(squares, self._common_noise(self.row_sum(squares)))
+        else:
+            error = self.row_sum(self.omega * (target - self.mean).square())
+            error += self.engine.total_variance(self.mean, self.omega)
+            varies = noise is not None and noise.field is not None
+            total = self.row_sum(self.omega) if varies else self.total_weight
+            error += state.intercept_variance.to(error) * total
+            learned = noise.unchanged(error) if noise is not None and varies else self._common_noise(error)
+        state.noise_precision.copy_(learned.precision)
+        self.fit = learned.bound
+        return learned.bound
+
+    def _common_noise(self, error: Tensor) -> LearnedNoise:
+        """Return the best noise that all rows have in common, given the sums of their expected squared errors."""
         alpha = (1 + self.total_weight) / (1 + error)
-        state.noise_precision.copy_(alpha)
-        self.fit = (self.total_weight * (alpha / (2 * math.pi)).log() - alpha * error) / 2
-        return self.fit + (alpha.log() - alpha) / 2
+        fit = (self.total_weight * (alpha / (2 * math.pi)).log() - alpha * error) / 2
+        return LearnedNoise(fit + (alpha.log() - alpha) / 2, alpha)
 
 
 def _fields_to_hold(problem: Problem) -> frozenset[int]:
