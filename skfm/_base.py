@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from numbers import Integral, Real
 from typing import Any
@@ -85,6 +86,13 @@ class BaseFM(FittedMixin, CallbackSupportMixin, BaseEstimator):
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        # Models that were saved by earlier versions lack the parameters that have been added since.
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            if name not in self.__dict__:
+                setattr(self, name, parameter.default)
 
     #: Seed of the validation split and of the order of the rows.
     _seed: int

@@ -118,7 +118,9 @@ class Variance(torch.nn.Module):
         dtype = means.factors.dtype
         tensors = {
             **means._asdict(),
-            **posterior._asdict(),
+            "covariances": posterior.covariances,
+            "intercept_variance": posterior.intercept_variance,
+            "noise_precision": posterior.noise_precision,
             "center": units.conditioning.center,
             "spread": units.conditioning.scale,
             "scale": units.scale,

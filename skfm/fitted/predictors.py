@@ -82,7 +82,7 @@ class Gaussian(Predictor):
 
     def moments(self, X: Any) -> tuple[Tensor, Tensor]:
         rows, scale = self.model.rows(X), float(self.model.scaling.scale[0])
-        variance = self.model.standard_variance(rows)[0].double() + self.model.noise_variance
+        variance = self.model.standard_variance(rows)[0].double() + self.model.noise_variances(rows)
         return self.model.raw(rows)[0], (variance.sqrt() * scale).to(rows.dtype)
 
     def quantiles(self, X: Any, levels: Any) -> Tensor:

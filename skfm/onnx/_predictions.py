@@ -19,7 +19,6 @@ from skl2onnx.algebra.onnx_ops import (
     OnnxSub,
 )
 
-from ..core.bayes.quadrature import normal_nodes
 from ..core.matrix.parameters import FMParameters
 from ..core.observation.inverse_links import InverseLink
 from ._graph import Graph
@@ -127,8 +126,8 @@ def _averaging(graph: Graph, parameters: FMParameters, link: InverseLink) -> Cal
     if not graph.model.has_posterior:
         return lambda raw: predicted(graph, raw, link)
     variance = _shared_variance(graph, parameters)
-    if link.n_nodes:
-        (z, w), n_outputs = normal_nodes(link.n_nodes), len(parameters.intercept)
+    if link.nodes is not None:
+        (z, w), n_outputs = link.nodes, len(parameters.intercept)
         spread = graph.op(OnnxMatMul, graph.op(OnnxSqrt, variance), graph.array([z * n_outputs]))
         # The raw prediction of each output, repeated for each of the nodes.
         repeat = graph.array(np.kron(np.eye(n_outputs), np.ones((1, len(z)))))

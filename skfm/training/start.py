@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.bayes.category_noise import one_hot_codes
 from ..core.matrix.parameters import FMParameters
 from ..core.solvers import Settings, Solver
 from ..data.scaling import LocatedParameters
@@ -148,7 +149,10 @@ def solver_settings(
 ) -> Settings:
     """Return the hyperparameters that a solver reads, in its units."""
     known = {f.name for f in dataclasses.fields(Settings)}
-    options = {name: getattr(estimator, name) for name in sorted(problem.solver.options & known)}
+    names = sorted(problem.solver.options & known & estimator.get_params(deep=False).keys())
+    options = {name: getattr(estimator, name) for name in names}
+    if "noise" in options:
+        options["noise"] = _noise_field(options["noise"], problem)
     problem.coding.penalties(options)
     start = start or Start()
     return Settings(
@@ -160,3 +164,23 @@ def solver_settings(
         start=start.kind,
         n_before=start.n_sweeps,
     )
+
+
+def _noise_field(noise: Any, problem: TrainingProblem) -> int | str:
+    """Return the number of the field that ``noise`` names, or its other values as they are."""
+    if noise in ("auto", "common"):
+        return noise
+    core, labels = problem.problem, problem.field_labels
+    places = np.flatnonzero(labels == noise)
+    if not len(places):
+        found = ", ".join(repr(label) for label in dict.fromkeys(labels.tolist()))
+        raise ValueError(
+            f"noise={noise!r} must be 'auto', 'common' or one of the fields of the columns: {found}."
+        )
+    field = int(core.fields[places[0]])
+    if field not in one_hot_codes(core.design, core.fields):
+        raise ValueError(
+            f"noise={noise!r} must name a field of at least two categories with at most one category per row. Use "
+            "noise='auto' to select from these fields."
+        )
+    return field

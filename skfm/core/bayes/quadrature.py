@@ -8,7 +8,7 @@ References
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,15 +18,21 @@ from torch import Tensor
 TILE = 4096
 
 
-@cache
-def normal_nodes(n_nodes: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return nodes z and weights w such that ``E[g(z)]``, z standard normal, is about ``sum_k w_k g(z_k)``."""
+class Nodes(NamedTuple):
+    """Nodes z and weights w such that ``E[g(z)]``, z standard normal, is about ``sum_k w_k g(z_k)``."""
+
+    z: tuple[float, ...]
+    w: tuple[float, ...]
+
+
+def normal_nodes(n_nodes: int) -> Nodes:
+    """Return the nodes and weights that are exact for polynomials up to the degree ``2 n_nodes - 1``."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(n_nodes)
-    return tuple(nodes.tolist()), tuple((weights / weights.sum()).tolist())
+    return Nodes(tuple(nodes.tolist()), tuple((weights / weights.sum()).tolist()))
 
 
 def normal_expectations(
-    functions: Callable[[Tensor], tuple[Tensor, ...]], mean: Tensor, variance: Tensor, n_nodes: int
+    functions: Callable[[Tensor], tuple[Tensor, ...]], mean: Tensor, variance: Tensor, nodes: Nodes
 ) -> tuple[Tensor, ...]:
     """Return expectations of some functions of normal variables, elementwise.
 
@@ -37,17 +43,17 @@ def normal_expectations(
     mean : Tensor
     variance : Tensor
         Broadcast to the shape of the means.
-    n_nodes : int
+    nodes : Nodes
 
     Returns
     -------
     tuple of Tensor, of the shape of the means
     """
-    z, w = (torch.tensor(part, dtype=mean.dtype, device=mean.device) for part in normal_nodes(n_nodes))
+    z, w = (torch.tensor(part, dtype=mean.dtype, device=mean.device) for part in nodes)
     # At zero the square root has no derivative, and rounding can leave a variance slightly negative.
     std = variance.clamp(min=torch.finfo(mean.dtype).tiny).sqrt().expand_as(mean)
     # The number of tiles must not become part of a compiled or exported graph.
-    tile = mean.numel() if torch.compiler.is_compiling() else TILE
-    rows = zip(mean.flatten().split(tile), std.flatten().split(tile), strict=True)
+    both = mean.flatten(), std.flatten()
+    rows = [both] if torch.compiler.is_compiling() else zip(*(t.split(TILE) for t in both), strict=True)
     tiles = [[w @ values for values in functions(m + z[:, None] * s)] for m, s in rows]
     return tuple(torch.cat(parts).view_as(mean) for parts in zip(*tiles, strict=True))

@@ -39,15 +39,20 @@ class Posterior(NamedTuple):
     intercept_variance : Tensor of shape (n_outputs,)
     noise_precision : Tensor of shape (n_outputs,)
         Of the observation noise; one where the likelihood has none.
+    noise_ratio : Tensor of shape (n_outputs, n_features) or None
+        If the noise differs between the categories of a field: the noise precision of rows with a category, divided by
+        `noise_precision`. One for the columns of other fields.
     """
 
     covariances: Tensor
     intercept_variance: Tensor
     noise_precision: Tensor
+    noise_ratio: Tensor | None = None
 
     def clone(self) -> Posterior:
         """Return a copy that shares no memory with this one."""
-        return Posterior(*(t.clone() for t in self))
+        tensors = {name: t if t is None else t.clone() for name, t in self._asdict().items()}
+        return Posterior(**tensors)
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from ..bayes.quadrature import normal_expectations
+from ..bayes.quadrature import Nodes, normal_expectations, normal_nodes
 from ..bayes.sampling import log_ndtr_inverse, ndtr
 from .cut_points import with_ends
 
@@ -43,8 +43,8 @@ class InverseLink(ABC):
     identity_link: ClassVar[bool] = True
     #: The number c for which the expectation over N(m, v) is the prediction of m / sqrt(1 + c v), if there is one.
     variance_factor: ClassVar[float | None] = None
-    #: Number of nodes of the quadrature that computes the expectation over N(m, v); 0 if it is computed otherwise.
-    n_nodes: ClassVar[int] = 0
+    #: Nodes of the quadrature that computes the expectation over N(m, v); None if it is computed otherwise.
+    nodes: ClassVar[Nodes | None] = None
 
     @abstractmethod
     def __call__(self, raw: Tensor, cut_points: Tensor | None = None) -> Tensor:
@@ -66,9 +66,9 @@ class InverseLink(ABC):
 
         Without a quadrature and without a method of its own, a link returns the prediction of the mean.
         """
-        if variance is None or not self.n_nodes:
+        if variance is None or self.nodes is None:
             return self(raw)
-        return normal_expectations(lambda f: (self(f),), raw, variance, self.n_nodes)[0]
+        return normal_expectations(lambda f: (self(f),), raw, variance, self.nodes)[0]
 
     def link(self, mean: Tensor) -> Tensor:
         """Return the raw prediction whose prediction is ``mean``."""
@@ -122,7 +122,7 @@ class Sigmoid(InverseLink):
 
     kind = "sigmoid"
     is_probability = True
-    n_nodes = 31  # The error is below 1e-4 up to a standard deviation of three.
+    nodes = normal_nodes(31)  # The error is below 1e-4 up to a standard deviation of three.
 
     def __call__(self, raw: Tensor, cut_points: Tensor | None = None) -> Tensor:
         return torch.sigmoid(raw)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
-from ..bayes.quadrature import normal_expectations
+from ..bayes.quadrature import normal_expectations, normal_nodes
 from ..bayes.sampling import polya_gamma
 from .base import CLASS_NUMBERS, CLASSIFICATION, ObservationModel
 from .classes import loss_of_probability, smoothed_shares
@@ -20,7 +20,7 @@ from .inverse_links import SIGMOID, SOFTMAX
 from .parts import LatentVariables, MinibatchLoss, QuadraticBound
 
 #: Nodes of the quadrature in every sweep, with errors below 1e-3 up to a standard deviation of three.
-NODES = 15
+NODES = normal_nodes(15)
 
 
 class LogisticLoss(MinibatchLoss):

@@ -4,6 +4,9 @@ A linear model is fitted, then a model of one factor that starts at the leading 
 for which the derivative of the log likelihood along the interaction of v is largest. If the bound of the latter
 overtakes that of the former, the data support factors. Both bounds leave out the density of the hyperpriors, which
 rises with the number of parameters whatever the data.
+
+The test is made for sparse columns only. With many numeric columns a single factor says little about several: on house
+prices with 80 columns, it is rejected where eight factors lower the error by 5 %.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ LARGEST_PRECISION = 4.0
 
 
 def supports_factors(problem: Problem, parameters: FMParameters) -> bool:
-    """Return whether a factor raises the bound of a linear model.
+    """Return whether a factor raises the bound of a linear model, or the design has dense columns.
 
     Parameters
     ----------
@@ -35,6 +38,8 @@ def supports_factors(problem: Problem, parameters: FMParameters) -> bool:
     parameters : FMParameters
         The starting point, whose factors are not used.
     """
+    if len(problem.design.dense_columns):
+        return True
     none = parameters._replace(factors=parameters.factors[:, :, :0])
     linear = VBRun(problem, none, "diag")
     objective = linear.step().objective

@@ -26,7 +26,7 @@ from .block.caution import Caution
 from .block.row_noise import LearnedNoise, RowNoise
 from .block.run import BlockRun, BlockSolver, cholesky
 from .problem import Problem, Settings
-from .run import StateDict
+from .run import Iterate, StateDict
 
 #: Initial variances and precisions of the priors, in standardized units. Wide priors find the factors soonest.
 INITIAL_VARIANCE = 0.01
@@ -56,7 +56,7 @@ class VB(BlockSolver):
     """Variational Bayes on the block engine."""
 
     name = "vb"
-    options = frozenset({"covariance_type", "select_factors"})
+    options = frozenset({"covariance_type", "select_factors", "noise"})
     objective_name = "bound"
     objective_rises = True
     has_posterior = True
@@ -68,7 +68,9 @@ class VB(BlockSolver):
             kind = covariance_kind(problem, parameters.factors.shape[2])
         hold = min(HELD_SWEEPS, settings.max_iter // 2) if settings.start == "random" else 0
         varies = settings.noise != "common" and MODELS[problem.loss].has_noise
-        return VBRun(problem, parameters, kind, hold=hold, noise=RowNoise(problem) if varies else None)
+        fields = None if settings.noise == "auto" else [settings.noise]
+        noise = RowNoise(problem, fields) if varies else None
+        return VBRun(problem, parameters, kind, hold=hold, noise=noise)
 
 
 def covariance_kind(problem: Problem, n_factors: int) -> str:
@@ -135,6 +137,13 @@ class VBRun(BlockRun):
         self.engine.reset()
         self.mean = self.engine.mean()
         self._update_variance()
+
+    def iterate(self) -> Iterate:
+        iterate, noise = super().iterate(), self._noise
+        if noise is None or noise.field is None:
+            return iterate
+        assert iterate.posterior is not None  # for the type checker
+        return iterate._replace(posterior=iterate.posterior._replace(noise_ratio=noise.ratio))
 
     def prior(self, columns: Tensor) -> tuple[Tensor, Tensor]:
         return self.priors.of(columns)

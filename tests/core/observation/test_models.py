@@ -242,7 +242,7 @@ def test_expectation_over_a_gaussian(link):
             average = float(weights @ link(f).numpy() / weights.sum())
             m, v = torch.tensor(mean, dtype=torch.float64), torch.tensor(variance, dtype=torch.float64)
             found = float(link.expectation(m, v))
-            assert_allclose(found, average, rtol=1e-5 if link.n_nodes else 1e-8)
+            assert_allclose(found, average, rtol=1e-5 if link.nodes else 1e-8)
             if link.variance_factor is not None:
                 shrunk = m / torch.sqrt(1 + link.variance_factor * v)
                 assert_allclose(found, link.expectation(shrunk), rtol=1e-12)

@@ -153,7 +153,7 @@ def test_expectation_over_a_gaussian(name, mean, variance):
     f = torch.tensor(mean + math.sqrt(variance) * points)
     average = float(weights @ likelihood.expectation(f).numpy() / weights.sum())
     value = float(likelihood.expectation(tensor(mean), tensor(variance)))
-    assert_allclose(value, average, rtol=0, atol=1e-4 if likelihood.inverse_link.n_nodes else 1e-6)
+    assert_allclose(value, average, rtol=0, atol=1e-4 if likelihood.inverse_link.nodes else 1e-6)
     assert_allclose(likelihood.expectation(tensor(mean), tensor(0.0)), likelihood.expectation(tensor(mean)))
 
 

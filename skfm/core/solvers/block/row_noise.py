@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import torch
@@ -48,7 +49,7 @@ class RowNoise:
         The precision of rows with a category, divided by that of rows without one; one for other columns.
     """
 
-    def __init__(self, problem: Problem, fields: frozenset[int] | None = None) -> None:
+    def __init__(self, problem: Problem, fields: Collection[int | str] | None = None) -> None:
         design, n_outputs = problem.design, len(problem.target)
         found = one_hot_codes(design, problem.fields)
         self._codes = {g: pair for g, pair in found.items() if fields is None or g in fields}
