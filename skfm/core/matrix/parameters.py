@@ -51,8 +51,12 @@ class Posterior(NamedTuple):
 
     def clone(self) -> Posterior:
         """Return a copy that shares no memory with this one."""
-        tensors = {name: t if t is None else t.clone() for name, t in self._asdict().items()}
-        return Posterior(**tensors)
+        return Posterior(*(t.clone() for t in self.tensors))
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """The tensors that there are, in their order."""
+        return [tensor for tensor in self if tensor is not None]
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:

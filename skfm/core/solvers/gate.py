@@ -49,13 +49,15 @@ def supports_factors(problem: Problem, parameters: FMParameters) -> bool:
         objective = iterate.objective
         if settled:
             break
-    goal = objective - float(linear.priors.hyper_density().sum())
     trial = _with_a_factor(linear)
     last = gain = -torch.inf
     for sweep in range(1, TRIAL_SWEEPS + 1):
         # The prior is held in the first sweep, because the factor has not found its size.
         trial.hold(sweep == 1)
-        bound = trial.step().objective - float(trial.priors.hyper_density().sum())
+        # The linear model may gain from further sweeps, too.
+        goal, bound = (
+            run.step().objective - float(run.priors.hyper_density().sum()) for run in (linear, trial)
+        )
         if sweep > 1 and bound > goal:
             return True
         gain, last = bound - last, bound

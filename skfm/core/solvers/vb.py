@@ -332,14 +332,14 @@ class VBRun(BlockRun):
             error += state.intercept_variance.to(error) * total
             learned = noise.unchanged(error) if noise is not None and varies else self._common_noise(error)
         state.noise_precision.copy_(learned.precision)
-        self.fit = learned.bound
-        return learned.bound
+        self.fit = learned.fit
+        return learned.fit + learned.prior
 
     def _common_noise(self, error: Tensor) -> LearnedNoise:
         """Return the best noise that all rows have in common, given the sums of their expected squared errors."""
         alpha = (1 + self.total_weight) / (1 + error)
         fit = (self.total_weight * (alpha / (2 * math.pi)).log() - alpha * error) / 2
-        return LearnedNoise(fit + (alpha.log() - alpha) / 2, alpha)
+        return LearnedNoise(fit, (alpha.log() - alpha) / 2, alpha)
 
 
 def _fields_to_hold(problem: Problem) -> frozenset[int]:

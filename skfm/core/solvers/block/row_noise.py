@@ -22,13 +22,16 @@ class LearnedNoise(NamedTuple):
 
     Attributes
     ----------
-    bound : Tensor of shape (n_outputs,)
-        Its part of the bound.
+    fit : Tensor of shape (n_outputs,)
+        The expected log likelihood; less the divergence of precisions that differ from their prior.
+    prior : Tensor of shape (n_outputs,)
+        The rest of its part of the bound.
     precision : Tensor of shape (n_outputs,)
         The noise precision of rows without a category of the field.
     """
 
-    bound: Tensor
+    fit: Tensor
+    prior: Tensor
     precision: Tensor
 
 
@@ -92,7 +95,7 @@ class RowNoise:
         common : LearnedNoise
             The best noise that is common to all rows.
         """
-        best, best_bound = None, float(common.bound.sum())
+        best, best_bound = None, float((common.fit + common.prior).sum())
         candidates = {
             g: pair for g, pair in self._codes.items() if self._n_sweeps in CHOICES or g == self.field
         }
@@ -107,7 +110,7 @@ class RowNoise:
         self.field, columns, self._learned = best
         ratio = self._learned.ratio.to(self.ratio)
         self.ratio[:, columns], self._without = ratio[:, :-1], ratio[:, -1:]
-        return LearnedNoise(self._learned.bound, self._learned.precision)
+        return self._as_learned(self._learned.bound)
 
     def unchanged(self, squares: Tensor) -> LearnedNoise:
         """Return the noise as it is.
@@ -118,7 +121,11 @@ class RowNoise:
             The sum of the expected squared errors of the rows, times the sample weights and the ratios.
         """
         assert self._learned is not None  # for the type checker
-        return LearnedNoise(self._learned.at(squares), self._learned.precision)
+        return self._as_learned(self._learned.at(squares))
+
+    def _as_learned(self, bound: Tensor) -> LearnedNoise:
+        assert self._learned is not None  # for the type checker
+        return LearnedNoise(bound, torch.zeros_like(bound), self._learned.precision)
 
     def _sums(self, codes: Tensor, n_codes: int, squares: Tensor) -> tuple[Tensor, Tensor]:
         """Return the weights and the squares of the rows, summed by category."""
