@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.bayes.category_noise import one_hot_codes
+from ..core.bayes.category_noise import category_fields
 from ..core.matrix.parameters import FMParameters
 from ..core.solvers import Settings, Solver
 from ..data.scaling import LocatedParameters
@@ -178,7 +178,7 @@ def _noise_field(noise: Any, problem: TrainingProblem) -> int | str:
             f"noise={noise!r} must be 'auto', 'common' or one of the fields of the columns: {found}."
         )
     field = int(core.fields[places[0]])
-    if field not in one_hot_codes(core.design, core.fields):
+    if field not in category_fields(core.design, core.fields):
         raise ValueError(
             f"noise={noise!r} must name a field of at least two categories with at most one category per row. Use "
             "noise='auto' to select from these fields."

@@ -50,36 +50,40 @@ class CategoryNoise(NamedTuple):
         return self.bound - self.precision / 2 * (squares - self.squares)
 
 
-def one_hot_codes(design: DesignMatrix, fields: Tensor) -> dict[int, tuple[Tensor, Tensor]]:
-    """Return the fields of categories that have at least two, and the category of each row in them.
+def category_fields(design: DesignMatrix, fields: Tensor) -> dict[int, Tensor]:
+    """Return the columns of each field of at least two categories, of which each row has at most one.
 
     Parameters
     ----------
     design : DesignMatrix of shape (n_samples, n_features)
     fields : Tensor of shape (n_features,)
-
-    Returns
-    -------
-    dict of int to (Tensor of shape (n_categories,), Tensor of shape (n_samples,))
-        The columns of each field, and the place of the column of each row in them, which is n_categories for rows
-        without one.
     """
-    found: dict[int, tuple[Tensor, Tensor]] = {}
-    n_samples, indices = design.shape[0], design.indices.long()
-    rows = torch.arange(n_samples, device=indices.device).repeat_interleave(design.indptr.diff().long())
+    indices, n_fields = design.indices.long(), int(fields.max()) + 1 if len(fields) else 0
+    rows = torch.arange(design.shape[0], device=indices.device).repeat_interleave(design.indptr.diff().long())
     of_entry = fields[indices]
-    excluded = set(fields[design.dense_columns].tolist())
+    pairs = torch.unique(rows * n_fields + of_entry) % max(n_fields, 1)
+    n_rows, n_entries = (torch.bincount(numbers, minlength=n_fields) for numbers in (pairs, of_entry))
+    is_single = n_rows == n_entries
+    is_single[fields[design.dense_columns]] = False
     if design.values is not None:
-        excluded |= set(of_entry[design.values != 1].tolist())
-    for field in sorted(set(of_entry.tolist()) - excluded):
-        mine = of_entry == field
-        entries, columns = rows[mine], torch.unique(indices[mine])
-        if len(columns) < 2 or int(torch.bincount(entries).max()) > 1:
-            continue
-        codes = torch.full((n_samples,), len(columns), device=indices.device)
-        codes[entries] = torch.searchsorted(columns, indices[mine])
-        found[field] = columns, codes
-    return found
+        is_single[of_entry[design.values != 1]] = False
+    columns = torch.unique(indices)
+    of_column = fields[columns]
+    is_single &= torch.bincount(of_column, minlength=n_fields) > 1
+    return {g: columns[of_column == g] for g in is_single.nonzero()[:, 0].tolist()}
+
+
+def categories_of_rows(design: DesignMatrix, columns: Tensor) -> Tensor:
+    """Return the place in ``columns`` of the column of each row, (n_samples,); for rows without one, their number."""
+    indices = design.indices.long()
+    rows = torch.arange(design.shape[0], device=indices.device).repeat_interleave(design.indptr.diff().long())
+    place = indices.new_full((design.shape[1],), len(columns))
+    place[columns] = torch.arange(len(columns), device=indices.device)
+    codes = indices.new_full((design.shape[0],), len(columns))
+    found = place[indices]
+    is_own = found < len(columns)
+    codes[rows[is_own]] = found[is_own]
+    return codes
 
 
 def learn_noise(count: Tensor, squares: Tensor) -> CategoryNoise:

@@ -14,8 +14,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..matrix.design import DesignMatrix
 from ..matrix.parameters import FMParameters
+from ..matrix.transposed import transposed_product
 from .problem import Problem
 from .vb import VBRun
 
@@ -99,7 +99,7 @@ def _direction(run: VBRun, output: int) -> tuple[Tensor, Tensor, Tensor]:
     omega, target = run.working_response()
     weight = omega[output] * state.noise_precision[output]
     score = weight * (target[output] - run.mean[output])
-    own, count = (_transposed(design, rows[:, None], 2)[:, 0] for rows in (score, weight))
+    own, count = (transposed_product(design, rows[:, None], 2)[:, 0] for rows in (score, weight))
     used = count > 0
     n_fields = int(fields.max()) + 1
     n_used = _field_sums(used.to(count), fields, n_fields).clamp(min=1)
@@ -113,7 +113,7 @@ def _direction(run: VBRun, output: int) -> tuple[Tensor, Tensor, Tensor]:
     shift = 0.0
     for last in [*[False] * (POWER - 1), True]:
         v = Z * scale
-        G = (_transposed(design, score[:, None] * design.matmul(v)) - own[:, None] * v) * scale
+        G = (transposed_product(design, score[:, None] * design.matmul(v)) - own[:, None] * v) * scale
         H = Z.T @ G
         values, vectors = torch.linalg.eigh((H + H.T) / 2)
         if not last:
@@ -129,21 +129,8 @@ def _direction(run: VBRun, output: int) -> tuple[Tensor, Tensor, Tensor]:
     factor, s = v[:, 0] * size**0.5, s * size**0.5
     mean_square = _field_sums(factor.square() * used, fields, n_fields) / n_used
     precision = (1 / mean_square.clamp(min=1e-6)).clamp(max=LARGEST_PRECISION)
-    variance = 1 / (precision[fields] + _transposed(design, (weight * s.square())[:, None], 2)[:, 0])
+    variance = 1 / (precision[fields] + transposed_product(design, (weight * s.square())[:, None], 2)[:, 0])
     return factor, variance, precision
-
-
-def _transposed(design: DesignMatrix, rows: Tensor, power: int = 1) -> Tensor:
-    """Return ``(X ** power)' @ rows`` for rows of shape (n_samples, width)."""
-    out = rows.new_zeros(design.shape[1], rows.shape[1])
-    if len(design.indices):
-        entries = rows.repeat_interleave(design.indptr.diff().long(), 0)
-        if design.values is not None:
-            entries = entries * design.values[:, None] ** power
-        out.index_add_(0, design.indices.long(), entries)
-    if len(design.dense_columns):
-        out[design.dense_columns] += design.dense**power @ rows
-    return out
 
 
 def _field_sums(columns: Tensor, fields: Tensor, n_fields: int) -> Tensor:

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from scipy import sparse
 from scipy.special import gammaln
 
-from skfm.core.bayes.category_noise import SHAPES, learn_noise, one_hot_codes
+from skfm.core.bayes.category_noise import SHAPES, categories_of_rows, category_fields, learn_noise
 from skfm.core.matrix.design import DesignMatrix
 
 
@@ -81,7 +81,14 @@ def test_fields_that_qualify():
     ]
     fields = torch.tensor([0, 0, 1, 1, 2, 2, 3, 4])
     design = DesignMatrix.from_array(sparse.csr_matrix(np.array(rows)), dtype=torch.float64)
-    found = one_hot_codes(design, fields)
-    assert sorted(found) == [0, 1]
-    assert [t.tolist() for t in found[0]] == [[0, 1], [0, 1, 0, 0]]
-    assert [t.tolist() for t in found[1]] == [[2, 3], [0, 2, 1, 2]]
+    found = category_fields(design, fields)
+    assert {field: columns.tolist() for field, columns in found.items()} == {0: [0, 1], 1: [2, 3]}
+    assert categories_of_rows(design, found[0]).tolist() == [0, 1, 0, 0]
+    assert categories_of_rows(design, found[1]).tolist() == [0, 2, 1, 2]
+
+
+def test_designs_without_categories():
+    """Numbers, and no columns or rows at all."""
+    for X in (np.random.default_rng(0).normal(size=(5, 3)), np.empty((4, 0)), np.empty((0, 3))):
+        design = DesignMatrix.from_array(X, dtype=torch.float64)
+        assert category_fields(design, torch.zeros(X.shape[1], dtype=torch.long)) == {}

@@ -10,7 +10,7 @@ from skfm import FMClassifier, FMRegressor
 from skfm.core.matrix.design import DesignMatrix
 from skfm.core.matrix.parameters import FMParameters
 from skfm.core.solvers import Problem
-from skfm.core.solvers.gate import _direction, _transposed
+from skfm.core.solvers.gate import _direction
 from skfm.core.solvers.vb import VBRun
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -130,13 +130,3 @@ def test_the_direction_is_the_leading_one():
     direction = v / scale
     found = direction @ (scale[:, None] * M * scale) @ direction / (direction @ direction)
     assert found > 0.95 * leading
-
-
-@pytest.mark.parametrize("power", [1, 2])
-def test_transposed_products(power):
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((40, 6))
-    X[:, 3:] *= rng.random((40, 3)) < 0.1
-    design = DesignMatrix.from_array(X, dtype=torch.float64, dense_columns=np.arange(3))
-    rows = rng.standard_normal((40, 2))
-    assert_allclose(_transposed(design, torch.tensor(rows), power), (X**power).T @ rows)
