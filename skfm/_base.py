@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from numbers import Integral, Real
 from typing import Any
@@ -67,6 +68,7 @@ class BaseFM(FittedMixin, CallbackSupportMixin, BaseEstimator):
         "max_categories": [Interval(Integral, 1, None, closed="left"), None],
         "multi_value_features": [dict, "array-like", None],
         "multi_value_weights": [StrOptions(set(LIST_WEIGHTS))],
+        "select_factors": ["boolean"],
         "covariance_type": [StrOptions({"auto", "full", "diag"})],
         "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, np.inf, closed="neither")],
         "learning_rate_schedule": [StrOptions({"linear", "constant"})],
@@ -84,6 +86,13 @@ class BaseFM(FittedMixin, CallbackSupportMixin, BaseEstimator):
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        # Models that were saved by earlier versions lack the parameters that have been added since.
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            if name not in self.__dict__:
+                setattr(self, name, parameter.default)
 
     #: Seed of the validation split and of the order of the rows.
     _seed: int

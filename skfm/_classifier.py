@@ -161,6 +161,11 @@ class FMClassifier(ClassifierMixin, BaseFM):
         learned penalty in the minibatch solvers. "auto" detects the columns that one-hot encode the same category, and
         assigns all numeric columns to one field. Each categorical column that is encoded internally is a field.
 
+    select_factors : bool, default=True
+        Whether "vb" and "mcmc" first test if the data support factors. If a factor does not raise the bound on the
+        evidence of a linear model, `n_factors_` is 0 and the model is linear, because factors would cost time and
+        accuracy. False always fits `n_factors` factors.
+
     covariance_type : {"auto", "full", "diag"}, default="auto"
         Type of the posterior covariances of "vb": "full" is a covariance matrix of all parameters of each column, and
         "diag" only their variances, which takes less memory and time if `n_factors` is large or rows have many non-zero
@@ -254,6 +259,10 @@ class FMClassifier(ClassifierMixin, BaseFM):
         concatenated and divided by the square root of the number of draws: the raw predictions of this single model are
         the averages over the draws.
 
+    n_factors_ : int
+        Number of factors of the fitted model: `n_factors`, or 0 if the data did not support factors (see
+        `select_factors`).
+
     covariances_ : ndarray of shape (n_columns, 1 + n_factors, 1 + n_factors) or (n_columns, 1 + n_factors)
         Posterior covariances, or variances only, of the linear coefficient and the factors of each column, for
         standardized columns and, in regression, a standardized target. Only available with "vb".
@@ -276,7 +285,8 @@ class FMClassifier(ClassifierMixin, BaseFM):
         - "objective" ("als"): the penalized loss, which decreases.
         - "training_loss" (minibatch solvers): the mean loss of all rows, without penalties. The loss of each row is
           computed before the step for its batch.
-        - "validation_loss", if there are validation data: their mean loss.
+        - "validation_loss", if there are validation data: the log loss of `predict_proba` for them, or their mean loss
+          if there are no probabilities.
         - "log_likelihood" ("mcmc"), averaged over the chains.
         - "r_hat_log_likelihood" and "ess_log_likelihood" ("mcmc"): R-hat and the effective sample size of the sweeps
           since the burn-in [5]_; NaN for fewer than four sweeps.
@@ -370,6 +380,7 @@ class FMClassifier(ClassifierMixin, BaseFM):
         multi_value_features=None,
         multi_value_weights="sqrt",
         fields="auto",
+        select_factors=True,
         covariance_type="auto",
         learning_rate="auto",
         learning_rate_schedule="linear",
@@ -405,6 +416,7 @@ class FMClassifier(ClassifierMixin, BaseFM):
         self.multi_value_features = multi_value_features
         self.multi_value_weights = multi_value_weights
         self.fields = fields
+        self.select_factors = select_factors
         self.covariance_type = covariance_type
         self.learning_rate = learning_rate
         self.learning_rate_schedule = learning_rate_schedule

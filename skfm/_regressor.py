@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
 
 from ._base import BaseFM, learns_online
 from .core.observation.registry import find_model, losses_for
@@ -154,6 +155,18 @@ class FMRegressor(RegressorMixin, BaseFM):
         learned penalty in the minibatch solvers. "auto" detects the columns that one-hot encode the same category, and
         assigns all numeric columns to one field. Each categorical column that is encoded internally is a field.
 
+    select_factors : bool, default=True
+        Whether "vb" and "mcmc" first test if the data support factors. If a factor does not raise the bound on the
+        evidence of a linear model, `n_factors_` is 0 and the model is linear, because factors would cost time and
+        accuracy. False always fits `n_factors` factors.
+
+    noise : {"auto", "common"} or field, default="auto"
+        Whether "vb" with `squared_error` learns the noise of each category of a field, such as users, some of whom rate
+        more erratically than others. Rows of categories with more noise then have less influence, and their
+        predictions have larger standard deviations. "auto" selects the field that raises the bound on the evidence
+        most, if there is one. A label of `fields_` restricts the selection to that field. "common" is the same noise
+        for all rows.
+
     covariance_type : {"auto", "full", "diag"}, default="auto"
         Type of the posterior covariances of "vb": "full" is a covariance matrix of all parameters of each column, and
         "diag" only their variances, which takes less memory and time if `n_factors` is large or rows have many non-zero
@@ -237,6 +250,13 @@ class FMRegressor(RegressorMixin, BaseFM):
         Factors of the interactions, one vector per column. With "mcmc", these are the factors of all draws,
         concatenated and divided by the square root of the number of draws: the raw predictions of this single model are
         the averages over the draws.
+
+    noise_field_ : str, int or None
+        The field of `fields_` whose categories differ in their noise. None if the noise is the same for all rows.
+
+    n_factors_ : int
+        Number of factors of the fitted model: `n_factors`, or 0 if the data did not support factors (see
+        `select_factors`).
 
     covariances_ : ndarray of shape (n_columns, 1 + n_factors, 1 + n_factors) or (n_columns, 1 + n_factors)
         Posterior covariances, or variances only, of the linear coefficient and the factors of each column, for
@@ -334,8 +354,11 @@ class FMRegressor(RegressorMixin, BaseFM):
         # Keys, so that the names have an order.
         "loss": [StrOptions(dict.fromkeys(losses_for("regression")).keys())],
         "quantile": [Interval(Real, 0, 1, closed="neither")],
+        "noise": [str, Integral],
     }
     levels_: np.ndarray
+    fields_: np.ndarray
+    _posterior: dict[str, np.ndarray] | None
 
     def __init__(
         self,
@@ -358,6 +381,8 @@ class FMRegressor(RegressorMixin, BaseFM):
         multi_value_features=None,
         multi_value_weights="sqrt",
         fields="auto",
+        select_factors=True,
+        noise="auto",
         covariance_type="auto",
         learning_rate="auto",
         learning_rate_schedule="linear",
@@ -393,6 +418,8 @@ class FMRegressor(RegressorMixin, BaseFM):
         self.multi_value_features = multi_value_features
         self.multi_value_weights = multi_value_weights
         self.fields = fields
+        self.select_factors = select_factors
+        self.noise = noise
         self.covariance_type = covariance_type
         self.learning_rate = learning_rate
         self.learning_rate_schedule = learning_rate_schedule
@@ -409,6 +436,22 @@ class FMRegressor(RegressorMixin, BaseFM):
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
+
+    @property
+    def noise_field_(self):
+        """The field whose categories differ in their noise.
+
+        Returns
+        -------
+        str, int or None
+            A label of `fields_`. None if the noise is the same for all rows.
+        """
+        check_is_fitted(self)
+        ratio = (self._posterior or {}).get("noise_ratio")
+        if ratio is None:
+            return None
+        label = self.fields_[np.flatnonzero(ratio[0] != 1)[0]]
+        return label.item() if isinstance(label, np.generic) else label
 
     @available_if(learns_online)
     @all_or_nothing

@@ -18,6 +18,9 @@ PARAMETERS = frozenset({"intercept_", "coef_", "factors_"})
 class FittedMixin:
     """The draws, the columns and their vectors, and the model as a module of torch."""
 
+    factors_: np.ndarray
+    _draws: dict[str, Any] | None
+
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         if name in PARAMETERS and "_standardized" in self.__dict__:
@@ -39,6 +42,20 @@ class FittedMixin:
                 f"This {type(self).__name__} has no posterior_. Fit it with solver='mcmc' to have draws."
             )
         return posterior_draws(self)
+
+    @property
+    def n_factors_(self) -> int:
+        """The number of factors of the fitted model.
+
+        Returns
+        -------
+        int
+            `n_factors`, or 0 if the data did not support factors.
+        """
+        check_is_fitted(self)
+        width = self.factors_.shape[-1]
+        # The factors of all draws are next to each other.
+        return width if self._draws is None else width // len(self._draws["intercept"])
 
     @property
     def encoded_feature_names_(self) -> np.ndarray:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..core.bayes.variance import prediction_variance
 from ..core.matrix.parameters import FMParameters, Posterior
+from ..core.observation.classes import class_probabilities
 from ..data.scaling import Scaling
 from ..nn import FactorizationMachine
 from ..nn._entries import Entries
@@ -17,7 +18,7 @@ from .cache import predictor
 from .draw_predictors import Draws
 from .layers import SolverRows, StandardizedFM
 from .located import EXACT, standardized
-from .predictors import Gaussian, class_probabilities
+from .predictors import Gaussian
 from .state import FittedModel
 
 
@@ -117,7 +118,9 @@ class Variance(torch.nn.Module):
         dtype = means.factors.dtype
         tensors = {
             **means._asdict(),
-            **posterior._asdict(),
+            "covariances": posterior.covariances,
+            "intercept_variance": posterior.intercept_variance,
+            "noise_precision": posterior.noise_precision,
             "center": units.conditioning.center,
             "spread": units.conditioning.scale,
             "scale": units.scale,

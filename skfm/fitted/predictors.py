@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.observation.inverse_links import InverseLink
+from ..core.observation.classes import class_probabilities
 from ..core.solvers import SOLVERS
 from .state import FittedModel
 
@@ -82,7 +82,7 @@ class Gaussian(Predictor):
 
     def moments(self, X: Any) -> tuple[Tensor, Tensor]:
         rows, scale = self.model.rows(X), float(self.model.scaling.scale[0])
-        variance = self.model.standard_variance(rows)[0].double() + self.model.noise_variance
+        variance = self.model.standard_variance(rows)[0].double() + self.model.noise_variances(rows)
         return self.model.raw(rows)[0], (variance.sqrt() * scale).to(rows.dtype)
 
     def quantiles(self, X: Any, levels: Any) -> Tensor:
@@ -97,31 +97,6 @@ class Gaussian(Predictor):
     def _variance(self, rows: Any) -> Tensor:
         variance = self.model.standard_variance(rows)
         return (variance * self.model.scaling.scale[:, None].square()).to(rows.dtype)
-
-
-def class_probabilities(link: InverseLink, raw: Tensor, variance: Tensor | None) -> Tensor:
-    """Return the probabilities of the classes, (n_classes, n_samples).
-
-    Parameters
-    ----------
-    link : InverseLink
-    raw : Tensor of shape (n_outputs, n_samples)
-        Two classes have one output.
-    variance : Tensor of shape (n_outputs, n_samples) or None
-        Variance of the raw predictions under the posterior, if there is one.
-    """
-    if len(raw) == 1:
-        # Both are computed from the raw prediction, because 1 - p loses all significant digits where p is close to one.
-        return torch.cat([link.expectation(-raw, variance), link.expectation(raw, variance)])
-    if link.joint_outputs:
-        return link.expectation(raw)
-    if variance is not None:
-        # All classes of a sample share one variance, which preserves the order of the classes.
-        variance = variance.mean(0)
-    p = link.expectation(raw, variance)
-    total = p.sum(0)
-    # Where every class is nearly impossible, the ratios of the probabilities are those of the tails.
-    return torch.where(total > torch.finfo(p.dtype).tiny * len(p), p / total, torch.softmax(raw, 0))
 
 
 def no_posterior(purpose: str) -> ValueError:

@@ -177,7 +177,10 @@ class FittedModel:
 
     def posterior(self, place: Place, columns: np.ndarray | None = None) -> Posterior:
         """Return the Gaussian posterior of some columns, or of all of them, in the units of the solver."""
-        rest = (as_tensor(self.fitted._posterior[name], *place) for name in Posterior._fields[1:])
+        rest = (
+            as_tensor(self.fitted._posterior[name], *place)
+            for name in ("intercept_variance", "noise_precision")
+        )
         return Posterior(self._covariances.tensor(place, columns), *rest)
 
     def standard_factors(self, place: Place, columns: np.ndarray | None = None) -> Tensor:
@@ -186,8 +189,28 @@ class FittedModel:
 
     @property
     def noise_variance(self) -> float:
-        """The variance of the noise of a regression with a Gaussian posterior, in the units of the solver."""
+        """The variance of the noise of a regression with a Gaussian posterior, in the units of the solver.
+
+        If it differs between categories, this is that of rows without one.
+        """
         return 1 / float(self.fitted._posterior["noise_precision"][0])
+
+    @cached_property
+    def log_noise(self) -> np.ndarray | None:
+        """The logarithm of the factor by which a column changes the noise variance, (n_features,)."""
+        ratio = self.fitted._posterior.get("noise_ratio")
+        return None if ratio is None else -np.log(np.asarray(ratio[0], np.float64))
+
+    def noise_variances(self, rows: Rows) -> Tensor:
+        """Return the variance of the noise of each row, (n_samples,) or (), in float64 on the CPU."""
+        common = torch.tensor(self.noise_variance, dtype=torch.float64)
+        if self.log_noise is None:
+            return common
+        table = self.log_noise if rows.columns is None else self.log_noise[rows.columns]
+        place = Place(torch.float64, rows.place.device) if rows.place.device.type != "mps" else rows.place
+        # The power of zero leaves out the numbers in the columns.
+        logs = rows.design.matmul(as_tensor(table[:, None], *place), power=0)
+        return common * logs[:, 0].to("cpu", torch.float64).exp()
 
     @cached_property
     def draws(self) -> UserDraws | None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.preprocessing import OneHotEncoder
 
-from ..core.matrix.parameters import FMParameters, Posterior
+from ..core.matrix.parameters import FMParameters
 from ..core.observation.registry import MODELS
 from ..data.categories import LIST_WEIGHTS
 from ..data.columns import CATEGORY, LIST, NUMERIC
@@ -187,11 +187,17 @@ def _conditioning(name: str, value: Any, sizes: Sizes) -> None:
 def _posterior(name: str, value: Any, sizes: Sizes) -> None:
     if value is None:
         return
-    check_keys(name, value, set(Posterior._fields[1:]))
-    for part, numbers in value.items():
-        check_array(f"{name}/{part}", numbers, (sizes.n_outputs,))
-    if not (value["noise_precision"] > 0).all():
-        raise ValueError(f"{name}/noise_precision must be positive")
+    shapes: dict[str, tuple[int, ...]] = {
+        "intercept_variance": (sizes.n_outputs,),
+        "noise_precision": (sizes.n_outputs,),
+    }
+    if isinstance(value, dict) and "noise_ratio" in value:
+        shapes["noise_ratio"] = (sizes.n_outputs, sizes.n_columns)
+    check_keys(name, value, set(shapes))
+    for part, shape in shapes.items():
+        check_array(f"{name}/{part}", value[part], shape)
+        if part != "intercept_variance" and not (value[part] > 0).all():
+            raise ValueError(f"{name}/{part} must be positive")
 
 
 def _draws(name: str, value: Any, sizes: Sizes) -> None:

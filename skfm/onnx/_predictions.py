@@ -60,14 +60,13 @@ def probabilities(graph: Graph) -> Any:
     raw = graph.raw(parameters)
     if not link.is_probability:
         return _scores_of(graph, predicted(graph, raw, link))
-    if graph.model.has_posterior:
-        raw = _shrunk(graph, parameters, raw, link)
-    p = predicted(graph, raw, link)
+    average = _averaging(graph, parameters, link)
+    p = average(raw)
     if link.joint_outputs:
         return p
     single = len(parameters.intercept) == 1
     # Both are computed from the raw prediction, because 1 - p loses all significant digits where p is close to one.
-    return _normalized(graph, p, predicted(graph, _negative(graph, raw), link) if single else None)
+    return _normalized(graph, p, average(_negative(graph, raw)) if single else None)
 
 
 def decision_function(graph: Graph) -> Any:
@@ -122,18 +121,38 @@ def _averaged(graph: Graph) -> tuple[Any, Any]:
     return p, q
 
 
-def _shrunk(graph: Graph, parameters: FMParameters, raw: Any, link: InverseLink) -> Any:
-    """Return raw predictions that are closer to zero, the more the larger their variance."""
+def _averaging(graph: Graph, parameters: FMParameters, link: InverseLink) -> Callable[[Any], Any]:
+    """Return the function from raw predictions to predictions, averaged over the posterior if there is one."""
+    if not graph.model.has_posterior:
+        return lambda raw: predicted(graph, raw, link)
+    variance = _shared_variance(graph, parameters)
+    if link.nodes is not None:
+        (z, w), n_outputs = link.nodes, len(parameters.intercept)
+        spread = graph.op(OnnxMatMul, graph.op(OnnxSqrt, variance), graph.array([z * n_outputs]))
+        # The raw prediction of each output, repeated for each of the nodes.
+        repeat = graph.array(np.kron(np.eye(n_outputs), np.ones((1, len(z)))))
+        mean = graph.array(np.kron(np.eye(n_outputs), np.array(w)[:, None]))
+
+        def average(raw: Any) -> Any:
+            nodes = graph.op(OnnxAdd, graph.op(OnnxMatMul, raw, repeat), spread)
+            return graph.op(OnnxMatMul, predicted(graph, nodes, link), mean)
+
+        return average
+    if link.variance_factor is None:
+        raise inexpressible(graph, link, "averages over a posterior")
+    wider = graph.op(OnnxMul, variance, graph.array([link.variance_factor]))
+    width = graph.op(OnnxSqrt, graph.op(OnnxAdd, wider, graph.array([1.0])))
+    return lambda raw: predicted(graph, graph.op(OnnxDiv, raw, width), link)
+
+
+def _shared_variance(graph: Graph, parameters: FMParameters) -> Any:
+    """Return the variance that all outputs of a sample share, (n_samples, 1)."""
     parts = graph.variance(parameters)
     variance = parts[0]
     for part in parts[1:]:
         variance = graph.op(OnnxAdd, variance, part)
-    if link.variance_factor is None:
-        raise inexpressible(graph, link, "averages over a posterior")
-    # All classes of a sample share one variance.
-    share = link.variance_factor / len(parts)
-    widened = graph.op(OnnxAdd, graph.op(OnnxMul, variance, graph.array([share])), graph.array([1.0]))
-    return graph.op(OnnxDiv, raw, graph.op(OnnxSqrt, widened))
+    # Rounding can leave a variance of zero slightly negative.
+    return graph.at_least(graph.op(OnnxMul, variance, graph.array([1 / len(parts)])), 0.0)
 
 
 def _normalized(graph: Graph, p: Any, q: Any) -> Any:

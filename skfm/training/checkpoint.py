@@ -177,7 +177,7 @@ class CheckpointEvents(Events):
 
 #: Entries of the identity that are compared only if both runs have them: earlier versions of skfm did not store them,
 #: and a run may not know them.
-OPTIONAL = ("number of chunks", "digest of ")
+OPTIONAL = ("number of chunks", "digest of ", "select_factors", "noise")
 
 
 def first_difference(theirs: dict[str, Any], ours: dict[str, Any]) -> str:

@@ -15,7 +15,8 @@ import torch
 from sklearn.utils import check_random_state
 
 from ..core.matrix.device import resolve_device
-from ..core.solvers import OnlineRun, Run, Settings, Solver
+from ..core.matrix.parameters import FMParameters
+from ..core.solvers import SOLVERS, OnlineRun, Problem, Run, Settings, Solver, supports_factors
 from ..data.targets import Target
 from .callbacks import FitCallbacks, NoCallbacks
 from .checkpoint import Checkpoint, CheckpointEvents, identity_of
@@ -140,6 +141,8 @@ def start_run(estimator: Any, plan: FitPlan, problem: TrainingProblem, settings:
     """Return a run at its start."""
     options = ModelOptions.of(estimator)
     parameters = starting_point(options, problem, plan.rng, plan.start.parameters)
+    if settings.select_factors and not _has_factors(plan.start, problem.problem, parameters):
+        parameters = parameters._replace(factors=parameters.factors[:, :, :0])
     run = plan.solver.start(problem.problem, parameters, settings)
     if isinstance(run, OnlineRun) and continues(estimator) and estimator._model["solver"] == estimator.solver:
         # A warm start continues with the step sizes of the fit before.
@@ -147,6 +150,17 @@ def start_run(estimator: Any, plan: FitPlan, problem: TrainingProblem, settings:
         if online is not None:
             run.load_step_sizes(online.run.tensors)
     return run
+
+
+def _has_factors(start: Start, problem: Problem, parameters: FMParameters) -> bool:
+    """Return whether a fit has factors: those that it continues from, or new ones if the data support them."""
+    if start.parameters is not None:
+        has_factors = start.parameters.parameters.factors.shape[2] > 0
+        if has_factors or start.kind == "chain":
+            return has_factors
+    # Without a bound there is no test, and without factors nothing to test.
+    has_bound = problem.loss in SOLVERS["vb"].losses
+    return not has_bound or not parameters.factors.shape[2] or supports_factors(problem, parameters)
 
 
 def attributes_of(

@@ -7,10 +7,12 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from ..core.bayes.variance import prediction_variance
 from ..core.interactions.base import Interaction
 from ..core.interactions.pairwise import PAIRWISE
 from ..core.matrix.design import DesignMatrix
 from ..core.matrix.reduce import LOCAL, Reduction
+from ..core.observation.classes import class_probabilities, loss_of_classes
 from ..core.solvers import Iterate
 
 
@@ -18,7 +20,7 @@ class HeldOutLoss(Protocol):
     """Measures the loss of the states of a run on held-out samples, sweep after sweep."""
 
     def loss(self, iterate: Iterate) -> float:
-        """Return the weighted mean over the samples, summed over the outputs, in the user's units."""
+        """Return the weighted mean over the samples in the user's units."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,18 @@ class Validation:
     interaction: Interaction = PAIRWISE
 
     def loss(self, iterate: Iterate) -> float:
-        """Return the weighted mean over the samples, summed over the outputs, in the user's units."""
-        return self.mean_loss(self.raw(iterate))
+        """Return the weighted mean over the samples in the user's units.
+
+        For classes this is the loss of their probabilities, which a posterior makes less certain, and which are
+        normalized where each class is fitted against the rest.
+        """
+        raw, posterior, link = self.raw(iterate), iterate.posterior, self.likelihood.inverse_link
+        if not link.is_probability or link.joint_outputs or (posterior is None and len(raw) == 1):
+            return self.mean_loss(raw)
+        variance = None
+        if posterior is not None:
+            variance = prediction_variance(self.design, iterate.parameters.factors, posterior)
+        return self.mean(loss_of_classes(self.target, class_probabilities(link, raw, variance)))
 
     def raw(self, iterate: Iterate) -> Tensor:
         """Return the raw predictions of a state, (n_outputs, n_samples)."""
@@ -58,8 +70,12 @@ class Validation:
 
     def mean_loss(self, predicted: Tensor) -> float:
         """Return the weighted mean of the loss of predictions, which are what the likelihood's loss takes."""
+        return self.mean(self.likelihood.loss(self.target, predicted))
+
+    def mean(self, losses: Tensor) -> float:
+        """Return the weighted mean of the losses of samples, (1, n_samples), in the user's units."""
         weight, reduce = self.sample_weight, self.reduction.sum
-        losses = self.likelihood.loss(self.target, predicted).sum(0).to(weight)
+        losses = losses.sum(0).to(weight)
         return self.unit * float(reduce(losses @ weight) / reduce(weight.sum()))
 
 
@@ -80,8 +96,12 @@ class SampledValidation:
         self._total: Tensor | None = None
 
     def loss(self, iterate: Iterate) -> float:
-        """Return the weighted mean over the samples, summed over the outputs, in the user's units."""
-        return self._samples.mean_loss(self._average(iterate))
+        """Return the weighted mean over the samples in the user's units."""
+        samples, outcome = self._samples, self._average(iterate)
+        if len(samples.target) == 1:
+            return samples.mean_loss(outcome)
+        # Each class was fitted against the rest.
+        return samples.mean(loss_of_classes(samples.target, outcome / outcome.sum(0)))
 
     def _average(self, iterate: Iterate) -> Tensor:
         """Return the average prediction with that of another sweep; in the burn-in that of the sweep alone."""

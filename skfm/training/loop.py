@@ -132,7 +132,8 @@ def _finite_step(run: Run, events: Events) -> Iterate:
         iterate = run.step(events.after_segment)
     except torch.linalg.LinAlgError as error:
         raise DivergenceError("a matrix could not be factorized") from error
-    if not all_finite((*iterate.parameters, *(iterate.posterior or ()))):
+    posterior = [] if iterate.posterior is None else iterate.posterior.tensors
+    if not all_finite([*iterate.parameters, *posterior]):
         raise DivergenceError("parameters became infinite or not a number")
     if not math.isfinite(iterate.objective):
         raise DivergenceError(f"the objective became {iterate.objective}")

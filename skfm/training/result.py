@@ -71,9 +71,13 @@ def fitted_attributes(task: TrainingProblem, iterate: Iterate, record: History) 
         **task.units.attributes(),
     }
     if iterate.posterior is not None:
-        covariances, *rest = (t.numpy(force=True).astype(dtype) for t in iterate.posterior)
-        attributes["covariances_"] = covariances[shown]
-        attributes["_posterior"] = dict(zip(("intercept_variance", "noise_precision"), rest, strict=True))
+        arrays = {
+            name: tensor.numpy(force=True).astype(dtype)
+            for name, tensor in iterate.posterior._asdict().items()
+            if tensor is not None
+        }
+        attributes["covariances_"] = arrays.pop("covariances")[shown]
+        attributes["_posterior"] = arrays
     return attributes
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.bayes.category_noise import category_fields
 from ..core.matrix.parameters import FMParameters
 from ..core.solvers import Settings, Solver
 from ..data.scaling import LocatedParameters
@@ -90,24 +91,35 @@ def starting_point(
     shape = (len(coding.start), core.design.shape[1], options.n_factors)
     if fitted is not None:
         found = fitted.parameters.factors.shape
-        if found[1:] != shape[1:]:
+        if found[1] != shape[1] or found[2] not in (0, shape[2]):
             raise ValueError(
                 f"The fitted model has n_factors={found[2]}, from which warm_start=True and "
                 f"partial_fit continue, but now n_factors={shape[2]}. Restore it, or fit with warm_start=False."
             )
         start = fitted.within(problem.units)
+        if found[2] < shape[2]:
+            # A linear model has no factors to continue from.
+            factors = _initial_factors(options, problem, (len(start.intercept), *shape[1:]), rng)
+            start = start._replace(factors=factors)
     else:
-        factors = _random_factors(problem.solver, shape, rng).mul_(_init_scale(options, problem))
-        if options.encoder is not None:
-            # There are no data that could correct these parameters.
-            factors[:, torch.from_numpy(options.encoder.unseen)] = 0
         start = FMParameters(
             torch.as_tensor(coding.start, dtype=torch.float64),
             torch.zeros(shape[:2], dtype=torch.float64),
-            factors,
+            _initial_factors(options, problem, shape, rng),
         )
     intercept, linear, factors = (t.to(core.design.dtype).to(core.device) for t in start)
     return FMParameters(intercept * core.fit_intercept, linear * core.fit_linear, factors)
+
+
+def _initial_factors(
+    options: ModelOptions, problem: TrainingProblem, shape: tuple[int, int, int], rng: np.random.RandomState
+) -> Tensor:
+    """Draw factors of shape (n_outputs, n_features, n_factors)."""
+    factors = _random_factors(problem.solver, shape, rng).mul_(_init_scale(options, problem))
+    if options.encoder is not None:
+        # There are no data that could correct these parameters.
+        factors[:, torch.from_numpy(options.encoder.unseen)] = 0
+    return factors
 
 
 def _random_factors(solver: Solver, shape: tuple[int, int, int], rng: np.random.RandomState) -> Tensor:
@@ -137,7 +149,10 @@ def solver_settings(
 ) -> Settings:
     """Return the hyperparameters that a solver reads, in its units."""
     known = {f.name for f in dataclasses.fields(Settings)}
-    options = {name: getattr(estimator, name) for name in sorted(problem.solver.options & known)}
+    names = sorted(problem.solver.options & known & estimator.get_params(deep=False).keys())
+    options = {name: getattr(estimator, name) for name in names}
+    if "noise" in options:
+        options["noise"] = _noise_field(options["noise"], problem)
     problem.coding.penalties(options)
     start = start or Start()
     return Settings(
@@ -149,3 +164,23 @@ def solver_settings(
         start=start.kind,
         n_before=start.n_sweeps,
     )
+
+
+def _noise_field(noise: Any, problem: TrainingProblem) -> int | str:
+    """Return the number of the field that ``noise`` names, or its other values as they are."""
+    if noise in ("auto", "common"):
+        return noise
+    core, labels = problem.problem, problem.field_labels
+    places = np.flatnonzero(labels == noise)
+    if not len(places):
+        found = ", ".join(repr(label) for label in dict.fromkeys(labels.tolist()))
+        raise ValueError(
+            f"noise={noise!r} must be 'auto', 'common' or one of the fields of the columns: {found}."
+        )
+    field = int(core.fields[places[0]])
+    if field not in category_fields(core.design, core.fields):
+        raise ValueError(
+            f"noise={noise!r} must name a field of at least two categories with at most one category per row. Use "
+            "noise='auto' to select from these fields."
+        )
+    return field

@@ -123,6 +123,14 @@ class FieldPriors:
             total += self._log_density(g, theta, covariances)
         return total
 
+    def hyper_density(self) -> Tensor:
+        """Return log p(mu, Lam) of all priors together, without the 2 pi, (n_outputs,)."""
+        size, H = self.mean.shape[2], self._hyper_scatter
+        log_det = torch.logdet(self.precision)
+        spread = (self.precision.diagonal(dim1=2, dim2=3) * H).sum(2)
+        shift = torch.einsum("bgi,bgij,bgj->bg", self.mean, self.precision, self.mean)
+        return self._constant * len(self._members) + (size * log_det - spread - shift).sum(1) / 2
+
     def _log_density(self, g: int, theta: Tensor, covariances: Tensor) -> Tensor:
         """Return the part of a field, without the constant."""
         members, precision = self._members[g], self.precision[:, g]

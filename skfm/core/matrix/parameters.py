@@ -39,15 +39,24 @@ class Posterior(NamedTuple):
     intercept_variance : Tensor of shape (n_outputs,)
     noise_precision : Tensor of shape (n_outputs,)
         Of the observation noise; one where the likelihood has none.
+    noise_ratio : Tensor of shape (n_outputs, n_features) or None
+        If the noise differs between the categories of a field: the noise precision of rows with a category, divided by
+        `noise_precision`. One for the columns of other fields.
     """
 
     covariances: Tensor
     intercept_variance: Tensor
     noise_precision: Tensor
+    noise_ratio: Tensor | None = None
 
     def clone(self) -> Posterior:
         """Return a copy that shares no memory with this one."""
-        return Posterior(*(t.clone() for t in self))
+        return Posterior(*(t.clone() for t in self.tensors))
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """The tensors that there are, in their order."""
+        return [tensor for tensor in self if tensor is not None]
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:

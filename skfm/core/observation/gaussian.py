@@ -46,7 +46,9 @@ class GaussianNoise(QuadraticBound):
     has_noise = True
     is_gaussian = True
 
-    def linearize(self, y: Tensor, mean: Tensor, variance: Tensor | None) -> tuple[Tensor | None, Tensor]:
+    def linearize(
+        self, y: Tensor, mean: Tensor, variance: Tensor | None, caution: Tensor | None = None
+    ) -> tuple[Tensor | None, Tensor]:
         return None, y
 
     def bound(self, y: Tensor, mean: Tensor, variance: Tensor) -> Tensor:

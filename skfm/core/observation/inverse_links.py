@@ -6,7 +6,7 @@ kind            prediction, f being the raw prediction   over a Gaussian raw pre
 identity        f                                        m
 none            f, a score without a scale               m
 exp             exp(f)                                   exp(m + v / 2)
-sigmoid         1 / (1 + exp(-f))                        sigmoid(m / sqrt(1 + pi v / 8)), an approximation
+sigmoid         1 / (1 + exp(-f))                        sum_k w_k sigmoid(m + z_k sqrt(v)), a quadrature
 normal_cdf      Phi(f)                                   Phi(m / sqrt(1 + v))
 softmax         exp(f_c) / sum_k exp(f_k)                that of m, which leaves v out
 cut_points      Phi(c_(l+1) - f) - Phi(c_l - f)          not available: cut-points are drawn, not averaged
@@ -18,7 +18,6 @@ looks the kind up in a table of its own.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -26,6 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from ..bayes.quadrature import Nodes, normal_expectations, normal_nodes
 from ..bayes.sampling import log_ndtr_inverse, ndtr
 from .cut_points import with_ends
 
@@ -41,9 +41,10 @@ class InverseLink(ABC):
     joint_outputs: ClassVar[bool] = False
     #: Whether raw predictions have the scale of the target; otherwise they have its logarithm.
     identity_link: ClassVar[bool] = True
-    #: The number c for which the expectation over N(m, v) is the prediction of m / sqrt(1 + c v); None if there is
-    #: none. For a model that has neither this nor the identity, the average of predictions is not defined.
+    #: The number c for which the expectation over N(m, v) is the prediction of m / sqrt(1 + c v), if there is one.
     variance_factor: ClassVar[float | None] = None
+    #: Nodes of the quadrature that computes the expectation over N(m, v); None if it is computed otherwise.
+    nodes: ClassVar[Nodes | None] = None
 
     @abstractmethod
     def __call__(self, raw: Tensor, cut_points: Tensor | None = None) -> Tensor:
@@ -61,8 +62,13 @@ class InverseLink(ABC):
         """
 
     def expectation(self, raw: Tensor, variance: Tensor | None = None) -> Tensor:
-        """Return the prediction, averaged over a Gaussian raw prediction where there is a variance."""
-        return self(raw)
+        """Return the prediction, averaged over a Gaussian raw prediction where there is a variance.
+
+        Without a quadrature and without a method of its own, a link returns the prediction of the mean.
+        """
+        if variance is None or self.nodes is None:
+            return self(raw)
+        return normal_expectations(lambda f: (self(f),), raw, variance, self.nodes)[0]
 
     def link(self, mean: Tensor) -> Tensor:
         """Return the raw prediction whose prediction is ``mean``."""
@@ -116,14 +122,9 @@ class Sigmoid(InverseLink):
 
     kind = "sigmoid"
     is_probability = True
-    variance_factor: ClassVar[float] = math.pi / 8
+    nodes = normal_nodes(31)  # The error is below 1e-4 up to a standard deviation of three.
 
     def __call__(self, raw: Tensor, cut_points: Tensor | None = None) -> Tensor:
-        return torch.sigmoid(raw)
-
-    def expectation(self, raw: Tensor, variance: Tensor | None = None) -> Tensor:
-        if variance is not None:
-            raw = raw / torch.sqrt(1 + self.variance_factor * variance)
         return torch.sigmoid(raw)
 
     def link(self, mean: Tensor) -> Tensor:

@@ -87,18 +87,33 @@ class MinibatchLoss(_Part, ABC):
 class QuadraticBound(_Part, ABC):
     """A quadratic in the raw prediction f of each row, which the block solvers minimize in closed form.
 
-    The quadratic has a precision omega and a working target. It touches the negative log likelihood from above at the
-    current posterior N(mean, variance) of f. All functions are elementwise, and y is 0 or 1 for classes.
+    The quadratic has a precision omega and a working target. It has the slope of the expected negative log likelihood
+    at the current posterior N(mean, variance) of f, and with full caution it is nowhere below it as a function of the
+    mean. All functions are elementwise, and y is 0 or 1 for classes.
     """
 
     #: Whether there is a noise precision to learn.
     has_noise: ClassVar[bool] = False
     #: Whether precisions and targets are the same in every sweep, or follow the predictions.
     is_gaussian: ClassVar[bool] = False
+    #: Whether the precisions depend on the caution, so that a sweep can lower the expected log likelihood.
+    can_overshoot: ClassVar[bool] = False
 
     @abstractmethod
-    def linearize(self, y: Tensor, mean: Tensor, variance: Tensor | None) -> tuple[Tensor | None, Tensor]:
-        """Return the precisions (None: all one) and the working targets."""
+    def linearize(
+        self, y: Tensor, mean: Tensor, variance: Tensor | None, caution: Tensor | None = None
+    ) -> tuple[Tensor | None, Tensor]:
+        """Return the precisions (None: all one) and the working targets.
+
+        Parameters
+        ----------
+        y, mean : Tensor of shape (n_outputs, n_samples)
+        variance : Tensor of shape (n_outputs, n_samples) or None
+            None for a posterior that is a point.
+        caution : Tensor of shape (n_outputs, 1) or None
+            From 0, the precisions of Newton's method, to 1, those of an upper bound. None means 1. Models without
+            `can_overshoot` ignore it.
+        """
 
     @abstractmethod
     def bound(self, y: Tensor, mean: Tensor, variance: Tensor) -> Tensor:

@@ -24,7 +24,9 @@ class ProbitBound(QuadraticBound):
 
     inverse_link = NORMAL_CDF
 
-    def linearize(self, y: Tensor, mean: Tensor, variance: Tensor | None) -> tuple[Tensor | None, Tensor]:
+    def linearize(
+        self, y: Tensor, mean: Tensor, variance: Tensor | None, caution: Tensor | None = None
+    ) -> tuple[Tensor | None, Tensor]:
         sign = 2 * y - 1
         log_ratio = -mean.square() / 2 - math.log(2 * math.pi) / 2 - torch.special.log_ndtr(sign * mean)
         return None, mean + sign * torch.exp(log_ratio)

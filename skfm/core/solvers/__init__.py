@@ -2,6 +2,7 @@
 
 from .als import ALS
 from .base import DivergenceError, Iterate, OnlineRun, Problem, Run, Settings, Solver, StateDict
+from .gate import supports_factors
 from .mcmc import MCMC
 from .minibatch.optimizers import OPTIMIZERS
 from .minibatch.run import MinibatchSolver
@@ -21,4 +22,5 @@ __all__ = [
     "Settings",
     "Solver",
     "StateDict",
+    "supports_factors",
 ]

@@ -48,7 +48,7 @@ class MCMC(BlockSolver):
 
     name = "mcmc"
     losses = losses_with("latent")
-    options = frozenset({"covariance_type", "burn_in", "n_draws", "n_chains"})
+    options = frozenset({"covariance_type", "select_factors", "burn_in", "n_draws", "n_chains"})
     objective_name = "log_likelihood"
     objective_rises = True
     converges = False

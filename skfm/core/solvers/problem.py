@@ -94,6 +94,10 @@ class Settings:
         Seed of the order of the rows or of the draws.
     unit : float
         A loss of one in the user's units.
+    select_factors : bool
+        Read by the caller: see `supports_factors`.
+    noise : int, "auto" or "common"
+        The field whose categories may differ in the noise of their rows, the one that explains most, or none.
     start : {"random", "fit", "chain"}
         Whether the starting point is random, the result of another solver or the last state of a sampler's chains.
     n_before : int
@@ -104,6 +108,8 @@ class Settings:
     l2_linear: float | str = "auto"
     l2_factors: float | str = "auto"
     covariance_type: str = "auto"
+    select_factors: bool = False
+    noise: int | str = "common"
     learning_rate: float | str = "auto"
     learning_rate_schedule: str = "linear"
     batch_size: int | str = "auto"

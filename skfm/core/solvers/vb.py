@@ -21,9 +21,12 @@ from torch import Tensor
 from ..bayes.priors import FieldPriors
 from ..matrix.design import BINARY
 from ..matrix.parameters import FMParameters
+from ..observation.registry import MODELS
+from .block.caution import Caution
+from .block.row_noise import LearnedNoise, RowNoise
 from .block.run import BlockRun, BlockSolver, cholesky
 from .problem import Problem, Settings
-from .run import StateDict
+from .run import Iterate, StateDict
 
 #: Initial variances and precisions of the priors, in standardized units. Wide priors find the factors soonest.
 INITIAL_VARIANCE = 0.01
@@ -40,6 +43,8 @@ FIRST_STRETCH = 0.5
 LEAST_STRETCH = 0.02
 #: Number of sweeps without a stretch after the smallest one did not help.
 STRETCH_PAUSE = 5
+#: Differences of the bound that are rounding, in units of the last digit.
+ROUNDING = 10.0
 #: Bytes of the row state of full covariances that "auto" accepts, and the number of
 #: multiplications per sweep that is small enough not to matter.
 FULL_BYTES, FULL_WORK = 1 << 29, 1 << 26
@@ -51,7 +56,7 @@ class VB(BlockSolver):
     """Variational Bayes on the block engine."""
 
     name = "vb"
-    options = frozenset({"covariance_type"})
+    options = frozenset({"covariance_type", "select_factors", "noise"})
     objective_name = "bound"
     objective_rises = True
     has_posterior = True
@@ -62,7 +67,10 @@ class VB(BlockSolver):
         if kind == "auto":
             kind = covariance_kind(problem, parameters.factors.shape[2])
         hold = min(HELD_SWEEPS, settings.max_iter // 2) if settings.start == "random" else 0
-        return VBRun(problem, parameters, kind, hold=hold)
+        varies = settings.noise != "common" and MODELS[problem.loss].has_noise
+        fields = None if settings.noise == "auto" else [settings.noise]
+        noise = RowNoise(problem, fields) if varies else None
+        return VBRun(problem, parameters, kind, hold=hold, noise=noise)
 
 
 def covariance_kind(problem: Problem, n_factors: int) -> str:
@@ -85,7 +93,15 @@ def covariance_kind(problem: Problem, n_factors: int) -> str:
 class VBRun(BlockRun):
     """The state of a run."""
 
-    def __init__(self, problem: Problem, start: FMParameters, kind: str, *, hold: int = 0) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        start: FMParameters,
+        kind: str,
+        *,
+        hold: int = 0,
+        noise: RowNoise | None = None,
+    ) -> None:
         n_outputs, n_features, n_factors = start.factors.shape
         size = 1 + n_factors
         variances = start.factors.new_full((n_outputs, n_features, size), INITIAL_VARIANCE)
@@ -100,12 +116,34 @@ class VBRun(BlockRun):
         #: Fields whose priors are not learned yet, and for how many sweeps.
         self._held = _fields_to_hold(problem) if hold else frozenset()
         self._hold_for = hold
+        self._noise = noise
         self.log_det = start.factors.new_zeros(n_outputs, n_features)
         self._stretch_by = torch.full_like(start.intercept, FIRST_STRETCH)
         self._pause = torch.ones_like(start.intercept)
+        self._caution = Caution(start.intercept, self.accum_dtype)
+        #: The state before a sweep that can lower the bound.
+        self._before: StateDict | None = None
         self.total_weight = self.reduction.sum(problem.sample_weight.sum(dtype=self.accum_dtype))
         if not self.likelihood.is_gaussian:
             self.variance = self.engine.variance()
+
+    def hold(self, held: bool) -> None:
+        """Hold the priors of all fields in the next sweep, or of none."""
+        self._held = frozenset(range(self.priors.mean.shape[1])) if held else frozenset()
+        self._hold_for = 2 if held else 0
+
+    def restart(self) -> None:
+        """Continue from a state that was changed from outside."""
+        self.engine.reset()
+        self.mean = self.engine.mean()
+        self._update_variance()
+
+    def iterate(self) -> Iterate:
+        iterate, noise = super().iterate(), self._noise
+        if noise is None or noise.field is None:
+            return iterate
+        assert iterate.posterior is not None  # for the type checker
+        return iterate._replace(posterior=iterate.posterior._replace(noise_ratio=noise.ratio))
 
     def prior(self, columns: Tensor) -> tuple[Tensor, Tensor]:
         return self.priors.of(columns)
@@ -127,6 +165,23 @@ class VBRun(BlockRun):
             return mean, variances, variances.log().sum(1)
         return mean, torch.cholesky_inverse(L), -2 * L.diagonal(dim1=1, dim2=2).log().sum(1)
 
+    def working_response(self) -> tuple[Tensor, Tensor]:
+        problem = self.problem
+        caution = self._caution.value[:, None].to(self.mean)
+        omega, target = self.likelihood.linearize(problem.target, self.mean, self.variance, caution)
+        weight = problem.sample_weight.expand_as(self.mean)
+        if self._noise is not None and self._noise.field is not None:
+            weight = weight * self._noise.of_rows()
+        return weight if omega is None else weight * omega, target
+
+    def _sweep(self) -> None:
+        if self._noise is not None:
+            self._noise.begin_sweep()
+        if self.likelihood.can_overshoot:
+            tensors, numbers = self.state_dict()
+            self._before = StateDict({name: tensor.clone() for name, tensor in tensors.items()}, numbers)
+        super()._sweep()
+
     def finish(self) -> float:
         """Return the evidence lower bound, summed over the outputs, with improper priors taken as constants."""
         state = self.state
@@ -134,8 +189,11 @@ class VBRun(BlockRun):
             state.intercept_variance.copy_(1 / (state.noise_precision * self.row_sum(self.omega)))
         bound = self._bound()
         if not self.likelihood.has_noise:
-            bound = self._stretch(bound)
-        self.settles, self._hold_for = not self._held, self._hold_for - 1
+            bound = self._stretch(self._retreat(bound) if self.likelihood.can_overshoot else bound)
+        self._caution.bound = bound
+        is_pending = self._noise is not None and self._noise.is_pending
+        self.settles = not (self._held or self._caution.may_gain or is_pending)
+        self._hold_for -= 1
         if self._hold_for <= 0:
             self._held = frozenset()
         self._settle_unused()
@@ -150,6 +208,10 @@ class VBRun(BlockRun):
             "prior_mean": self.priors.mean,
             "prior_precision": self.priors.precision,
         }
+        tensors |= self._caution.state_dict()
+        if self._noise is not None:
+            more, noise = self._noise.state_dict()
+            tensors, numbers = tensors | more, numbers | {"noise": noise}
         held = {"fields": sorted(self._held), "n_sweeps": self._hold_for}
         return StateDict(tensors, numbers | {"held": held})
 
@@ -157,11 +219,18 @@ class VBRun(BlockRun):
         super().load_state_dict(state)
         tensors, held = state.tensors, state.numbers["held"]
         self.log_det.copy_(tensors["log_det"])
+        self._caution.load_state_dict(tensors)
         self._stretch_by.copy_(tensors["stretch_by"])
         self._pause = tensors["stretch_pause"].to(self._pause, copy=True)
         self.priors.set(tensors["prior_mean"], tensors["prior_precision"])
         self._held, self._hold_for = frozenset(held["fields"]), held["n_sweeps"]
-        variance = self.engine.variance()  # also brings the moments of the rows up to date
+        if self._noise is not None and "noise" in state.numbers:
+            self._noise.load_state_dict(tensors, state.numbers["noise"])
+        self._update_variance()
+
+    def _update_variance(self) -> None:
+        """Set the variances of the rows, which also brings the moments of the rows in the engine up to date."""
+        variance = self.engine.variance()
         self.variance = None if self.likelihood.is_gaussian else variance
 
     def _settle_unused(self) -> None:
@@ -194,6 +263,23 @@ class VBRun(BlockRun):
         self.variance = self.engine.variance()
         self.fit = self.weighted_sum(self.likelihood.bound(problem.target, self.mean, self.variance))
         return bound + self.fit
+
+    def _retreat(self, bound: Tensor) -> Tensor:
+        """Take the sweep back for the outputs whose bound fell, and return the bound of each output."""
+        before, self._before = self._before, None
+        assert before is not None  # for the type checker
+        rounding = ROUNDING * torch.finfo(self.state.theta.dtype).eps * self.fit.abs()
+        falls = self._caution.falls(bound, rounding)
+        if not bool(falls.any()):
+            return bound
+        caution = self._caution.state_dict()
+        mixed = {
+            name: torch.where(falls.view(-1, *[1] * (tensor.ndim - 1)), before.tensors[name], tensor)
+            for name, tensor in self.state_dict().tensors.items()
+            if name not in caution
+        }
+        self.load_state_dict(StateDict(mixed | caution, before.numbers))
+        return torch.where(falls, self._caution.bound, bound)
 
     def _stretch(self, bound: Tensor) -> Tensor:
         """Try all predictions times a factor, and keep it where the bound rises.
@@ -233,12 +319,27 @@ class VBRun(BlockRun):
     def _learn_noise(self) -> Tensor:
         """Set the noise precision under a Gamma(1/2, 1/2) prior, and return its part of the bound."""
         state, target = self.state, self.problem.target
-        error = self.weighted_sum((target - self.mean).square()) + self.engine.total_variance(self.mean)
-        error += state.intercept_variance.to(error) * self.total_weight
+        noise = self._noise
+        if noise is not None and noise.is_due:
+            squares = (target - self.mean).square() + self.engine.variance()
+            squares = (squares * self.problem.sample_weight).to(self.accum_dtype)
+            learned = noise.learn(squares, self._common_noise(self.row_sum(squares)))
+        else:
+            error = self.row_sum(self.omega * (target - self.mean).square())
+            error += self.engine.total_variance(self.mean, self.omega)
+            varies = noise is not None and noise.field is not None
+            total = self.row_sum(self.omega) if varies else self.total_weight
+            error += state.intercept_variance.to(error) * total
+            learned = noise.unchanged(error) if noise is not None and varies else self._common_noise(error)
+        state.noise_precision.copy_(learned.precision)
+        self.fit = learned.fit
+        return learned.fit + learned.prior
+
+    def _common_noise(self, error: Tensor) -> LearnedNoise:
+        """Return the best noise that all rows have in common, given the sums of their expected squared errors."""
         alpha = (1 + self.total_weight) / (1 + error)
-        state.noise_precision.copy_(alpha)
-        self.fit = (self.total_weight * (alpha / (2 * math.pi)).log() - alpha * error) / 2
-        return self.fit + (alpha.log() - alpha) / 2
+        fit = (self.total_weight * (alpha / (2 * math.pi)).log() - alpha * error) / 2
+        return LearnedNoise(fit, (alpha.log() - alpha) / 2, alpha)
 
 
 def _fields_to_hold(problem: Problem) -> frozenset[int]:

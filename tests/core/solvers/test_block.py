@@ -327,7 +327,7 @@ def test_total_variance(name, kind, n_factors):
         run.step()
     weight = problem.sample_weight.numpy()
     expected = [weight @ brute_variance(X.toarray(), run.state, output) for output in range(2)]
-    assert_allclose(run.engine.total_variance(run.mean), expected, rtol=1e-9)
+    assert_allclose(run.engine.total_variance(run.mean, run.omega), expected, rtol=1e-9)
 
 
 # ------------------------------------------------------------------------------------------ monotone
@@ -656,7 +656,9 @@ def test_pair_engine_is_the_tile_engine(kind, loss, n_factors, options, monkeypa
     assert_same_runs(snapshot(fast, 4), snapshot(general, 4))
     if kind != "als" and loss == "squared_error":
         assert_allclose(
-            fast.engine.total_variance(fast.mean), general.engine.total_variance(general.mean), rtol=1e-9
+            fast.engine.total_variance(fast.mean, fast.omega),
+            general.engine.total_variance(general.mean, general.omega),
+            rtol=1e-9,
         )
 
 

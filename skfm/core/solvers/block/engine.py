@@ -139,12 +139,16 @@ class Engine(ABC):
         assert posterior is not None
         return prediction_variance(self.problem.design, self.state.parameters.factors, posterior)
 
-    def total_variance(self, mean: Tensor) -> Tensor:
-        """Return the sum over the rows of weight times variance, (n_outputs,), the intercept's part left out.
+    def total_variance(self, mean: Tensor, omega: Tensor) -> Tensor:
+        """Return the sum over the rows of precision times variance, (n_outputs,), the intercept's part left out.
 
-        ``mean`` are the current predictions. Call it at the end of a sweep only, and only for likelihoods whose
-        precisions are the sample weights.
+        Call it at the end of a sweep only.
+
+        Parameters
+        ----------
+        mean, omega : Tensor of shape (n_outputs, n_samples)
+            The current predictions, and the row precisions that the sweep began with.
         """
         variance = self.variance() - self.state.intercept_variance[:, None]
-        total = (variance * self.problem.sample_weight).sum(1, dtype=accum_dtype(variance.device))
+        total = (variance * omega).sum(1, dtype=accum_dtype(variance.device))
         return self.reduction.sum(total)

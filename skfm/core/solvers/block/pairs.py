@@ -147,8 +147,8 @@ class PairEngine(Engine):
         self.state.theta[:, self.pairs.columns[side]] = theta
         self.tables[side] = self._pack(theta, None)
 
-    def total_variance(self, mean: Tensor) -> Tensor:
-        plain = (self.omega * (mean - self.state.intercept[:, None]).square()).sum(1, dtype=self.square.dtype)
+    def total_variance(self, mean: Tensor, omega: Tensor) -> Tensor:
+        plain = (omega * (mean - self.state.intercept[:, None]).square()).sum(1, dtype=self.square.dtype)
         return self.reduction.sum(self.square - plain).clamp_(min=0)
 
 

@@ -1,0 +1,88 @@
+"""vb with the exact expected log likelihood: rare events, the bound, the caution, interruptions."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+from scipy import sparse
+
+from skfm import FMClassifier
+from skfm.core.solvers.block.caution import DECAY, FIRST, Caution
+
+
+def two_fields(seed, n, levels, probability):
+    """Rows of two fields of categories without an effect, and events of some probability."""
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, levels, (n, 2)) + [0, levels]
+    X = sparse.csr_matrix((np.ones(2 * n), codes.ravel(), np.arange(0, 2 * n + 1, 2)), shape=(n, 2 * levels))
+    return X, rng.random(n) < probability
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "diag"])
+@pytest.mark.parametrize(
+    ("n", "levels", "n_events"), [(5000, 500, 25), (2000, 50, 100), (2000, 200, 5), (20000, 2000, 97)]
+)
+def test_rare_events_have_their_probability(n, levels, n_events, covariance_type):
+    """The predicted number of events is the observed one."""
+    X, y = two_fields(0, n, levels, n_events / n)
+    model = FMClassifier(4, covariance_type=covariance_type, max_iter=60, random_state=0).fit(X, y)
+    assert_allclose(model.predict_proba(X)[:, 1].sum(), y.sum(), rtol=0.02)
+
+
+def test_rare_events_of_each_class():
+    """So is that of several rare classes, each against the rest."""
+    X, rare = two_fields(1, 4000, 100, 0.02)
+    y = np.where(rare, np.arange(len(rare)) % 3, 3)
+    p = FMClassifier(2, random_state=0).fit(X, y).predict_proba(X)
+    assert_allclose(p.sum(0), np.bincount(y), rtol=0.1)
+
+
+@pytest.mark.parametrize("dense", [False, True])
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_bound_never_falls(seed, n_classes, dense):
+    """Also where the steps of Newton's method overshoot: large numbers, separable classes."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((80, 6)) * (1 + 3 * rng.random(6))
+    if not dense:
+        X = sparse.csr_matrix(np.where(rng.random(X.shape) < 0.5, X, 0))
+    y = np.argmax(np.asarray(X @ rng.standard_normal((6, n_classes))), 1)
+    model = FMClassifier(3, max_iter=60, tol=0, random_state=seed).fit(X, y)
+    bound = np.array(model.history_["bound"])
+    assert (np.diff(bound) >= -1e-9 * np.abs(bound[1:])).all()
+
+
+def test_the_caution_follows_the_bound():
+    """It falls while the bound rises, grows when it falls, and never goes below what once failed."""
+    caution = Caution(torch.zeros(2), torch.float64)
+    none = torch.zeros(2)
+    assert not caution.falls(torch.tensor([-5.0, -5.0]), none).any()
+    caution.bound = torch.tensor([-5.0, -5.0])
+    assert_allclose(caution.value, FIRST * DECAY)
+    # The second output fails.
+    assert caution.falls(torch.tensor([-4.0, -6.0]), none).tolist() == [False, True]
+    assert caution.may_gain
+    assert_allclose(caution.value, [FIRST * DECAY**2, 1.0])
+    for sweep in range(20):
+        caution.bound = torch.full((2,), float(sweep))
+        assert not caution.falls(torch.full((2,), sweep + 1.0), none).any()
+    assert not caution.may_gain
+    assert float(caution.value[0]) < 1e-3
+    assert_allclose(caution.value[1], 1.0)
+    # Within the tolerance nothing has fallen, and with full caution there is nothing left to gain.
+    assert not caution.falls(caution.bound - 0.5, torch.ones(2)).any()
+    assert caution.falls(caution.bound - 2, torch.ones(2)).all()
+    caution.value = torch.ones(2)
+    assert caution.falls(caution.bound - 2, torch.ones(2)).all()
+    assert not caution.may_gain
+
+
+def test_outputs_are_independent():
+    """An output whose sweep is taken back does not hold up the others: each class has the fit of its own."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((150, 5)) * 3
+    y = np.argmax(X[:, :3] + rng.standard_normal((150, 3)), 1)
+    together = FMClassifier(0, max_iter=40, tol=0, random_state=0).fit(X, y)
+    for c in range(3):
+        alone = FMClassifier(0, max_iter=40, tol=0, random_state=0).fit(X, y == c)
+        assert_allclose(together.decision_function(X)[:, c], alone.decision_function(X), rtol=1e-6, atol=1e-6)
