@@ -160,6 +160,9 @@ def attributes_of(
         # The state that is kept need not be the one in which the run ended.
         run.move_to(history.kept.parameters)
         attributes["_online"] = OnlineState(run.state_dict(), n_chunks=0).attribute()
+    if isinstance(outcome.failure, KeyboardInterrupt):
+        # The interrupt is what the user has to see.
+        return attributes
     if plan.solver.samples:
         warn_if_chains_disagree(history.history, estimator.n_chains)
     elif _should_have_converged(estimator, plan, outcome):

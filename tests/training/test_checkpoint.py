@@ -142,7 +142,7 @@ def test_nothing_is_done_twice(tmp_path, monkeypatch):
     model.set_params(checkpoint=path)
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoint, "save", fails)
-        with pytest.warns(UserWarning, match="interrupted after 1 sweeps"):
+        with pytest.raises(KeyboardInterrupt):
             clone(model).fit(**arguments)
     read.clear()
     seen = []
@@ -245,7 +245,7 @@ def test_an_interrupt_leaves_the_checkpoint(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoint, "save", interrupted)
-        with pytest.warns(UserWarning, match="interrupted after 1 sweeps"):
+        with pytest.raises(KeyboardInterrupt):
             clone(model).set_params(checkpoint=path).fit(X, y)
     assert path.exists()
     assert_same_run(clone(model).set_params(checkpoint=path).fit(X, y), clone(model).fit(X, y))
@@ -632,3 +632,21 @@ def test_a_fitted_estimator_knows_nothing_of_it(tmp_path):
     saved = clone(model).set_params(checkpoint=path).fit(*NUMBERS)
     assert vars(saved).keys() == vars(model).keys()
     assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupt_while_a_checkpoint_is_loaded(interrupted, monkeypatch):
+    model, stream, path = interrupted
+    before, content = dict(vars(model)), path.read_bytes()
+    load = _checkpoint.History.load_state_dict
+
+    def fails(self, *args, **kwargs):
+        load(self, *args, **kwargs)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_checkpoint.History, "load_state_dict", fails)
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(stream)
+    assert vars(model) == before
+    assert path.read_bytes() == content
+    assert_same_run(clone(model).fit(stream), clone(model).set_params(checkpoint=None).fit(stream))
