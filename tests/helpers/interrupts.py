@@ -57,19 +57,25 @@ def estimator(solver):
     return FMRegressor(2, solver=solver, random_state=0, **options)
 
 
-def interrupted(fit, after, *, group=False):
+def interrupted(call, after, *, group=False):
     """Send SIGINT after some seconds of a call; return the time from then to the end of the call, None without one."""
-    sent = []
+    sent, begun = [], threading.Event()
 
     def send():
-        time.sleep(after)
+        begun.wait()
+        # Less than this can end before the call begins.
+        time.sleep(0.002 + after)
         sent.append(time.monotonic())
-        (os.killpg(os.getpgrp(), signal.SIGINT) if group else os.kill(os.getpid(), signal.SIGINT))
+        if group:
+            os.killpg(os.getpgrp(), signal.SIGINT)
+        else:
+            os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=send)
     thread.start()
     try:
-        fit()
+        begun.set()
+        call()
     except KeyboardInterrupt:
         return time.monotonic() - sent[0]
     finally:
