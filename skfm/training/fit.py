@@ -107,7 +107,7 @@ def observe(
         identity = identity_of(estimator, samples, data.held_out, n_chunks)
         plan.checkpoint.identity = {**identity, "X_val in chunks": data.validation_chunks is not None}
         digests = None if stream is None else stream.record_digests(plan.checkpoint.of_another_run)
-        observers.append(CheckpointEvents(plan.checkpoint, digests))
+        observers.append(CheckpointEvents(plan.checkpoint, max_iter, digests))
     if estimator.verbose:
         observers.append(progress_bar(max_iter, plan.solver, is_stream=data.stream is not None))
     callbacks = FitCallbacks.of(

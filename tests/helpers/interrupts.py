@@ -3,12 +3,12 @@
 The functions `alone` and `search` run in a process that `run` starts, and print one line of JSON per interrupt.
 """
 
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import numpy as np
@@ -58,28 +58,25 @@ def estimator(solver):
 
 
 def interrupted(call, after, *, group=False):
-    """Send SIGINT after some seconds of a call; return the time from then to the end of the call, None without one."""
-    sent, begun = [], threading.Event()
-
-    def send():
-        begun.wait()
+    """Send SIGINT after some seconds of a call; return how long it took to end the call, None if it was not raised."""
+    # Python ignores exceptions in callbacks of weak references. Those of the fits before must not be called now.
+    gc.collect()
+    parent, target = os.getpid(), (os.killpg, os.getpgrp()) if group else (os.kill, os.getpid())
+    begin = time.monotonic()
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         # Less than this can end before the call begins.
         time.sleep(0.002 + after)
-        sent.append(time.monotonic())
-        if group:
-            os.killpg(os.getpgrp(), signal.SIGINT)
-        else:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=send)
-    thread.start()
+        if os.getppid() == parent:
+            target[0](target[1], signal.SIGINT)
+        os._exit(0)
     try:
-        begun.set()
         call()
     except KeyboardInterrupt:
-        return time.monotonic() - sent[0]
+        return time.monotonic() - begin - after
     finally:
-        thread.join()
+        os.waitpid(child, 0)
     return None
 
 
