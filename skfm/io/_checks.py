@@ -23,9 +23,9 @@ def check_number(name: str, value: Any, *, above: float = -math.inf) -> None:
         raise ValueError(f"{name} must be a finite number{bound}, got {value!r}")
 
 
-def check_count(name: str, value: Any, *, least: int = 0) -> int:
-    """Return the value if it is an integer of at least `least`, else raise a ValueError."""
-    if type(value) is not int or not least <= value < MAX_COUNT:
+def check_count(name: str, value: Any, *, least: int = 0, below: int = MAX_COUNT) -> int:
+    """Return the value if it is an integer of at least `least` and below a limit, else raise a ValueError."""
+    if type(value) is not int or not least <= value < below:
         raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
     return value
 
@@ -55,6 +55,12 @@ def check_array(
         raise ValueError(f"{name} has shape {value.shape}, but the rest of the model requires {shape}")
     if finite and value.dtype.kind == "f" and not np.isfinite(value).all():
         raise ValueError(f"{name} contains values that are not finite")
+
+
+def check_not_negative(name: str, value: np.ndarray) -> None:
+    """Raise a ValueError if an array has negative numbers."""
+    if (value < 0).any():
+        raise ValueError(f"{name} contains negative values")
 
 
 def check_keys(name: str, value: Any, keys: set[str] | frozenset[str]) -> None:

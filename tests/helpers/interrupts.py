@@ -125,5 +125,7 @@ def search(solver, n_interrupts, longest, n_jobs, *, seed=0):
 
 def several(*calls):
     """Call several of these functions in one process."""
+    # A process that a shell has started in the background ignores the signal.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name, arguments, options in calls:
         globals()[name](*arguments, **options)
