@@ -131,7 +131,8 @@ class BaseFM(FittedMixin, CallbackSupportMixin, BaseEstimator):
         -------
         self : object
             The fitted estimator. If the fit fails, the estimator stays as it was; but if a stream fails
-            after something was learned from it, that is kept.
+            after something was learned from it, that is kept. A KeyboardInterrupt after the first sweep
+            leaves the estimator fitted with the best model so far, and is raised again.
         """
         training, validation = UserData(X, y, sample_weight), UserData(X_val, y_val, sample_weight_val)
         plan = plan_fit(self)
@@ -141,17 +142,25 @@ class BaseFM(FittedMixin, CallbackSupportMixin, BaseEstimator):
         observers = observe(self, plan, data, problem, max_iter, is_weighted=sample_weight is not None)
         data, problem = attach_stream(data, problem, settings)
         run = start_run(self, plan, problem, settings)
-        outcome = train(
-            run,
-            objective_name=plan.solver.objective_name,
-            max_iter=max_iter,
-            tol=self.tol if plan.solver.converges else 0.0,
-            validation=held_out_loss(self, plan.target, data, problem),
-            n_iter_no_change=self.n_iter_no_change,
-            events=observers.events,
-        )
-        self._store(attributes_of(self, plan, problem, run, outcome))
-        observers.callbacks.end_fit()
+        validation_loss = held_out_loss(self, plan.target, data, problem)
+        outcome = None
+        try:
+            outcome = train(
+                run,
+                objective_name=plan.solver.objective_name,
+                max_iter=max_iter,
+                tol=self.tol if plan.solver.converges else 0.0,
+                validation=validation_loss,
+                n_iter_no_change=self.n_iter_no_change,
+                events=observers.events,
+            )
+            self._store(attributes_of(self, plan, problem, run, outcome))
+            observers.callbacks.end_fit()
+        except KeyboardInterrupt as interrupt:
+            if outcome is None:
+                raise
+            outcome = outcome._replace(failure=interrupt)
+            self._store(attributes_of(self, plan, problem, run, outcome))
         if outcome.failure is not None:
             raise FailureAfterFit(outcome.failure)
         return self

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Iterable
 from numbers import Real
 from typing import Any
 
@@ -10,6 +12,8 @@ import numpy as np
 
 #: Upper limit of all counts and seeds.
 MAX_COUNT = 2**62
+#: Maximum number of keys with the same hash. More are a sign of an attack: a dict takes quadratic time for them.
+MAX_SAME_HASH = 64
 
 
 def check_number(name: str, value: Any, *, above: float = -math.inf) -> None:
@@ -19,9 +23,9 @@ def check_number(name: str, value: Any, *, above: float = -math.inf) -> None:
         raise ValueError(f"{name} must be a finite number{bound}, got {value!r}")
 
 
-def check_count(name: str, value: Any, *, least: int = 0) -> int:
-    """Return the value if it is an integer of at least `least`, else raise a ValueError."""
-    if type(value) is not int or not least <= value < MAX_COUNT:
+def check_count(name: str, value: Any, *, least: int = 0, below: int = MAX_COUNT) -> int:
+    """Return the value if it is an integer of at least `least` and below a limit, else raise a ValueError."""
+    if type(value) is not int or not least <= value < below:
         raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
     return value
 
@@ -53,7 +57,22 @@ def check_array(
         raise ValueError(f"{name} contains values that are not finite")
 
 
+def check_not_negative(name: str, value: np.ndarray) -> None:
+    """Raise a ValueError if an array has negative numbers."""
+    if (value < 0).any():
+        raise ValueError(f"{name} contains negative values")
+
+
 def check_keys(name: str, value: Any, keys: set[str] | frozenset[str]) -> None:
     """Raise a ValueError unless the value is a dict with exactly the given keys."""
     if type(value) is not dict or value.keys() != keys:
         raise ValueError(f"{name} must be a dict with the keys {sorted(keys)}")
+
+
+def check_hashes(items: Iterable[Any]) -> None:
+    """Raise a ValueError if so many items have the same hash that a set or a dict of them would be slow.
+
+    The hash of an integer is its remainder modulo ``2**61 - 1``, so a file can hold many integers of equal hash.
+    """
+    if max(Counter(map(hash, items)).values(), default=0) > MAX_SAME_HASH:
+        raise ValueError("too many of the keys or categories have the same hash")

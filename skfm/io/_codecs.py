@@ -16,6 +16,7 @@ from ._array_codecs import (
     ObjectArrayCodec,
     TextCodec,
 )
+from ._checks import check_hashes
 from ._codec import SCALARS, Codec, Decoder, Encoder, expect
 from ._encoder_codec import OneHotCodec
 
@@ -70,6 +71,8 @@ class PairsCodec(Codec):
     def decode(self, content: Any, source: Decoder, depth: int) -> Any:
         keys, values = (source.decode(part, depth) for part in expect(content, list, length=2))
         known = type(keys) is list and all(isinstance(key, (*SCALARS, np.generic)) for key in keys)
+        if known:
+            check_hashes(keys)
         if not known or type(values) is not list or len(values) != len(keys) or len(set(keys)) != len(keys):
             raise ValueError("the keys and values of a dict do not match")
         return dict(zip(keys, values, strict=True))

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.preprocessing import OneHotEncoder
 
 from ..data.categories import infrequent_categories, make_encoder
+from ._checks import check_hashes
 from ._codec import Codec, Decoder, Encoder, expect
 
 
@@ -39,6 +40,8 @@ class OneHotCodec(Codec):
         if parts.keys() != {"categories", "rare", "min_frequency", "max_categories"}:
             raise ValueError("an encoder does not have the format that skfm writes")
         categories, rare = parts["categories"], parts["rare"]
+        if isinstance(categories, np.ndarray) and categories.ndim == 1:
+            check_hashes(categories.tolist())
         if (
             not isinstance(categories, np.ndarray)
             or categories.dtype != object

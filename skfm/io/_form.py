@@ -37,6 +37,8 @@ def check_form(estimator: Any, state: dict[str, Any]) -> None:
     _check_wholeness(estimator, state, sizes)
     if "_online" in state:
         check_online(state, sizes)
+    if (state["_lasting"]["solver"], state["_lasting"]["loss"]) != (sizes.solver, sizes.loss):
+        raise ValueError("_lasting and _model do not have the same solver and loss")
 
 
 def _sizes(estimator: Any, state: dict[str, Any]) -> Sizes:
@@ -63,7 +65,8 @@ def _sizes(estimator: Any, state: dict[str, Any]) -> Sizes:
     n_columns = factors.shape[-2]
     if state["_frame"] is None and n_columns != n_features:
         raise ValueError(f"factors_ has {n_columns} columns, but X has {n_features}")
-    return Sizes(n_features, n_columns, n_outputs, factors.shape[-1], n_values, solver, loss)
+    n_iter = check_count("n_iter_", state["n_iter_"])
+    return Sizes(n_features, n_columns, n_outputs, factors.shape[-1], n_values, solver, loss, n_iter)
 
 
 def _check_wholeness(estimator: Any, state: dict[str, Any], sizes: Sizes) -> None:

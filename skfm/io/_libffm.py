@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from .._files import write_text
 from ..streaming._byte_ranges import ByteRange, check_file, count_lines, read_range
 from ..streaming._checks import check_float_type, check_integer
+from ..streaming._chunks import yields_new_arrays
 from ..streaming._text_chunks import TextChunks
 from ._libffm_rows import FieldTable, LibffmRows
 from ._rows import check_table, data_lines
@@ -269,6 +270,7 @@ class LibffmChunks(TextChunks):
             self._scan_files()
         return _fields_of(self._table)
 
+    @yields_new_arrays
     def _read(self, start: int) -> Iterator[tuple[Any, np.ndarray]]:
         n_features = self.n_features
         for piece in self._byte_ranges()[start:]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,10 @@ import torch
 
 from ..core.matrix.design import DesignMatrix
 from ..core.matrix.parameters import FMParameters
-from ..core.solvers import SOLVERS, Problem, Settings, StateDict
+from ..core.solvers import SOLVERS, OnlineRun, Problem, Settings
 from ..data.scaling import as_tensor
-from ._checks import check_array, check_count, check_keys
+from ..training.state_checks import check_counts, check_entry, check_numbers
+from ._checks import check_keys
 from ._parts import Sizes
 
 
@@ -22,20 +22,22 @@ def check_online(state: dict[str, Any], sizes: Sizes) -> None:
     # The memory of a run is quadratic in the number of outputs. To avoid allocating it for a number that comes from an
     # untrusted file, the expected shapes are extrapolated linearly from two small runs.
     outputs = (1, 2) if sizes.n_outputs == 1 else (2, 3)
-    (tensors, numbers), (others, _) = (_initial_state(state, sizes, n_outputs) for n_outputs in outputs)
+    run, other = (_initial_run(state, sizes, n_outputs) for n_outputs in outputs)
+    (tensors, numbers), (others, _) = run.state_dict(), other.state_dict()
     check_keys("_online/tensors", found["tensors"], set(tensors))
-    for name, tensor in tensors.items():
-        values = found["tensors"][name]
-        pairs = zip(tensor.shape, others[name].shape, strict=True)
-        shape = tuple(a + (b - a) * (sizes.n_outputs - outputs[0]) for a, b in pairs)
-        check_array(f"_online/tensors/{name}", values, shape, finite=name in ("theta", "intercept"))
-        if np.isnan(values).any():
-            raise ValueError(f"_online/tensors/{name} contains NaN")
-    _check_same_structure("_online/numbers", found["numbers"], numbers)
+    try:
+        check_numbers(found["numbers"], numbers)
+        for name, tensor in tensors.items():
+            pairs = zip(tensor.shape, others[name].shape, strict=True)
+            shape = tuple(a + (b - a) * (sizes.n_outputs - outputs[0]) for a, b in pairs)
+            check_entry(name, found["tensors"][name], shape, run.signed_tensors)
+        check_counts(found["tensors"], found["numbers"]["n_batches"])
+    except ValueError as error:
+        raise ValueError(f"_online: {error}") from None
 
 
-def _initial_state(state: dict[str, Any], sizes: Sizes, n_outputs: int) -> StateDict:
-    """Return the initial state of a run of this model with the given number of outputs, and no rows."""
+def _initial_run(state: dict[str, Any], sizes: Sizes, n_outputs: int) -> OnlineRun:
+    """Return a run of this model at its start, with the given number of outputs, and no rows."""
     p, kept = sizes.n_columns, state["_lasting"]
     given: dict[str, Any] = {
         name: "auto" if kept.get(name) == "auto" else 1.0 for name in ("l2_linear", "l2_factors")
@@ -51,22 +53,6 @@ def _initial_state(state: dict[str, Any], sizes: Sizes, n_outputs: int) -> State
         ),
         Settings(quantile=state["_model"]["quantile"], **given),
     )
-    return run.state_dict()
-
-
-def _check_same_structure(name: str, value: Any, pattern: Any) -> None:
-    """Raise a ValueError unless the value is nested like the pattern, with numbers in the same positions."""
-    if isinstance(pattern, dict):
-        check_keys(name, value, set(pattern))
-        for key, part in pattern.items():
-            _check_same_structure(f"{name}/{key}", value[key], part)
-    elif isinstance(pattern, list):
-        if type(value) is not list or len(value) != len(pattern):
-            raise ValueError(f"{name} must be a list of {len(pattern)} numbers")
-        for item, part in zip(value, pattern, strict=True):
-            _check_same_structure(name, item, part)
-    elif isinstance(pattern, float):
-        if type(value) not in (int, float) or math.isnan(value):
-            raise ValueError(f"{name} must be a number, got {value!r}")
-    elif not (pattern is None and value is None):
-        check_count(name, value)
+    if not isinstance(run, OnlineRun):
+        raise ValueError(f"solver={sizes.solver!r} does not learn online")
+    return run

@@ -17,7 +17,8 @@ from ..data.columns import CATEGORY, LIST, NUMERIC
 from ..data.frames import FrameEncoder
 from ..data.target_transform import TargetTransform
 from ..fitted.draws import UserDraws
-from ._checks import check_array, check_count, check_keys, check_number
+from ..training.state_checks import MAX_SEED
+from ._checks import check_array, check_count, check_keys, check_not_negative, check_number
 
 
 class Sizes(NamedTuple):
@@ -33,6 +34,8 @@ class Sizes(NamedTuple):
         Number of classes or ordinal levels; 0 for other regressions.
     solver, loss : str
         The solver and the loss that the model was fitted with.
+    n_iter : int
+        Number of sweeps or epochs.
     """
 
     n_features: int
@@ -42,6 +45,7 @@ class Sizes(NamedTuple):
     n_values: int
     solver: str
     loss: str
+    n_iter: int
 
     @property
     def outputs(self) -> tuple[int, ...]:
@@ -68,6 +72,20 @@ def _covariances(name: str, value: Any, sizes: Sizes) -> None:
     is_full = isinstance(value, np.ndarray) and value.ndim == len(sizes.outputs) + 3
     shape = (*sizes.outputs, sizes.n_columns, *(1 + is_full) * (1 + sizes.n_factors,))
     check_array(name, value, shape)
+    if not is_full:
+        check_not_negative(name, value)
+        return
+    matrices = value.reshape(-1, *value.shape[-2:])
+    # In blocks, because the temporary arrays are larger than the covariances.
+    for start in range(0, len(matrices), 4096):
+        block = matrices[start : start + 4096].astype(np.float64)
+        variances = np.diagonal(block, axis1=1, axis2=2)
+        check_not_negative(f"the diagonal of {name}", variances)
+        std = np.sqrt(variances)
+        # A covariance is at most the product of the two standard deviations, apart from rounding.
+        largest = 1.01 * std[:, :, None] * std[:, None, :] + np.finfo(value.dtype).tiny
+        if (np.abs(block) > largest).any():
+            raise ValueError(f"{name} contains covariances that are larger than the variances allow")
 
 
 def _fields(name: str, value: Any, sizes: Sizes) -> None:
@@ -137,6 +155,8 @@ def _history(name: str, value: Any, sizes: Sizes) -> None:
     # NaN is valid: R-hat and the effective sample size are undefined for fewer than four draws.
     if not all(type(number) in (float, int) for values in value.values() for number in values):
         raise ValueError(f"{name} must contain only numbers")
+    if any(len(values) != sizes.n_iter for values in value.values()):
+        raise ValueError(f"{name} must hold one number for each of the {sizes.n_iter} iterations of n_iter_")
 
 
 def _device(name: str, value: Any, sizes: Sizes) -> None:
@@ -163,6 +183,7 @@ def _coding(name: str, value: Any, sizes: Sizes) -> None:
             raise ValueError(f"{name}/outputs must hold class numbers from 0 to {sizes.n_values - 1}")
     if value["class_weight"] is not None:
         check_array(f"{name}/class_weight", value["class_weight"], (sizes.n_values,))
+        check_not_negative(f"{name}/class_weight", value["class_weight"])
 
 
 def _type_name(name: str, value: Any, sizes: Sizes) -> None:
@@ -198,6 +219,7 @@ def _posterior(name: str, value: Any, sizes: Sizes) -> None:
         check_array(f"{name}/{part}", value[part], shape)
         if part != "intercept_variance" and not (value[part] > 0).all():
             raise ValueError(f"{name}/{part} must be positive")
+    check_not_negative(f"{name}/intercept_variance", value["intercept_variance"])
 
 
 def _draws(name: str, value: Any, sizes: Sizes) -> None:
@@ -229,6 +251,10 @@ def _draws(name: str, value: Any, sizes: Sizes) -> None:
             check_array(f"{name}/{part}", value[part], shape)
         elif value[part] is not None:
             raise ValueError(f"{name}/{part} does not match loss={sizes.loss!r}")
+    if value["noise_std"] is not None:
+        check_not_negative(f"{name}/noise_std", value["noise_std"])
+    if value["cut_points"] is not None and (np.diff(value["cut_points"]) < 0).any():
+        raise ValueError(f"{name}/cut_points must be ascending in each draw")
 
 
 def _standardized(name: str, value: Any, sizes: Sizes) -> None:
@@ -250,6 +276,14 @@ def _standardized(name: str, value: Any, sizes: Sizes) -> None:
 def _lasting(name: str, value: Any, sizes: Sizes) -> None:
     if type(value) is not dict or not all(isinstance(v, str | np.bool_ | Real) for v in value.values()):
         raise ValueError(f"{name} must contain only strings and numbers")
+    expected: dict[str, Callable[[Any], bool]] = {
+        "quantile": lambda v: isinstance(v, Real) and 0 < float(v) < 1,
+        "l2_linear": lambda v: type(v) is str and v in ("auto", "a number"),
+        "l2_factors": lambda v: type(v) is str and v in ("auto", "a number"),
+    }
+    for key, is_valid in expected.items():
+        if key in value and not is_valid(value[key]):
+            raise ValueError(f"{name}/{key} has the invalid value {value[key]!r}")
 
 
 def _online(name: str, value: Any, sizes: Sizes) -> None:
@@ -257,11 +291,8 @@ def _online(name: str, value: Any, sizes: Sizes) -> None:
     check_count(f"{name}/n_chunks", value["n_chunks"])
 
 
-def _count_of(least: int) -> Callable[[str, Any, Sizes], None]:
-    def check(name: str, value: Any, sizes: Sizes) -> None:
-        check_count(name, value, least=least)
-
-    return check
+def _seed(name: str, value: Any, sizes: Sizes) -> None:
+    check_count(name, value, below=MAX_SEED)
 
 
 def _nothing(name: str, value: Any, sizes: Sizes) -> None:
@@ -284,7 +315,7 @@ PARTS: dict[str, _Part] = {
     "factors_": _Part(_factors),
     "covariances_": _Part(_covariances, False),
     "fields_": _Part(_fields),
-    "n_iter_": _Part(_count_of(0)),
+    "n_iter_": _Part(_nothing),
     "history_": _Part(_history),
     "device_": _Part(_device),
     "_field_numbers": _Part(_field_numbers),
@@ -298,6 +329,6 @@ PARTS: dict[str, _Part] = {
     "_draws": _Part(_draws),
     "_standardized": _Part(_standardized, False),
     "_lasting": _Part(_lasting),
-    "_seed": _Part(_count_of(0)),
+    "_seed": _Part(_seed),
     "_online": _Part(_online, False),
 }

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
 
 from ._checks import check_integer
+
+Read = TypeVar("Read", bound=Callable[..., Iterator[Any]])
+
+
+def yields_new_arrays(read: Read) -> Read:
+    """Mark a method ``_read`` whose chunks are new arrays each time, so that they need not be copied.
+
+    Parameters
+    ----------
+    read : function
+        The method.
+
+    Returns
+    -------
+    read : function
+        The same method.
+    """
+    read.yields_new_arrays = True  # type: ignore[attr-defined]
+    return read
 
 
 class Chunk(NamedTuple):
@@ -76,6 +95,9 @@ class Chunks:
     -----
     This class checks the shapes of the chunks. Their values, for example whether they are finite, are checked by the
     estimators. Chunks without rows are not skipped, so that the numbering does not change.
+
+    A chunk is copied before the next one is requested, so that a function or an iterable may fill the same arrays again
+    and again. The chunks of a list or a tuple are not copied.
 
     To implement another source, write a subclass with a method ``_read(start)`` that yields the tuples beginning with
     chunk number `start`, and skips the preceding chunks as efficiently as possible. Its ``__init__`` must call
@@ -209,6 +231,14 @@ class Chunks:
         check_integer("start", start, at_least=0)
         return self._checked(int(start))
 
+    @property
+    def _may_reuse_arrays(self) -> bool:
+        """Whether the arrays of a chunk may be overwritten when the next one is requested."""
+        read = type(self)._read
+        if read is Chunks._read:
+            return not isinstance(self.source, list | tuple)
+        return not getattr(read, "yields_new_arrays", False)
+
     def _read(self, start: int) -> Iterator[Any]:
         """Yield tuples (X, y) or (X, y, sample_weight), beginning with chunk number `start`."""
         iterator = iter(self.source() if callable(self.source) else self.source)
@@ -222,9 +252,11 @@ class Chunks:
         return islice(iterator, start, None)
 
     def _checked(self, start: int) -> Iterator[Chunk]:
-        number, n_features = start, self.n_features
+        number, n_features, copy = start, self.n_features, self._may_reuse_arrays
         for item in self._read(start):
-            chunk = _as_chunk(item, number)
+            chunk = _as_chunk(item, number, copy=copy)
+            # Memory holds a chunk only once while it is in use.
+            del item
             n_columns = chunk.X.shape[1]
             if n_features is None:
                 n_features = n_columns
@@ -235,8 +267,8 @@ class Chunks:
                     "have the same columns."
                 )
             yield chunk
-            # Release both references, so that memory holds at most two chunks while the next one is read.
-            del item, chunk
+            # Release the chunk, so that memory holds at most two of them while the next one is read.
+            del chunk
             number += 1
         if number == 0:
             raise ValueError(
@@ -254,7 +286,8 @@ def _check_classes(classes: Any) -> np.ndarray:
     return np.unique(labels)
 
 
-def _as_chunk(item: Any, number: int) -> Chunk:
+def _as_chunk(item: Any, number: int, *, copy: bool) -> Chunk:
+    """Return a tuple as a chunk with checked shapes, whose arrays are copies on request."""
     if not isinstance(item, tuple | list) or len(item) not in (2, 3):
         found = type(item).__name__
         if hasattr(item, "shape"):
@@ -277,7 +310,21 @@ def _as_chunk(item: Any, number: int) -> Chunk:
             f"X of chunk {number} must hold numbers, got dtype {X.dtype}. Encode its categories, or pass a DataFrame."
         )
     y = _check_column("y", y, X.shape[0], number)
-    return Chunk(X, y, None if weight is None else _check_column("sample_weight", weight, X.shape[0], number))
+    weight = None if weight is None else _check_column("sample_weight", weight, X.shape[0], number)
+    if copy:
+        X, y, weight = _copy_features(X), y.copy(), None if weight is None else weight.copy()
+    return Chunk(X, y, weight)
+
+
+def _copy_features(X: Any) -> Any:
+    """Return a copy of an array, a sparse matrix or a DataFrame, whose columns may be views of arrays."""
+    if isinstance(X, np.ndarray):
+        return X.copy(order="K")
+    if hasattr(X, "copy"):  # scipy and pandas
+        return X.copy()
+    # The `clone` of polars and the `slice` of pyarrow share memory with the original.
+    rows = np.arange(X.shape[0])
+    return X.take(rows) if hasattr(X, "take") else X[rows]
 
 
 def _check_column(name: str, values: Any, n_rows: int, number: int) -> np.ndarray:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import warnings
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from ._arrow_types import cast_batch, common_schema, common_type
 from ._record_batches import RecordBatchChunks, import_pyarrow, skip_rows
+
+#: What changes if a file is written again.
+Stamp: TypeAlias = tuple[int, int, int]
 
 
 class ParquetChunks(RecordBatchChunks):
@@ -24,7 +30,9 @@ class ParquetChunks(RecordBatchChunks):
     path : str, path-like or list of these
         A file, a list of files in the order in which they are read, or a folder. In a folder, all files ``*.parquet``
         are read in the order of their paths, including those in subfolders, except files whose name starts with a dot
-        or an underscore. Every file must have the columns that are used, with the same types as in the first file.
+        or an underscore. Every file must have the columns that are used. Their types may differ if they have a common
+        type: integers and floats, for example, or strings and dictionaries of strings. A column without any values has
+        no type of its own.
 
     target : str
         Name of the column with the targets: numbers, booleans or strings.
@@ -34,7 +42,8 @@ class ParquetChunks(RecordBatchChunks):
 
     columns : list of str, default=None
         Names of the columns to use, in the order of the features. By default, all columns except `target` and `weight`
-        are used. Other columns are not read.
+        are used. Other columns are not read. By default, these are the columns of the first file, and there is a
+        warning if another file has more.
 
     categories : dict of str to list, default=None
         Categories of each column to one-hot encode, as for :class:`~sklearn.preprocessing.OneHotEncoder`: numbers must
@@ -134,15 +143,17 @@ class ParquetChunks(RecordBatchChunks):
         paths = _find_files(path)
         # Number of rows in each row group of each file.
         self._row_groups: list[list[int]] = []
+        self._stamps: list[Stamp] = []
         schemas = []
         for each in paths:
             with _open_parquet(each) as file:
                 groups = file.metadata.num_row_groups
                 self._row_groups.append([file.metadata.row_group(i).num_rows for i in range(groups)])
                 schemas.append(file.schema_arrow)
+            self._stamps.append(_stamp(each))
         super().__init__(
             paths,
-            schemas[0],
+            common_schema(schemas),
             target=target,
             weight=weight,
             columns=columns,
@@ -153,7 +164,9 @@ class ParquetChunks(RecordBatchChunks):
             classes=classes,
         )
         for each, schema in zip(paths, schemas, strict=True):
-            self._check_schema(each, schema)
+            self._check_schema(each, schema, schemas[0])
+            if columns is None:
+                self._warn_of_more_columns(each, schema)
 
     @property
     def n_chunks(self) -> int:
@@ -170,37 +183,49 @@ class ParquetChunks(RecordBatchChunks):
         return sum(map(sum, self._row_groups))
 
     def _batches(self, first_row: int) -> Iterator[Any]:
-        for path, n_rows in zip(self.source, self._row_groups, strict=True):
+        for path, n_rows, stamp in zip(self.source, self._row_groups, self._stamps, strict=True):
             ends = np.cumsum(n_rows)
             groups = np.flatnonzero(ends > first_row).tolist()
             if groups:
                 skipped = int(ends[groups[0]]) - n_rows[groups[0]]
-                batches = self._row_group_batches(path, groups, sum(n_rows))
+                batches = self._row_group_batches(path, groups, sum(n_rows), stamp)
                 yield from skip_rows(batches, first_row - skipped)
             first_row = max(0, first_row - sum(n_rows))
 
-    def _row_group_batches(self, path: Path, groups: list[int], n_rows: int) -> Iterator[Any]:
+    def _row_group_batches(self, path: Path, groups: list[int], n_rows: int, stamp: Stamp) -> Iterator[Any]:
         with _open_parquet(path) as file:
-            if file.metadata.num_rows != n_rows:
+            if _stamp(path) != stamp:
+                found = file.metadata.num_rows
+                counts = f": it had {n_rows} rows and now has {found}" if found != n_rows else ""
                 raise OSError(
-                    f"{path} has changed since its rows were counted: it had {n_rows} rows and now has "
-                    f"{file.metadata.num_rows}. Create a new object when the file is complete."
+                    f"{path} has changed since its rows were counted{counts}. Create a new object when the file is "
+                    "complete."
                 )
             try:
                 for batch in file.iter_batches(self.batch_rows, row_groups=groups, columns=self._names):
-                    yield batch.select(self._names)
+                    yield cast_batch(batch, self._schema, self._names)
             except (ValueError, OSError) as error:  # pyarrow raises both types
                 raise OSError(f"{path} cannot be read: {error}") from error
 
-    def _check_schema(self, path: Path, schema: Any) -> None:
+    def _check_schema(self, path: Path, schema: Any, first: Any) -> None:
         for name in self._names:
-            expected = self._schema.field(name).type
+            expected = first.field(name).type
             found = schema.field(name).type if name in schema.names else None
-            if found != expected:
+            if found is None or common_type([expected, found]) is None:
                 raise ValueError(
                     f"{path} has {f'type {found}' if found else 'nothing'} for column {name!r}, but "
-                    f"{self.source[0]} has type {expected}. All files must have the same columns."
+                    f"{self.source[0]} has type {expected}. All files must have the same columns, with types that can "
+                    "be converted to a common one."
                 )
+
+    def _warn_of_more_columns(self, path: Path, schema: Any) -> None:
+        more = [name for name in schema.names if name not in self._names]
+        if more:
+            warnings.warn(
+                f"{path} has the columns {', '.join(map(repr, more))}, which {self.source[0]} does not have. They are "
+                "not used. List the columns to use in columns.",
+                stacklevel=3,
+            )
 
 
 def _find_files(path: Any) -> list[Path]:
@@ -218,6 +243,17 @@ def _find_files(path: Any) -> list[Path]:
     if not files:
         raise FileNotFoundError(f"The folder {path} has no files *.parquet. Pass a list of files.")
     return files
+
+
+def _stamp(path: Path) -> Stamp:
+    """Return size, modification time and a checksum of the metadata, which describe the content of a Parquet file."""
+    with path.open("rb") as file:
+        status = os.fstat(file.fileno())
+        # The file ends with the metadata, their length in four bytes, and four letters.
+        file.seek(max(0, status.st_size - 8))
+        length = int.from_bytes(file.read(4), "little")
+        file.seek(max(0, status.st_size - 8 - length))
+        return status.st_size, status.st_mtime_ns, zlib.crc32(file.read(length))
 
 
 def _open_parquet(path: Path) -> Any:

@@ -34,6 +34,9 @@ def read_ahead(iterable: Iterable[T]) -> Iterator[T]:
 
     Notes
     -----
+    The next item is requested while the current one is in use, so the iterable must not overwrite an item that it has
+    yielded. :class:`Chunks` copies its chunks for this reason.
+
     The thread terminates when the iterable is exhausted. If the generator is closed or garbage-collected, the thread
     terminates after the item that it is reading. It closes `iterable` if that is a generator.
 

@@ -20,7 +20,7 @@ from ._arrow_columns import (
 )
 from ._arrow_values import as_numbers, combined_column, to_target
 from ._checks import check_float_type, check_integer
-from ._chunks import Chunks
+from ._chunks import Chunks, yields_new_arrays
 
 
 class RecordBatchChunks(Chunks):
@@ -78,6 +78,7 @@ class RecordBatchChunks(Chunks):
         """Yield record batches of any size with the columns `_names`, beginning with row `first_row`."""
         raise NotImplementedError
 
+    @yields_new_arrays
     def _read(self, start: int) -> Iterator[Any]:
         first_row = start * self.batch_rows
         for table in _regroup(self._batches(first_row), self.batch_rows):

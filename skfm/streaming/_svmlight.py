@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from sklearn.datasets import load_svmlight_file
 
 from ._byte_ranges import ByteRange, count_lines, read_range
+from ._chunks import yields_new_arrays
 from ._svmlight_line import describe_fault, first_bad_line
 from ._text_chunks import TextChunks
 
@@ -162,6 +163,7 @@ class SvmlightChunks(TextChunks):
             self._scan_files()
         return self._zero_based  # type: ignore[return-value]
 
+    @yields_new_arrays
     def _read(self, start: int) -> Iterator[tuple[Any, np.ndarray]]:
         options = {"n_features": self.n_features, "zero_based": self.zero_based, "dtype": self.dtype}
         for piece in self._byte_ranges()[start:]:

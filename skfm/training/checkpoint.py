@@ -16,11 +16,12 @@ from scipy import sparse
 from torch import Tensor
 
 from .._files import replacing
-from ..core.solvers import Run, StateDict
+from ..core.solvers import OnlineRun, Run, StateDict
 from ..data.samples import Samples
 from .digests import AnotherRunError, ChunkDigests, digest_of, digest_of_names, digest_of_samples
 from .events import Ending, Events
 from .history import History
+from .state_checks import check_checkpoint, check_seed
 
 #: Minimum number of seconds between checkpoints, and the minimum as a multiple of the time that writing one takes.
 INTERVAL, PATIENCE = 30.0, 20.0
@@ -75,11 +76,20 @@ class Checkpoint:
             raise self.of_another_run(difference)
         if numbers["seed"] != self._seed:
             raise self.of_another_run("another process has written it since this one has started")
-        return StateDict({name: torch.from_numpy(array) for name, array in arrays.items()}, numbers)
+        own = {"format", "seed", "identity"}
+        try:
+            tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        except (TypeError, ValueError) as error:  # types that torch does not have
+            raise self.damaged(error) from error
+        return StateDict(tensors, {name: value for name, value in numbers.items() if name not in own})
 
     def of_another_run(self, difference: str) -> AnotherRunError:
         """Return the error for a checkpoint of a run that differs from this one."""
         return AnotherRunError(f"{self.path} is the checkpoint of another run: {difference}. {ADVICE}")
+
+    def damaged(self, error: Exception) -> ValueError:
+        """Return the error for a file that is no valid checkpoint."""
+        return ValueError(f"{self.path} is no checkpoint of skfm, or damaged: {error}. {ADVICE}")
 
     def _read(self, names: list[str] | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         """Return the arrays of these names, of all by default, and the numbers; None if there is no file."""
@@ -92,11 +102,9 @@ class Checkpoint:
                 arrays = {name: archive[name] for name in names or archive.files}
             numbers = json.loads(bytes(arrays.pop("json")).decode())
             version, numbers["identity"] = numbers["format"], dict(numbers["identity"])
-            numbers["seed"] = int(numbers["seed"])
+            check_seed(numbers["seed"])
         except Exception as error:  # a file of arbitrary content can raise any error
-            raise ValueError(
-                f"{self.path} is no checkpoint of skfm, or damaged: {error}. {ADVICE}"
-            ) from error
+            raise self.damaged(error) from error
         if version != FORMAT:
             raise ValueError(f"{self.path} was written by another version of skfm. {ADVICE}")
         return arrays, numbers
@@ -134,18 +142,32 @@ class CheckpointEvents(Events):
     ----------
     checkpoint : Checkpoint
         A checkpoint with the identity of the current run.
+    max_iter : int
+        Maximum number of epochs.
     chunks : ChunkDigests or None
         The digests of the chunks of a stream.
     """
 
-    def __init__(self, checkpoint: Checkpoint, chunks: ChunkDigests | None = None) -> None:
-        self._checkpoint, self._chunks = checkpoint, chunks
+    def __init__(self, checkpoint: Checkpoint, max_iter: int, chunks: ChunkDigests | None = None) -> None:
+        self._checkpoint, self._max_iter, self._chunks = checkpoint, max_iter, chunks
 
     def begin(self, run: Run, history: History) -> None:
+        if not isinstance(run, OnlineRun):
+            raise TypeError(f"{type(run).__name__} does not support checkpoints.")
         self._run, self._history = run, history
         found = self._checkpoint.load()
         if found is None:
             return
+        try:
+            check_checkpoint(
+                found,
+                run,
+                history.state_dict(),
+                max_iter=self._max_iter,
+                n_segments=1 if self._chunks is None else None,
+            )
+        except ValueError as error:
+            raise self._checkpoint.damaged(error) from error
         run.load_state_dict(found)
         iterate = run.iterate()
         history.load_state_dict(

@@ -108,7 +108,7 @@ def observe(
         identity = identity_of(estimator, samples, data.held_out, n_chunks)
         plan.checkpoint.identity = {**identity, "X_val in chunks": data.validation_chunks is not None}
         digests = None if stream is None else stream.record_digests(plan.checkpoint.of_another_run)
-        observers.append(CheckpointEvents(plan.checkpoint, digests))
+        observers.append(CheckpointEvents(plan.checkpoint, max_iter, digests))
     if estimator.verbose:
         observers.append(progress_bar(max_iter, plan.solver, is_stream=data.stream is not None))
     callbacks = FitCallbacks.of(
@@ -174,6 +174,9 @@ def attributes_of(
         # The state that is kept need not be the one in which the run ended.
         run.move_to(history.kept.parameters)
         attributes["_online"] = OnlineState(run.state_dict(), n_chunks=0).attribute()
+    if isinstance(outcome.failure, KeyboardInterrupt):
+        # The interrupt is what the user has to see.
+        return attributes
     if plan.solver.samples:
         warn_if_chains_disagree(history.history, estimator.n_chains)
     elif _should_have_converged(estimator, plan, outcome):

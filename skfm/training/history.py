@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 from torch import Tensor
 
@@ -12,6 +13,11 @@ from ..core.solvers import Iterate, StateDict
 
 #: Minimum number of sweeps of a sampler after its burn-in: the loss of an average of a few draws fluctuates.
 FEWEST_SWEEPS = 20
+
+
+def n_sweeps(number: int) -> str:
+    """Return a number of sweeps in words."""
+    return f"{number} sweep" if number == 1 else f"{number} sweeps"
 
 
 class History:
@@ -43,6 +49,8 @@ class History:
         self._best = 0
         self._fit = 0.0
         self._settles = True
+        #: While a sweep is being recorded: the number of sweeps before it, and the state after them.
+        self._before: tuple[int, tuple[Any, ...]] | None = None
 
     @property
     def n_iter(self) -> int:
@@ -58,6 +66,7 @@ class History:
 
     def add(self, iterate: Iterate, validation_loss: float | None) -> None:
         """Record a sweep."""
+        self._before = self.n_iter, (self._kept, self._is_borrowed, self._best, self._fit, self._settles)
         if validation_loss is not None:
             self.validation.append(validation_loss)
         self.objective.append(iterate.objective)
@@ -74,6 +83,18 @@ class History:
         elif self._kept is None or validation_loss is None or validation_loss < self.validation[self._best]:
             self._best = self.n_iter - 1
             self.keep(iterate)
+        self._before = None
+
+    def discard_incomplete(self) -> None:
+        """Remove what an interrupted `add` has recorded."""
+        if self._before is None:
+            return
+        n_iter, (self._kept, self._is_borrowed, self._best, self._fit, self._settles) = self._before
+        for name, values in list(self.history.items()):
+            del values[n_iter:]
+            if not n_iter and values is not self.objective and values is not self.validation:
+                del self.history[name]
+        self._before = None
 
     def keep(self, iterate: Iterate) -> None:
         """Take a state as the one to keep."""

@@ -13,7 +13,7 @@ from ..core.matrix.parameters import all_finite
 from ..core.solvers import DivergenceError, Iterate, Run
 from .digests import AnotherRunError
 from .events import Ending, Events
-from .history import History
+from .history import History, n_sweeps
 from .holdout import HeldOutLoss
 
 
@@ -24,14 +24,14 @@ class Outcome(NamedTuple):
     ----------
     history : History
         History with a state to keep.
-    failure : Exception or None
-        The error that ended a run on a stream after it had learned something.
+    failure : Exception, KeyboardInterrupt or None
+        The error that ended a run on a stream after it had learned something, or the interrupt of the user.
     exhausted : bool
         Whether the run made all its sweeps and no stopping rule applied.
     """
 
     history: History
-    failure: Exception | None = None
+    failure: Exception | KeyboardInterrupt | None = None
     exhausted: bool = False
 
 
@@ -68,13 +68,35 @@ def train(
     Returns
     -------
     Outcome
-        It always has a state to keep; otherwise an error is raised.
+        It always has a state to keep; otherwise an error or a KeyboardInterrupt is raised.
     """
-    events = events or Events()
-    history = History(objective_name, validated=validation is not None)
+    history, events = History(objective_name, validated=validation is not None), events or Events()
+    # An interrupt while the state of an earlier run is loaded leaves that run to be resumed later.
     events.begin(run, history)
+    try:
+        return _train(run, history, max_iter, tol, validation, n_iter_no_change, events)
+    except KeyboardInterrupt as interrupt:
+        history.discard_incomplete()
+        if not _has_model(run, history):
+            raise
+        if history.n_iter == 0:
+            # The validation loss could take long, and the user wants to stop now.
+            history.add(run.iterate(), None if validation is None else math.nan)
+        return Outcome(history, interrupt)
+
+
+def _train(
+    run: Run,
+    history: History,
+    max_iter: int,
+    tol: float,
+    validation: HeldOutLoss | None,
+    n_iter_no_change: int,
+    events: Events,
+) -> Outcome:
+    """Train until a stopping rule applies, an error ends the run, or the user interrupts it."""
     ending, exhausted = Ending.INTERRUPTED, False
-    error: KeyboardInterrupt | Exception | None = None
+    error: Exception | None = None
     try:
         while history.n_iter < max_iter:
             events.before_sweep()
@@ -94,10 +116,6 @@ def train(
                 "sample_weight, or scale them (for example with sklearn.preprocessing.StandardScaler)."
             ) from caught
         ending, error = Ending.COMPLETE, caught
-    except KeyboardInterrupt as caught:
-        if not _has_model(run, history):
-            raise
-        error = caught
     except AnotherRunError:
         raise
     except Exception as caught:
@@ -109,20 +127,14 @@ def train(
         events.end(ending)
     if isinstance(error, DivergenceError):
         warnings.warn(
-            f"Training stopped after {history.n_iter} sweeps, because in the next one {error}. The model is "
+            f"Training stopped after {n_sweeps(history.n_iter)}, because in the next one {error}. The model is "
             "the last good one. Look for extreme values in X, y and sample_weight, or penalize more.",
             ConvergenceWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
         return Outcome(history)
     if error is not None and history.n_iter == 0:
         _add_partial_epoch(run, history, validation)
-    if isinstance(error, KeyboardInterrupt):
-        warnings.warn(
-            f"Training was interrupted after {history.n_iter} sweeps. The model is the best so far.",
-            stacklevel=2,
-        )
-        return Outcome(history)
     return Outcome(history, error, exhausted)
 
 
@@ -141,8 +153,10 @@ def _finite_step(run: Run, events: Events) -> Iterate:
 
 
 def _has_model(run: Run, history: History) -> bool:
-    """Return whether a run that failed has a model: of an epoch that ended, or of a part of the first one."""
-    return history.n_iter > 0 or (run.has_learned and all_finite(run.iterate().parameters))
+    """Return whether a run that failed has a model: of a sweep that ended, or of a part of a stream."""
+    if history.n_iter > 0:
+        return True
+    return run.reads_stream and run.has_learned and all_finite(run.iterate().parameters)
 
 
 def _add_partial_epoch(run: Run, history: History, validation: HeldOutLoss | None) -> None:

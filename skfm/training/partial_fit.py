@@ -46,6 +46,7 @@ def learn_more(estimator: Any, target: Target, X: Any, y: Any, sample_weight: An
         The fitted attributes.
     """
     solver = supported_solver(estimator)
+    _check_unused_parameters(estimator)
     is_first = not hasattr(estimator, "factors_")
     device = resolve_device(estimator.device)
     rng = check_random_state(estimator.random_state)
@@ -83,6 +84,20 @@ def learn_more(estimator: Any, target: Target, X: Any, y: Any, sample_weight: An
         "_online": online.attribute(),
         "_seed": seed,
     }
+
+
+def _check_unused_parameters(estimator: Any) -> None:
+    """Raise an error if a parameter asks for something that only `fit` does."""
+    if estimator.early_stopping:
+        raise ValueError(
+            "early_stopping=True is not supported by partial_fit, which makes one pass over the rows of a call and "
+            "sets none aside. Set early_stopping=False, or use fit."
+        )
+    if estimator.checkpoint is not None:
+        raise ValueError(
+            f"checkpoint={estimator.checkpoint!r} is not supported by partial_fit, which writes no checkpoints. Set "
+            "checkpoint=None and save the model between two calls, or use fit."
+        )
 
 
 def columns_with_new(estimator: Any) -> set[str]:

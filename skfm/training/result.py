@@ -17,7 +17,7 @@ from ..core.solvers import Iterate
 from ..data.scaling import finite
 from ..fitted.draws import UserDraws
 from .exact import side_by_side, standardized_attribute
-from .history import History
+from .history import History, n_sweeps
 from .problem import TrainingProblem
 
 #: Fitted attributes that not every solver leaves behind.
@@ -143,7 +143,7 @@ def warn_if_chains_disagree(history: dict[str, list[float]], n_chains: int) -> N
     if n_chains > 1 and found[name] > LARGEST_R_HAT:
         warnings.warn(
             f"The chains disagree: R-hat of the {name.replace('_', ' ')} is {found[name]:.2f} after "
-            f"{len(history[f'r_hat_{name}'])} sweeps, which should be below {LARGEST_R_HAT}. Raise max_iter, or "
+            f"{n_sweeps(len(history[f'r_hat_{name}']))}, which should be below {LARGEST_R_HAT}. Raise max_iter, or "
             "burn_in.",
             ConvergenceWarning,
             stacklevel=2,

@@ -6,17 +6,19 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from .history import n_sweeps
+
 
 class FailureAfterFit(Exception):  # noqa: N818
-    """A fit that ends with an error after it has stored a model on the estimator.
+    """A fit that ends with an error or an interrupt after it has stored a model on the estimator.
 
     Parameters
     ----------
-    error : Exception
+    error : BaseException
         The error that the user sees.
     """
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException) -> None:
         super().__init__(str(error))
         self.error = error
 
@@ -29,7 +31,8 @@ def all_or_nothing(fit: Callable) -> Callable:
     """Decorate a method to undo all that it has set on the estimator if it fails.
 
     Validation sets attributes on the estimator before anything is learned. They are removed again by any error but
-    `FailureAfterFit`, which stands for the error in it.
+    `FailureAfterFit`, which stands for the error in it. An interrupt after the fitted attributes have been stored
+    leaves them, wherever it arrives.
     """
 
     @functools.wraps(fit)
@@ -38,15 +41,23 @@ def all_or_nothing(fit: Callable) -> Callable:
         try:
             return fit(self, *args, **kwargs)
         except NothingToLearn:
-            self.__dict__.clear()
-            self.__dict__.update(before)
+            self.__dict__ = before
             return self
         except FailureAfterFit as failure:
             error = failure.error
+        except KeyboardInterrupt as interrupt:
+            # Each fit stores a new history, in a single operation with all other attributes.
+            if self.__dict__.get("history_") is before.get("history_"):
+                self.__dict__ = before
+                raise
+            error = interrupt
         except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
+            self.__dict__ = before
             raise
+        if isinstance(error, KeyboardInterrupt):
+            error.add_note(
+                f"This {type(self).__name__} is fitted: it holds the best model of {n_sweeps(self.n_iter_)}."
+            )
         # Raised here to keep the cause and the context of the error.
         raise error
 

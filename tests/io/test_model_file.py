@@ -197,7 +197,11 @@ def test_a_checkpoint_is_left_out(tmp_path):
 
 def test_history_that_is_not_finite(tmp_path):
     model = small()
-    model.history_ = {"a": [float("nan"), float("inf")], "b": [1.0, -0.0] * MAX_INLINE_LENGTH}
+    model.n_iter_ = 2 * MAX_INLINE_LENGTH
+    model.history_ = {
+        "a": [float("nan"), float("inf")] * MAX_INLINE_LENGTH,
+        "b": [1.0, -0.0] * MAX_INLINE_LENGTH,
+    }
     assert_same(round_trip(model, tmp_path).history_, model.history_)
 
 

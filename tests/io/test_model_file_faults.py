@@ -2,11 +2,13 @@
 
 import json
 import struct
+import time
 import tracemalloc
 
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.testing import assert_array_equal
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
@@ -289,3 +291,34 @@ def test_inconsistent_encoders(fault, tmp_path):
     change(arrays, document["state"]["_frame"]["dict"])
     write(path, arrays, document)
     assert message in broken(path)
+
+
+#: Integers that all have the hash 0.
+SAME_HASH = [k * (2**61 - 1) * 1000 for k in range(15_000)]
+
+
+@pytest.mark.parametrize("where", ["categories", "keys"])
+def test_keys_of_one_hash_cost_no_time(where, tmp_path):
+    path = tmp_path / "model"
+    frame = pd.DataFrame({"size": np.arange(6.0), "city": pd.Series([1, 2, 3] * 2).astype("category")})
+    save_model(FMRegressor(2, max_iter=2, random_state=0).fit(frame, np.arange(6.0)), path)
+    arrays, document = parts_of(path)
+    if where == "categories":
+        encoder = document["state"]["_frame"]["dict"]["encoders"]["list"][1]["one-hot"]
+        encoder["categories"] = {"objects": [[len(SAME_HASH)], {"list": SAME_HASH}]}
+    else:
+        document["parameters"]["fields"] = {"pairs": [{"list": SAME_HASH}, {"list": SAME_HASH}]}
+    write(path, arrays, document)
+    begin = time.process_time()
+    assert "have the same hash" in broken(path)
+    # A set of these would take seconds.
+    assert time.process_time() - begin < 0.5
+
+
+def test_large_integers_are_categories(tmp_path):
+    path = tmp_path / "model"
+    values = [2**64 + 7 * k for k in range(200)] * 2
+    frame = pd.DataFrame({"city": pd.Series(values, dtype=object).astype("category")})
+    model = FMRegressor(2, max_iter=2, random_state=0).fit(frame, np.arange(400.0))
+    save_model(model, path)
+    assert_array_equal(load_model(path).predict(frame), model.predict(frame))

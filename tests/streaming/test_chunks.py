@@ -3,11 +3,16 @@
 import pickle
 
 import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_array_equal
 
-from skfm.streaming import Chunk, Chunks
+from skfm.io import LibffmChunks
+from skfm.streaming import ArrowChunks, Chunk, Chunks, ParquetChunks, SvmlightChunks
 
 
 def items(n=4):
@@ -165,6 +170,100 @@ def test_a_subclass_reads_for_itself():
     assert data.n_chunks == 3
     with pytest.raises(ValueError, match="Numbered has no chunks"):
         list(Numbered(0))
+
+
+#: Containers of X whose numbers are those of the array, in the same memory where that is possible.
+CONTAINERS = {
+    "C order": lambda a: a,
+    "F order": lambda a: a.T.copy().T,
+    "csr": lambda a: sp.csr_matrix((a.ravel(), np.tile(np.arange(3), 2), [0, 3, 6]), shape=a.shape),
+    "csr array": lambda a: sp.csr_array((a.ravel(), np.tile(np.arange(3), 2), [0, 3, 6]), shape=a.shape),
+    "csc": lambda a: sp.csc_matrix((a.ravel(), np.tile(np.arange(2), 3), [0, 2, 4, 6]), shape=a.shape),
+    "coo": lambda a: sp.coo_matrix(
+        (a.ravel(), (np.repeat([0, 1], 3), np.tile(np.arange(3), 2))), shape=a.shape
+    ),
+    "pandas": lambda a: pd.DataFrame(dict(zip("abc", a.reshape(3, 2), strict=True)), copy=False),
+    "polars": lambda a: pl.DataFrame(dict(zip("abc", a.reshape(3, 2), strict=True))),
+    "pyarrow": lambda a: pa.table(
+        {name: pa.array(column) for name, column in zip("abc", a.reshape(3, 2), strict=True)}
+    ),
+}
+
+
+def as_matrix(X):
+    if sp.issparse(X):
+        return X.toarray()
+    return np.array(X.to_pandas() if isinstance(X, pa.Table) else X, dtype=float)
+
+
+@pytest.mark.parametrize("reused", ["X", "y", "sample_weight", "all"])
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("is_subclass", [False, True])
+def test_arrays_that_a_source_fills_again_are_copied(container, reused, is_subclass):
+    def source():
+        buffers = [np.zeros((2, 3)), np.zeros(2), np.zeros(2)]
+        names = ["X", "y", "sample_weight"]
+        X = CONTAINERS[container](buffers[0])
+        for number in range(4):
+            for name, buffer in zip(names, buffers, strict=True):
+                buffer[...] = -1  # what is left of the chunk before would be noticed
+                if reused in (name, "all"):
+                    buffer[...] = number
+            arrays = [
+                buffer if reused in (name, "all") else np.full_like(buffer, number)
+                for name, buffer in zip(names, buffers, strict=True)
+            ]
+            shares = reused in ("X", "all") and np.shares_memory(buffers[0], _memory(X))
+            yield X if shares else CONTAINERS[container](arrays[0]), *arrays[1:]
+
+    class Own(Chunks):
+        def _read(self, start):
+            yield from self.source()
+
+    chunks = list(Own(source) if is_subclass else Chunks(source))
+    for number, chunk in enumerate(chunks):
+        assert_array_equal(as_matrix(chunk.X), np.full((2, 3), number))
+        assert_array_equal(chunk.y, [number] * 2)
+        assert_array_equal(chunk.sample_weight, [number] * 2)
+
+
+def _memory(X):
+    """The memory of a container's numbers."""
+    if isinstance(X, pa.Table):
+        return X.column(0).chunk(0).to_numpy()
+    if isinstance(X, pl.DataFrame):
+        return X["a"].to_numpy()
+    return np.asarray(X["a"]) if isinstance(X, pd.DataFrame) else getattr(X, "data", X)
+
+
+def test_the_layout_of_an_array_is_kept():
+    for order in "CF":
+        X = np.zeros((3, 2), order=order)
+        (chunk,) = Chunks(lambda X=X: iter([(X, np.zeros(3))]))
+        assert not np.shares_memory(chunk.X, X)
+        assert chunk.X.flags[f"{order}_CONTIGUOUS"]
+
+
+def test_arrays_that_cannot_be_overwritten_are_not_copied(tmp_path):
+    given = items()
+    assert all(chunk.X is X for chunk, (X, _) in zip(Chunks(given), given, strict=True))
+    text, ffm, table = tmp_path / "a.svm", tmp_path / "a.ffm", tmp_path / "a.parquet"
+    text.write_text("1 1:1\n")
+    ffm.write_text("1 0:1:1\n")
+    rows = pa.table({"y": [1.0], "x": [2.0]})
+    pq.write_table(rows, table)
+    readers = [
+        SvmlightChunks(text),
+        LibffmChunks(ffm),
+        ArrowChunks(rows, target="y"),
+        ParquetChunks(table, target="y"),
+    ]
+    for reader in readers:
+        (made,) = reader._read(0)
+        reader._read = lambda start, made=made: iter([made])
+        (chunk,) = reader
+        assert chunk.X is made[0]
+        assert chunk.y is made[1]
 
 
 def test_pickle():

@@ -1,7 +1,9 @@
 """ParquetChunks: the rows of the files in order, jumping over row groups; clear errors about files."""
 
+import os
 import pickle
 import sys
+from itertools import product
 
 import numpy as np
 import pyarrow as pa
@@ -129,8 +131,16 @@ def test_files_that_cannot_be_read(tmp_path):
             r"b.parquet has nothing for column 'x', but .*a.parquet has",
         ),
         (
-            lambda table: table.set_column(4, "x", table["x"].cast(pa.float32())),
-            r"b.parquet has type float for column 'x', but .*a.parquet has type double",
+            lambda table: table.set_column(4, "x", table["x"].cast(pa.string())),
+            r"b.parquet has type string for column 'x', but .*a.parquet has type double",
+        ),
+        (
+            lambda table: table.set_column(4, "x", pa.array([True] * 10)),
+            r"b.parquet has type bool for column 'x', but .*a.parquet has type double",
+        ),
+        (
+            lambda table: table.set_column(1, "user", pa.array(np.arange(10))),
+            r"b.parquet has type int64 for column 'user', but .*a.parquet has type string",
         ),
     ],
 )
@@ -139,6 +149,77 @@ def test_files_with_other_columns(tmp_path, change, message):
     pq.write_table(change(make_table(0, 10)), tmp_path / "b.parquet")
     with pytest.raises(ValueError, match=message):
         ParquetChunks(tmp_path, **HASHED)
+
+
+TEXT = pa.array(["a", "b", None, "a"], pa.string())
+#: Columns of two files with types that have a common one, the features that are used, and the type.
+HARMLESS = {
+    "integers and floats": ([1, 2, 3, 4], "int64", [1.5, 2, 3, 4], "double"),
+    "floats and integers": ([1.5, 2, 3, 4], "double", [1, 2, 3, 4], "int64"),
+    "widths of integers": ([1, 2, 3, 4], "int8", [1, 2, 3, 300], "int64"),
+    "widths of floats": ([0.1, 2, 3, 4], "float", [0.1, 2, 3, 4], "double"),
+    "unsigned integers": ([1, 2, 3, 4], "uint8", [1, 2, 3, -4], "int32"),
+}
+
+
+@pytest.mark.parametrize("case", HARMLESS)
+@pytest.mark.parametrize("column", ["x", "y", "w"])
+def test_numbers_of_different_types(case, column, tmp_path):
+    first, first_type, second, second_type = HARMLESS[case]
+    if column == "w":
+        first, second = np.abs(first).tolist(), np.abs(second).tolist()
+    ones = {name: pa.array([1.0] * 4) for name in "xyw"}
+    for name, values, kind in (("a", first, first_type), ("b", second, second_type)):
+        table = pa.table({**ones, column: pa.array(values, pa.type_for_alias(kind))})
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    (chunk,) = ParquetChunks(tmp_path, target="y", weight="w", dtype=np.float64)
+    found = {"x": chunk.X[:, 0], "y": chunk.y, "w": chunk.sample_weight}[column]
+    expected = np.array([*np.array(first, np.float32 if first_type == "float" else float), *second])
+    assert_array_equal(found, expected)
+
+
+TEXTS = {
+    "string": TEXT,
+    "large_string": TEXT.cast(pa.large_string()),
+    "dictionary": TEXT.dictionary_encode(),
+    "small dictionary": TEXT.cast(pa.dictionary(pa.int8(), pa.string())),
+    "null": pa.nulls(4),
+}
+
+
+@pytest.mark.parametrize("encoding", [{"hasher": 50}, {"categories": {"x": ["a", "b", None]}}])
+@pytest.mark.parametrize(
+    ("first", "second"), [pair for pair in product(TEXTS, TEXTS) if pair != ("null", "null")]
+)
+def test_strings_of_different_types(first, second, encoding, tmp_path):
+    for name, column in (("a", TEXTS[first]), ("b", TEXTS[second])):
+        pq.write_table(pa.table({"x": column, "y": [1.0] * 4}), tmp_path / f"{name}.parquet")
+    (chunk,) = ParquetChunks(tmp_path, target="y", **encoding)
+    values = [*TEXTS[first].cast(pa.string()).to_pylist(), *TEXTS[second].cast(pa.string()).to_pylist()]
+    expected = ArrowChunks(
+        pa.table({"x": pa.array(values, pa.string()), "y": [1.0] * 8}), target="y", **encoding
+    )
+    assert_array_equal(chunk.X.toarray(), next(iter(expected)).X.toarray())
+
+
+@pytest.mark.parametrize("names", ["ab", "ba"])
+def test_a_column_without_values_in_one_file(names, tmp_path):
+    for name, column in zip(names, (pa.nulls(3), pa.array([1.0, 2, 3])), strict=True):
+        pq.write_table(pa.table({"x": column, "y": [1.0] * 3}), tmp_path / f"{name}.parquet")
+    # As for any null in a column of numbers.
+    with pytest.raises(ValueError, match="Column 'x' has a null in row"):
+        list(ParquetChunks(tmp_path, target="y"))
+
+
+def test_a_column_that_only_later_files_have(tmp_path):
+    pq.write_table(pa.table({"x": [1.0], "y": [1.0]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"new": [2.0], "y": [2.0], "x": [2.0]}), tmp_path / "b.parquet")
+    with pytest.warns(UserWarning, match=r"b.parquet has the columns 'new', which .*a.parquet does not have"):
+        data = ParquetChunks(tmp_path, target="y")
+    assert data.columns == ["x"]
+    assert next(iter(data)).X.tolist() == [[1.0], [2.0]]
+    # Names that the user has chosen are no surprise.
+    ParquetChunks(tmp_path, target="y", columns=["x"])
 
 
 def test_a_file_whose_pages_are_damaged(tmp_path):
@@ -160,6 +241,20 @@ def test_files_that_change(tmp_path):
     with pytest.raises(
         OSError, match=r"a.parquet has changed since its rows were counted: it had 10 .* now has 5"
     ):
+        list(data)
+
+
+def test_a_file_that_is_written_again_with_the_same_size_and_time(tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"x": [1.0, 2.0], "y": [0, 1]}), path)
+    data = ParquetChunks(path, target="y")
+    list(data)
+    before = path.stat()
+    pq.write_table(pa.table({"x": [1.0, 3.0], "y": [0, 1]}), path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    # The metadata hold the range of each column.
+    with pytest.raises(OSError, match=r"a.parquet has changed since its rows were counted\. Create"):
         list(data)
 
 

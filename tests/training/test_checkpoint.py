@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 
-from skfm import FMClassifier, FMRegressor
+from skfm import FMClassifier, FMRegressor, _files
 from skfm.streaming import Chunks
 from skfm.training import checkpoint as _checkpoint
 from skfm.training.checkpoint import Checkpoint
@@ -142,7 +142,7 @@ def test_nothing_is_done_twice(tmp_path, monkeypatch):
     model.set_params(checkpoint=path)
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoint, "save", fails)
-        with pytest.warns(UserWarning, match="interrupted after 1 sweeps"):
+        with pytest.raises(KeyboardInterrupt):
             clone(model).fit(**arguments)
     read.clear()
     seen = []
@@ -245,7 +245,7 @@ def test_an_interrupt_leaves_the_checkpoint(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoint, "save", interrupted)
-        with pytest.warns(UserWarning, match="interrupted after 1 sweeps"):
+        with pytest.raises(KeyboardInterrupt):
             clone(model).set_params(checkpoint=path).fit(X, y)
     assert path.exists()
     assert_same_run(clone(model).set_params(checkpoint=path).fit(X, y), clone(model).fit(X, y))
@@ -632,3 +632,57 @@ def test_a_fitted_estimator_knows_nothing_of_it(tmp_path):
     saved = clone(model).set_params(checkpoint=path).fit(*NUMBERS)
     assert vars(saved).keys() == vars(model).keys()
     assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupt_while_a_checkpoint_is_loaded(interrupted, monkeypatch):
+    model, stream, path = interrupted
+    before, content = dict(vars(model)), path.read_bytes()
+    load = _checkpoint.History.load_state_dict
+
+    def fails(self, *args, **kwargs):
+        load(self, *args, **kwargs)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_checkpoint.History, "load_state_dict", fails)
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(stream)
+    assert vars(model) == before
+    assert path.read_bytes() == content
+    assert_same_run(clone(model).fit(stream), clone(model).set_params(checkpoint=None).fit(stream))
+
+
+@pytest.mark.parametrize("step", ["create", "write", "flush to disk", "replace"])
+def test_a_disk_that_fails_at_any_step_keeps_the_checkpoint(step, tmp_path, monkeypatch):
+    X, y = NUMBERS
+    path = tmp_path / "run"
+    model = FMRegressor(2, solver="adagrad", max_iter=3, random_state=0)
+    n_saved, valid = [], []
+    save = Checkpoint.save
+
+    def fails(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    def full_from_the_second_on(self, tensors, numbers):
+        with monkeypatch.context() as patch:
+            if n_saved:
+                valid.append(path.read_bytes())
+                place = {
+                    "create": (_files.os, "open"),
+                    "write": (_checkpoint.np, "savez"),
+                    "flush to disk": (_files.os, "fsync"),
+                    "replace": (_files.Path, "replace"),
+                }[step]
+                patch.setattr(*place, fails)
+            save(self, tensors, numbers)
+        n_saved.append(1)
+        assert [file.name for file in tmp_path.iterdir()] == ["run"]
+        assert not valid or path.read_bytes() == valid[0]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "save", full_from_the_second_on)
+        with pytest.warns(UserWarning, match=r"No space.* before it is still valid"):
+            saved = clone(model).set_params(checkpoint=path).fit(X, y)
+    assert len(n_saved) == 3
+    path.write_bytes(valid[0])
+    assert_same_run(clone(model).set_params(checkpoint=path).fit(X, y), saved)

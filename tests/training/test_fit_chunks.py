@@ -124,6 +124,41 @@ def test_few_chunks_are_in_memory_at_a_time():
     assert not any(ref() is not None for ref in alive)
 
 
+def filling(reused, container=np.asarray):
+    """A generator function that fills the same arrays for each chunk: X alone, y alone, the weights alone, or all."""
+
+    def source():
+        buffers = [np.empty((50, X.shape[1])), np.empty(50), np.empty(50)]
+        weight = 1 + np.arange(600) % 3
+        for start in range(0, 600, 50):
+            rows = slice(start, start + 50)
+            arrays = [X[rows].toarray(), Y[rows], weight[rows]]
+            for number, name in enumerate(["X", "y", "sample_weight"]):
+                if reused in (name, "all"):
+                    buffers[number][:] = arrays[number]
+                    arrays[number] = buffers[number]
+            yield container(arrays[0]), *arrays[1:]
+
+    return source
+
+
+@pytest.mark.parametrize("container", [np.asarray, pd.DataFrame], ids=["array", "frame"])
+@pytest.mark.parametrize("reused", ["X", "y", "sample_weight", "all"])
+def test_a_source_may_fill_the_same_arrays(reused, container):
+    model = make("squared_error", max_iter=2)
+
+    def fit(reused, *, is_iterator=False):
+        if is_iterator:
+            return clone(model).set_params(max_iter=1).fit(Chunks(filling(reused, container)()))
+        training, validation = (Chunks(filling(reused, container)) for _ in range(2))
+        return clone(model).fit(training, X_val=validation)
+
+    for is_iterator in (False, True):
+        fresh, again = (fit(which, is_iterator=is_iterator) for which in ("nothing", reused))
+        assert_same_parameters(again, fresh)
+        assert again.history_ == fresh.history_
+
+
 # ------------------------------------------------------------------------------------------ files
 
 

@@ -1,6 +1,7 @@
 """The loop over sweeps, driven by runs that follow a script."""
 
 import contextlib
+import sys
 import warnings
 
 import numpy as np
@@ -148,21 +149,89 @@ def test_other_errors_of_a_solver_are_not_hidden():
 
 
 def test_interrupt_keeps_the_last_complete_sweep():
-    with pytest.warns(UserWarning, match="interrupted after 2 sweeps"):
-        record = run([3, 2, KeyboardInterrupt()])
-    assert kept(record) == 2
+    interrupt = KeyboardInterrupt()
+    outcome = train_run(Scripted([3, 2, interrupt]))
+    assert outcome.failure is interrupt
+    assert not outcome.exhausted
+    assert kept(outcome.history) == 2
 
 
 def test_interrupt_keeps_the_best_state():
     script = [(3, 5), (2, 4), (1, 6), KeyboardInterrupt()]
-    with pytest.warns(UserWarning, match="interrupted after 3 sweeps"):
-        record = run(script, validation=ScriptedValidation())
+    record = run(script, validation=ScriptedValidation())
+    assert record.n_iter == 3
     assert kept(record) == 4
 
 
-def test_interrupt_before_the_first_sweep_is_over():
+@pytest.mark.parametrize("has_learned", [False, True])
+def test_interrupt_before_the_first_sweep_is_over(has_learned):
     with pytest.raises(KeyboardInterrupt):
-        run([KeyboardInterrupt()])
+        train_run(Scripted([KeyboardInterrupt()], has_learned=has_learned))
+
+
+def test_an_interrupted_stream_leaves_what_was_learned():
+    interrupt = KeyboardInterrupt()
+    scripted = Scripted([interrupt], reads_stream=True, has_learned=True)
+    outcome = train_run(scripted, validation=ScriptedValidation())
+    assert outcome.failure is interrupt
+    assert kept(outcome.history) == -1
+    assert outcome.history.history["objective"] == pytest.approx([np.nan], nan_ok=True)
+    assert outcome.history.history["validation_loss"] == pytest.approx([np.nan], nan_ok=True)
+
+
+@pytest.mark.parametrize("validation", [None, ScriptedValidation()])
+@pytest.mark.parametrize("n_sweeps", [1, 3])
+def test_an_interrupt_at_any_line_leaves_whole_sweeps(n_sweeps, validation):
+    """Interrupt at each line that a run executes in the modules of the loop and of the history."""
+
+    class Reporting(Scripted):
+        def iterate(self):
+            return super().iterate()._replace(report={"number": float(self.n_steps)})
+
+    def is_traced(frame):
+        return frame.f_code.co_filename.endswith(("training/loop.py", "training/history.py"))
+
+    def trained(stop_at):
+        n_lines = [0]
+
+        def trace(frame, event, arg):
+            if event == "line":
+                n_lines[0] += 1
+                if n_lines[0] == stop_at:
+                    sys.settrace(None)
+                    raise KeyboardInterrupt
+            return trace if is_traced(frame) else None
+
+        scripted = Reporting([(9 - k, [5, 3, 4][k]) for k in range(n_sweeps)])
+        sys.settrace(trace)
+        try:
+            outcome = train_run(scripted, max_iter=n_sweeps, validation=validation)
+        finally:
+            sys.settrace(None)
+        return outcome, n_lines[0]
+
+    before = sys.gettrace()
+    try:
+        whole, n_lines = trained(None)
+        assert n_lines > 20 * n_sweeps
+        n_recorded = []
+        for stop_at in range(1, n_lines):
+            try:
+                (history, failure, _), _ = trained(stop_at)
+            except KeyboardInterrupt:
+                n_recorded.append(0)
+                continue
+            assert isinstance(failure, KeyboardInterrupt)
+            n_recorded.append(history.n_iter)
+            assert {name: len(values) for name, values in history.history.items()} == dict.fromkeys(
+                whole.history.history, history.n_iter
+            )
+            intercepts = [5, 3, 4][: history.n_iter]
+            assert kept(history) == (intercepts[-1] if validation is None else min(intercepts))
+    finally:
+        sys.settrace(before)
+    assert n_recorded == sorted(n_recorded)
+    assert set(n_recorded) == set(range(n_sweeps + 1))
 
 
 class Recorder(Events):
@@ -335,8 +404,9 @@ def test_interrupted_fit_leaves_a_usable_model():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ALSRun, "step", interrupted)
         model = FMRegressor(2, solver="als", random_state=0, tol=0)
-        with pytest.warns(UserWarning, match="interrupted after 3 sweeps"):
+        with pytest.raises(KeyboardInterrupt) as caught:
             model.fit(X, y)
+    assert caught.value.__notes__ == ["This FMRegressor is fitted: it holds the best model of 3 sweeps."]
     assert model.n_iter_ == 3
     assert_array_equal(
         model.predict(X), FMRegressor(2, solver="als", random_state=0, tol=0, max_iter=3).fit(X, y).predict(X)

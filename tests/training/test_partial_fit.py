@@ -128,6 +128,35 @@ def test_class_weights():
     assert_same_parameters(weighted, by_hand)
 
 
+@MINIBATCH
+@pytest.mark.parametrize(("loss", "n_classes"), [("squared_error", None), ("log_loss", 2)])
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        (
+            {"early_stopping": True},
+            "early_stopping=True is not supported by partial_fit.*Set early_stopping=False",
+        ),
+        ({"checkpoint": "run"}, "checkpoint='run' is not supported by partial_fit.*Set checkpoint=None"),
+    ],
+)
+def test_parameters_of_fit_alone_are_refused(
+    solver, loss, n_classes, parameters, message, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    X = mixed(160)
+    y = target(X, loss, n_classes)
+    classes = {} if n_classes is None else {"classes": [0, 1]}
+    for model in (make(loss, n_classes, solver=solver), make(loss, n_classes, solver=solver).fit(X, y)):
+        model.set_params(**parameters)
+        before = dict(vars(model))
+        with pytest.raises(ValueError, match=message):
+            model.partial_fit(X, y, **classes)
+        check_unchanged(model, before)
+        model.set_params(early_stopping=False, checkpoint=None).partial_fit(X, y, **classes)
+    assert not list(tmp_path.iterdir())
+
+
 # -------------------------------------------------------------------------------------- after a fit
 
 

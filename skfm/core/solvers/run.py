@@ -112,7 +112,15 @@ class Run(ABC):
 
 
 class OnlineRun(Run):
-    """A run that learns from batches, which may also come from elsewhere, and whose step sizes can be passed on."""
+    """A run that learns from batches, which may also come from elsewhere, and whose step sizes can be passed on.
+
+    Attributes
+    ----------
+    signed_tensors : frozenset of str
+        Names of the tensors of its `state_dict` that can have negative numbers.
+    """
+
+    signed_tensors: frozenset[str]
 
     @abstractmethod
     def learn_chunk(self, batches: list[Batch]) -> Iterate:

@@ -67,6 +67,8 @@ class Optimizer(ABC):
     reads_l2: ClassVar[bool] = False
     #: How many of its slots, from the first on, are about step sizes only: they are valid for other parameters too.
     n_portable: ClassVar[int] = 2
+    #: Its slots that can have negative numbers.
+    signed_slots: ClassVar[frozenset[int]] = frozenset()
 
     @abstractmethod
     def slots(self, theta: Tensor, n_outputs: int) -> list[Tensor]:
@@ -128,6 +130,7 @@ class Adam(Optimizer):
     name = "adam"
     learning_rate = 0.01
     counts_batches = True
+    signed_slots = frozenset({0})
     beta1, beta2, epsilon = 0.9, 0.999, 1e-8
 
     def slots(self, theta: Tensor, n_outputs: int) -> list[Tensor]:
@@ -162,6 +165,7 @@ class FTRL(AdaGrad):
     counts_batches = True
     reads_l2 = True
     n_portable = 1
+    signed_slots = frozenset({1})
 
     def slots(self, theta: Tensor, n_outputs: int) -> list[Tensor]:
         linear = theta[:, :: theta.shape[1] // n_outputs]

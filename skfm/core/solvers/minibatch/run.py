@@ -73,6 +73,8 @@ class MinibatchRun(OnlineRun):
     ) -> None:
         self.problem, self.settings = problem, settings
         self.reads_stream = problem.source is not None
+        slots = (f"{kind}_{i}" for kind in ("slot", "intercept_slot") for i in optimizer.signed_slots)
+        self.signed_tensors = frozenset({"theta", "intercept", *slots})
         self._optimizer, self._start = optimizer, start
         self.trainer = self._new_trainer()
         rate = settings.learning_rate

@@ -1,0 +1,51 @@
+"""Ctrl-C: the best model so far is kept, and the interrupt reaches the caller, through meta-estimators too."""
+
+import pytest
+
+from skfm.core.solvers import SOLVERS
+
+from ..helpers import interrupts
+
+ALL = sorted(SOLVERS)
+
+
+def assert_promises_kept(found):
+    """The promises of the user guide for fits that were interrupted."""
+    for line in found:
+        assert line["took"] is not None, "the interrupt did not reach the caller"
+        if "is_fitted" in line:
+            assert not line["is_fitted"]
+        elif line["n_iter"]:
+            assert line["has_whole_sweeps"]
+            assert line["is_finite"]
+            assert line["is_the_same_fit"]
+        else:
+            assert line["is_as_before"]
+
+
+def test_signals():
+    found = interrupts.run(
+        ("alone", (ALL, 4, 0.1), {}),
+        ("alone", (["vb"], 2, 0.1), {"in_pipeline": True}),
+        ("search", ("als", 2, 0.3, 1), {}),
+        seconds=120,
+    )
+    assert len(found) == 4 * len(ALL) + 4
+    assert_promises_kept(found)
+    # There were interrupts of fits before and after the end of the first sweep.
+    assert {bool(line["n_iter"]) for line in found if "n_iter" in line} == {False, True}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("in_pipeline", [False, True])
+@pytest.mark.parametrize("solver", ALL)
+def test_signals_at_many_moments(solver, in_pipeline):
+    found = interrupts.run(("alone", ([solver], 100, 0.3), {"in_pipeline": in_pipeline}), seconds=300)
+    assert_promises_kept(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n_jobs", "n_interrupts", "longest"), [(1, 100, 1), (2, 100, 8)])
+def test_signals_during_a_search(n_jobs, n_interrupts, longest):
+    found = interrupts.run(("search", ("vb", n_interrupts, longest, n_jobs), {}), seconds=1800)
+    assert_promises_kept(found)
