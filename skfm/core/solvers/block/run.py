@@ -22,6 +22,8 @@ from ..run import AfterSegment, Iterate, Run, StateDict
 from .engine import BlockState, Engine
 from .pairs import PairEngine
 from .relational import RelationalEngine, fits_in_memory
+from .table import TableEngine
+from .table_groups import find_tables
 from .tiles import TileEngine
 
 
@@ -35,6 +37,9 @@ def make_engine(problem: Problem, state: BlockState) -> Engine:
     relations = find_relations(problem.design, colors) if state.covariances is None else None
     if relations is not None and fits_in_memory(relations, state):
         return RelationalEngine(problem, state, relations)
+    tables = find_tables(problem.design, colors) if state.covariances is not None else None
+    if tables is not None and not len(problem.design.dense_columns):
+        return TableEngine(problem, state, colors, tables)
     return TileEngine(problem, state, colors)
 
 
