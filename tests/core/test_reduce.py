@@ -140,7 +140,7 @@ def test_shards_make_the_updates_of_the_whole(solver, options, kind, loss):
         if solver == "als":
             assert isinstance(run.engine, ENGINES[kind])
         elif kind != "relations":
-            assert isinstance(run.engine, TableEngine if kind == "three" else ENGINES[kind])
+            assert isinstance(run.engine, PairEngine if kind == "pairs" else TableEngine)
         found = []
         for _ in range(10):
             iterate = run.step()

@@ -17,7 +17,7 @@ from skfm.core.solvers import Problem
 from skfm.core.solvers.als import ALSRun
 from skfm.core.solvers.block import run as block
 from skfm.core.solvers.block import table_blocks, table_groups
-from skfm.core.solvers.block.table import TableEngine
+from skfm.core.solvers.block.table import TableEngine, row_dtype
 from skfm.core.solvers.block.table_groups import find_tables, make_tables
 from skfm.core.solvers.block.tiles import TileEngine
 from skfm.core.solvers.vb import VBRun
@@ -33,7 +33,10 @@ def one_hot(rng, n_rows, n_levels, missing=0.0):
 
 
 def make_problem(rng, X, loss, *, n_outputs=1, dtype=torch.float64, n_dense=0, **options):
-    columns = np.arange(X.shape[1] - n_dense, X.shape[1])
+    """A problem with the given fields and some numeric columns before and after them."""
+    numbers = rng.normal(size=(X.shape[0], n_dense)) * rng.gamma(2.0, size=n_dense)
+    X = sparse.hstack([numbers[:, :1], X, numbers[:, 1:]]).tocsr()
+    columns = np.r_[np.arange(min(n_dense, 1)), np.arange(X.shape[1] - max(n_dense - 1, 0), X.shape[1])]
     design = DesignMatrix.from_array(X, dtype=dtype, dense_columns=columns)
     target = rng.normal(size=(n_outputs, X.shape[0]))
     target = target if loss == "squared_error" else (target > 0.3).astype(float)
@@ -85,21 +88,36 @@ def fields_of(rng, sizes, n_rows, missing=0.0):
     kind=st.sampled_from(["full", "diag"]),
     loss=st.sampled_from(LOSSES),
     n_outputs=st.integers(1, 2),
+    n_dense=st.sampled_from([0, 0, 1, 3]),
     fit_linear=st.booleans(),
+    fit_intercept=st.booleans(),
     limit=st.sampled_from([1, 8, 64]),
     small=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
 )
 @settings(max_examples=60)
 def test_sweeps_are_those_of_the_tile_engine(
-    sizes, n_rows, missing, n_factors, kind, loss, n_outputs, fit_linear, limit, small, seed
+    sizes,
+    n_rows,
+    missing,
+    n_factors,
+    kind,
+    loss,
+    n_outputs,
+    n_dense,
+    fit_linear,
+    fit_intercept,
+    limit,
+    small,
+    seed,
 ):
     """The bound, the posterior, the predictions and their variances agree, whatever the groups and the pieces."""
     rng = np.random.default_rng(seed)
     X = fields_of(rng, sizes, n_rows, missing)
     if not X.nnz:
         return
-    problem = make_problem(rng, X, loss, n_outputs=n_outputs, fit_linear=fit_linear or not n_factors)
+    parts = {"fit_linear": fit_linear or not n_factors, "fit_intercept": fit_intercept}
+    problem = make_problem(rng, X, loss, n_outputs=n_outputs, n_dense=n_dense, **parts)
     start = make_start(rng, problem, n_factors)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(table_groups, "FEW_COMBINATIONS", limit)
@@ -111,17 +129,21 @@ def test_sweeps_are_those_of_the_tile_engine(
         for _ in range(4):
             one, other = table.step().objective, tiles.step().objective
             assert_allclose(one, other, rtol=1e-9, atol=1e-9 * n_rows)
+        assert_allclose(
+            table.engine.total_variance(table.mean), tiles.engine.total_variance(tiles.mean), rtol=1e-9
+        )
         for a, b in zip(tensors_of(table), tensors_of(tiles), strict=True):
             assert bool(torch.isfinite(a).all())
             assert_allclose(a, b, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("n_dense", [0, 2])
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("kind", ["full", "diag"])
-def test_another_run_continues_with_the_same_bits(kind, loss):
+def test_another_run_continues_with_the_same_bits(kind, loss, n_dense):
     """A run that loads the state of one between two sweeps makes the same sweeps, although its engine has made none."""
     rng = np.random.default_rng(0)
-    problem = make_problem(rng, fields_of(rng, [7, 5, 3], 90, 0.1), loss, n_outputs=2)
+    problem = make_problem(rng, fields_of(rng, [7, 5, 3], 90, 0.1), loss, n_outputs=2, n_dense=n_dense)
     start = make_start(rng, problem, 3)
     straight, other = (make_run(problem, kind, start, TableEngine) for _ in range(2))
     for _ in range(5):
@@ -174,6 +196,41 @@ def test_the_engine_is_chosen_for_one_hot_fields_and_covariances():
         assert isinstance(VBRun(problem, start, kind).engine, TableEngine)
     assert isinstance(ALSRun(problem, start, 1.0, 1.0).engine, TileEngine)
     assert isinstance(VBRun(make_problem(rng, X * 2.5, "log_loss"), start, "full").engine, TileEngine)
+
+
+@pytest.mark.parametrize("n_dense", [0, 2])
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("kind", ["full", "diag"])
+def test_rows_of_float32_are_as_good(kind, loss, n_dense):
+    """With rows of float32, a float64 problem has the same predictions within 5e-5, and the bound rises."""
+    rng = np.random.default_rng(0)
+    problem = make_problem(rng, fields_of(rng, [90, 20, 5, 3], 5000, 0.05), loss, n_dense=n_dense)
+    start = make_start(rng, problem, 4)
+    narrow, wide = (make_run(problem, kind, start, TableEngine, t) for t in (None, torch.float64))
+    assert narrow.engine.layout.dtype == torch.float32
+    bounds = np.array([[run.step().objective for run in (narrow, wide)] for _ in range(15)])
+    assert_allclose(bounds[:, 0], bounds[:, 1], rtol=1e-7)
+    assert (np.diff(bounds[:, 0]) >= -1e-8 * abs(bounds[-1, 0])).all()
+    assert all(tensor.dtype == torch.float64 for tensor in tensors_of(narrow))
+    assert_allclose(narrow.mean, wide.mean, atol=5e-5)
+    assert_allclose(narrow.engine.variance(), wide.engine.variance(), rtol=1e-4, atol=1e-6)
+    exact = problem.interaction.raw(problem.design, narrow.state.parameters)
+    assert_allclose(narrow.mean, exact, atol=1e-5)
+
+
+def test_rows_are_float32_for_many_rows_of_moderate_values():
+    rng = np.random.default_rng(0)
+    for n_rows, factor, dtype in [
+        (4000, 1, torch.float64),
+        (5000, 1, torch.float32),
+        (5000, 1e3, torch.float64),
+    ]:
+        design = make_problem(rng, fields_of(rng, [5, 4], n_rows), "log_loss", n_dense=1).design
+        assert row_dtype(design.replace(None, design.dense * factor)) == dtype
+    assert (
+        row_dtype(make_problem(rng, fields_of(rng, [5, 4], 9), "probit", dtype=torch.float32).design)
+        == torch.float32
+    )
 
 
 def test_many_fields_have_a_state_per_row(monkeypatch):

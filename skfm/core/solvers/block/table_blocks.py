@@ -89,8 +89,13 @@ def make_blocks(tiles: list[Tile], colors: Tensor, width: int, size: int) -> lis
 def _block(field: int, tiles: list[Tile], width: int) -> FieldBlock:
     rows = [tile.rows.flatten() for tile in tiles if tile.rows is not None]
     columns = torch.cat([tile.columns for tile in tiles])
-    limit = max(1, PIECE_FLOATS.get(columns.device.type, 1 << 18) // width)
+    limit = piece_rows(columns.device, width)
     return FieldBlock(field, columns, torch.cat(rows), _pieces(tiles, limit))
+
+
+def piece_rows(device: torch.device, width: int) -> int:
+    """Return the number of rows of a piece, for sums of the given width."""
+    return max(1, PIECE_FLOATS.get(device.type, 1 << 18) // width)
 
 
 def _pieces(tiles: list[Tile], limit: int) -> list[Piece]:
