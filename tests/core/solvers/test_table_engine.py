@@ -204,7 +204,7 @@ def test_the_engine_is_chosen_for_one_hot_fields_and_covariances():
 def test_rows_of_float32_are_as_good(kind, loss, n_dense):
     """With rows of float32, a float64 problem has the same predictions within 5e-5, and the bound rises."""
     rng = np.random.default_rng(0)
-    problem = make_problem(rng, fields_of(rng, [90, 20, 5, 3], 5000, 0.05), loss, n_dense=n_dense)
+    problem = make_problem(rng, fields_of(rng, [90, 20, 5, 3], 2000, 0.05), loss, n_dense=n_dense)
     start = make_start(rng, problem, 4)
     narrow, wide = (make_run(problem, kind, start, TableEngine, t) for t in (None, torch.float64))
     assert narrow.engine.layout.dtype == torch.float32
@@ -221,9 +221,9 @@ def test_rows_of_float32_are_as_good(kind, loss, n_dense):
 def test_rows_are_float32_for_many_rows_of_moderate_values():
     rng = np.random.default_rng(0)
     for n_rows, factor, dtype in [
-        (4000, 1, torch.float64),
-        (5000, 1, torch.float32),
-        (5000, 1e3, torch.float64),
+        (1000, 1, torch.float64),
+        (1100, 1, torch.float32),
+        (1100, 1e3, torch.float64),
     ]:
         design = make_problem(rng, fields_of(rng, [5, 4], n_rows), "log_loss", n_dense=1).design
         assert row_dtype(design.replace(None, design.dense * factor)) == dtype

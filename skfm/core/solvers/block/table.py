@@ -26,7 +26,7 @@ from .table_rows import RowLayout
 
 #: A float64 problem of at least this number of rows, on a CPU, has tables and rows of float32, whose sums take a third
 #: of the time. The dense columns may then have no values larger than this, since their fourth powers are summed.
-LEAST_ROWS, LARGEST_VALUE = 4096, 30.0
+LEAST_ROWS, LARGEST_VALUE = 1024, 30.0
 
 
 def row_dtype(design: DesignMatrix) -> torch.dtype:

@@ -115,7 +115,7 @@ def make_tables(columns: Tensor, n_features: int) -> Tables:
     groups, start = [], 0
     for k, (fields, code, n_combinations) in enumerate(merged):
         row = torch.empty(n_combinations, dtype=torch.long)
-        row[code] = torch.arange(n_samples)  # any row that holds the combination
+        row[code.long()] = torch.arange(n_samples)  # any row that holds the combination
         groups.append(Group(start, start + n_combinations, {f: columns[f, row].long() for f in fields}))
         codes[:-1, k] = code + start
         start += n_combinations
@@ -129,7 +129,7 @@ def _merge(draft: _Draft, merged: list[_Draft], limit: int) -> None:
     for k, group in enumerate(merged):
         if 2 * max(group.n_combinations, draft.n_combinations) > limit:
             continue
-        product = group.code * draft.n_combinations + draft.code
+        product = group.code.long() * draft.n_combinations + draft.code
         code, n_combinations = _number(product, group.n_combinations * draft.n_combinations)
         growth = n_combinations - group.n_combinations
         if n_combinations <= limit and (best is None or growth < best[0]):
@@ -144,5 +144,5 @@ def _number(values: Tensor, n_values: int) -> tuple[Tensor, int]:
     """Return the rank of each value among the distinct values, and how many distinct values there are."""
     seen = torch.zeros(n_values, dtype=torch.bool)
     seen[values] = True
-    numbers = seen.cumsum(0, dtype=torch.int64) - 1
+    numbers = seen.cumsum(0, dtype=torch.int32) - 1
     return numbers[values], int(numbers[-1]) + 1
