@@ -17,6 +17,7 @@ from skfm.core.matrix.tiles import describe_fields
 from skfm.core.solvers import SOLVERS, Problem, Settings
 from skfm.core.solvers.block.pairs import PairEngine
 from skfm.core.solvers.block.relational import RelationalEngine
+from skfm.core.solvers.block.table import TableEngine
 from skfm.core.solvers.block.tiles import TileEngine
 from skfm.core.solvers.minibatch.penalties import Penalties
 from skfm.training.holdout import Validation
@@ -136,8 +137,10 @@ def test_shards_make_the_updates_of_the_whole(solver, options, kind, loss):
 
     def sweeps(problem):
         run = SOLVERS[solver].start(problem, start_of(whole), settings)
-        if solver == "als" or kind != "relations":
+        if solver == "als":
             assert isinstance(run.engine, ENGINES[kind])
+        elif kind != "relations":
+            assert isinstance(run.engine, PairEngine if kind == "pairs" else TableEngine)
         found = []
         for _ in range(10):
             iterate = run.step()

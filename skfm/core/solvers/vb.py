@@ -268,7 +268,7 @@ class VBRun(BlockRun):
         """Take the sweep back for the outputs whose bound fell, and return the bound of each output."""
         before, self._before = self._before, None
         assert before is not None  # for the type checker
-        rounding = ROUNDING * torch.finfo(self.state.theta.dtype).eps * self.fit.abs()
+        rounding = ROUNDING * self.engine.rounding * self.fit.abs()
         falls = self._caution.falls(bound, rounding)
         if not bool(falls.any()):
             return bound

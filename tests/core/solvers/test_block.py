@@ -22,6 +22,8 @@ from skfm.core.solvers.block import run as block
 from skfm.core.solvers.block import tiles
 from skfm.core.solvers.block.engine import BlockState
 from skfm.core.solvers.block.pairs import PairEngine
+from skfm.core.solvers.block.table import TableEngine
+from skfm.core.solvers.block.table_groups import find_tables
 from skfm.core.solvers.block.tiles import TileEngine
 from skfm.core.solvers.vb import FACTORS_SCATTER, LINEAR_VARIANCE, VBRun, _fields_to_hold, covariance_kind
 from skfm.datasets import make_factorization
@@ -266,15 +268,20 @@ def small_tiles(monkeypatch):
     monkeypatch.setattr(layout, "SMALL_TILE", 8)
 
 
+ENGINES = [
+    ("pairs", "pairs"),
+    *((name, "tiles") for name in MATRICES),
+    ("dense", "no dense"),
+    ("mixed", "no dense"),
+]
+
+
 @pytest.mark.parametrize("n_factors", [0, 1, 2])
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    ("name", "engine"),
+    ("name", "engine", "kind"),
     [
-        ("pairs", "pairs"),
-        *((name, "tiles") for name in MATRICES),
-        ("dense", "no dense"),
-        ("mixed", "no dense"),
+        *((*case, kind) for case in ENGINES for kind in KINDS),
+        *((name, "tables", kind) for name in ("pairs", "three", "bag") for kind in ("full", "diag")),
     ],
 )
 def test_moments_are_the_expectations(name, engine, kind, n_factors, small_tiles, monkeypatch):
@@ -288,6 +295,9 @@ def test_moments_are_the_expectations(name, engine, kind, n_factors, small_tiles
         monkeypatch.setattr("skfm.core.solvers.block.pairs.BLOCK_FLOATS", {"cpu": 1})
         built = block.make_engine(problem, state)
         assert isinstance(built, PairEngine)
+    elif engine == "tables":
+        colors = layout.find_colors(problem.design, problem.fields)
+        built = TableEngine(problem, state, colors, find_tables(problem.design, colors))
     else:
         if engine == "no dense":
             monkeypatch.setattr(tiles, "MOST_COLUMNS", 0)
@@ -651,6 +661,7 @@ def test_pair_engine_is_the_tile_engine(kind, loss, n_factors, options, monkeypa
     fast = make_run(problem, kind, start)
     assert isinstance(fast.engine, PairEngine)
     monkeypatch.setattr(block, "find_pairs", lambda *_: None)
+    monkeypatch.setattr(block, "find_tables", lambda *_: None)
     general = make_run(problem, kind, start)
     assert isinstance(general.engine, TileEngine)
     assert_same_runs(snapshot(fast, 4), snapshot(general, 4))
@@ -718,13 +729,16 @@ def test_matrices_are_what_they_are_for(make):
         if isinstance(engine, PairEngine):
             found[name] = {"pairs"}
             continue
+        if isinstance(engine, TableEngine):
+            found[name] = {"tables"}
+            continue
         found[name] = {"ones" if tile.values is None else "values" for tile in engine.tiles}
         if engine.dense is not None:
             found[name].add("dense")
     assert found == {
         "pairs": {"pairs"},
-        "three": {"ones"},
-        "bag": {"ones"},
+        "three": {"tables"},
+        "bag": {"tables"},
         "values": {"values"},
         "dense": {"dense"},
         "mixed": {"ones", "values", "dense"},
@@ -741,6 +755,8 @@ def test_block_size_does_not_matter(name, kind, monkeypatch):
     monkeypatch.setattr(layout, "TILE_ENTRIES", {"cpu": 40})
     monkeypatch.setattr(layout, "SMALL_TILE", 8)
     monkeypatch.setattr("skfm.core.solvers.block.pairs.BLOCK_FLOATS", {"cpu": 1})
+    monkeypatch.setattr("skfm.core.solvers.block.table_blocks.BLOCK_FLOATS", {"cpu": 1})
+    monkeypatch.setattr("skfm.core.solvers.block.table_blocks.PIECE_FLOATS", {"cpu": 1})
     for module in ("bayes.variance", "solvers.block.row_variance"):
         monkeypatch.setattr(f"skfm.core.{module}.CHUNK", 50)
     monkeypatch.setattr("skfm.core.interactions.pairwise.ROW_FLOATS", {"cpu": 50})

@@ -85,22 +85,13 @@ class DensePart:
 
     def _add_variance(self, j: int, A: Tensor, b: Tensor) -> None:
         S = self.covariances
-        n_outputs, n_columns, n_factors = self.means.shape
+        n_outputs, _, n_factors = self.means.shape
         # One product for all outputs, which x2 would have to be repeated for otherwise.
         y = (self.rows[:, :, :1] * self.R[:, :, 1:]).transpose(0, 1).flatten(1)
         Y = (self.x2 @ y).unflatten(1, (n_outputs, n_factors)).transpose(0, 1).contiguous()
         Y[:, j] = 0
         Y -= self.E3[:, j, :, None] * self.means
-        C = self.C[:, j, None, :]
-        if S.ndim == 4:
-            vv = S[:, :, 1:, 1:].reshape(n_outputs, n_columns, -1)
-            A[:, 1:, 1:] += (C @ vv).view(n_outputs, n_factors, n_factors)
-            change = Y.view(n_outputs, 1, -1) @ vv.view(n_outputs, -1, n_factors)
-            change += self.E2[:, j, None, :] @ S[:, :, 1:, 0]
-        else:
-            A.diagonal(dim1=1, dim2=2)[:, 1:] += (C @ S[:, :, 1:])[:, 0]
-            change = (Y * S[:, :, 1:]).sum(1, keepdim=True)
-        b[:, 1:] -= change[:, 0]
+        subtract_variance(Y, self.C[:, j, None, :], self.E2[:, j, None, :], S, A, b)
 
     def write_back(self, block: DenseColumn, theta: Tensor, covariances: Tensor | None) -> None:
         """Store a parameter update and refresh the rows."""
@@ -114,3 +105,28 @@ class DensePart:
             self.state.covariances[:, column] = covariances
             self.covariances[:, block.place] = covariances
             self.means[:, block.place] = theta[:, 1:]
+
+
+def subtract_variance(Y: Tensor, C: Tensor, E2: Tensor, S: Tensor, A: Tensor, b: Tensor) -> None:
+    """Correct A and b of a dense column in place for the variance of the other dense columns.
+
+    Parameters
+    ----------
+    Y : Tensor of shape (n_outputs, n_dense, n_factors)
+        Y_l - E3_jl m_l, see the docstring of the module.
+    C, E2 : Tensor of shape (n_outputs, 1, n_dense)
+        The rows of the updated column.
+    S : Tensor of shape (n_outputs, n_dense, size[, size])
+    A : Tensor of shape (n_outputs, size, size)
+    b : Tensor of shape (n_outputs, size)
+    """
+    if S.ndim == 4:
+        n_outputs, n_columns, n_factors = Y.shape
+        vv = S[:, :, 1:, 1:].reshape(n_outputs, n_columns, -1)
+        A[:, 1:, 1:] += (C @ vv).view(n_outputs, n_factors, n_factors)
+        change = Y.reshape(n_outputs, 1, -1) @ vv.view(n_outputs, n_columns * n_factors, n_factors)
+        change += E2 @ S[:, :, 1:, 0]
+    else:
+        A.diagonal(dim1=1, dim2=2)[:, 1:] += (C @ S[:, :, 1:])[:, 0]
+        change = (Y * S[:, :, 1:]).sum(1, keepdim=True)
+    b[:, 1:] -= change[:, 0]

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from ...bayes.variance import prediction_variance
@@ -97,6 +98,11 @@ class Engine(ABC):
         self.problem = problem
         self.state = state
         self.reduction = problem.reduction
+
+    @property
+    def rounding(self) -> float:
+        """The relative rounding error of sums over the rows."""
+        return torch.finfo(self.state.theta.dtype).eps
 
     @property
     @abstractmethod

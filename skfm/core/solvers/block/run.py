@@ -19,9 +19,12 @@ from ...observation.registry import MODELS, losses_with
 from ..base import Solver
 from ..problem import Problem
 from ..run import AfterSegment, Iterate, Run, StateDict
+from .dense import MOST_COLUMNS
 from .engine import BlockState, Engine
 from .pairs import PairEngine
 from .relational import RelationalEngine, fits_in_memory
+from .table import TableEngine
+from .table_groups import find_tables
 from .tiles import TileEngine
 
 
@@ -35,6 +38,10 @@ def make_engine(problem: Problem, state: BlockState) -> Engine:
     relations = find_relations(problem.design, colors) if state.covariances is None else None
     if relations is not None and fits_in_memory(relations, state):
         return RelationalEngine(problem, state, relations)
+    few_dense = len(problem.design.dense_columns) <= MOST_COLUMNS
+    tables = find_tables(problem.design, colors) if state.covariances is not None and few_dense else None
+    if tables is not None:
+        return TableEngine(problem, state, colors, tables)
     return TileEngine(problem, state, colors)
 
 
