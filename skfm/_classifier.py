@@ -131,8 +131,9 @@ class FMClassifier(ClassifierMixin, BaseFM):
     categorical_features : "from_dtype", array-like of bool, int or str, or None, default="from_dtype"
         Categorical columns, which are one-hot encoded internally. Each of them is a field.
 
-        - "from_dtype": the columns of a pandas or polars DataFrame that have a string, boolean or categorical dtype.
-          Columns of lists are encoded as well, with several categories per row.
+        - "from_dtype": the columns of a pandas or polars DataFrame that have a string or categorical dtype, and columns
+          of booleans with missing values. Booleans without missing values are the numbers 0 and 1. Columns of lists are
+          encoded as well, with several categories per row.
         - array-like: a mask, the numbers or the names of the categorical columns of a DataFrame or a dense array.
         - None: no columns.
 

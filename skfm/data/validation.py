@@ -13,6 +13,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing, check_array, check_consistent_length
 from sklearn.utils.validation import _check_sample_weight, _check_y, validate_data
 
+from .columns import MISSING, as_frame, source_columns
 from .frames import FrameEncoder, frame_encoder
 from .identifiers import warn_of_identifiers
 from .samples import Samples, SideColumns
@@ -130,10 +131,16 @@ def check_features(estimator: Any, X: Any) -> Any:
 
 @contextmanager
 def _hint_at_categories(X: Any) -> Iterator[None]:
-    """Add advice to errors about strings where numbers should be, in X or else in y."""
+    """Add advice to errors about values that are not numbers, in X or else in y."""
     try:
         yield
     except ValueError as error:
+        if str(error).startswith("Input X contains"):
+            if as_frame(X) is not None:
+                for column in source_columns(X):
+                    column.numbers(np.float64)
+            if "NaN" in str(error).partition("\n")[0]:
+                raise ValueError(f"Input X contains NaN. {MISSING}") from None
         if "could not convert string to float" not in str(error):
             raise
         if not sparse.issparse(X) and np.asarray(X).dtype.kind in "OUS":
