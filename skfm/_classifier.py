@@ -11,6 +11,7 @@ from ._base import BaseFM, learns_online
 from .core.observation.registry import find_model, losses_for
 from .data.targets import CLASSIFICATION_TARGETS, ClassTarget, OrderedClassTarget, default_loss, target_kind
 from .fitted.cache import predictor
+from .training.arguments import explain_arguments
 from .training.rollback import all_or_nothing
 
 
@@ -425,6 +426,7 @@ class FMClassifier(ClassifierMixin, BaseFM):
         self.verbose = verbose
 
     @available_if(learns_online)
+    @explain_arguments
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, classes=None, sample_weight=None):

@@ -13,6 +13,7 @@ from ._base import BaseFM, learns_online
 from .core.observation.registry import find_model, losses_for
 from .data.targets import REGRESSION_TARGETS, Target, target_kind
 from .fitted.cache import predictor
+from .training.arguments import explain_arguments
 from .training.rollback import all_or_nothing
 
 
@@ -412,6 +413,7 @@ class FMRegressor(RegressorMixin, BaseFM):
         self.verbose = verbose
 
     @available_if(learns_online)
+    @explain_arguments
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None):

@@ -17,6 +17,7 @@ from .columns import MISSING, as_frame, source_columns
 from .frames import FrameEncoder, frame_encoder
 from .identifiers import warn_of_identifiers
 from .samples import Samples, SideColumns
+from .sparse_structure import check_structure
 
 #: How X is checked, in ``fit`` and in ``predict``: float32 stays, all else becomes float64.
 X_OPTIONS: dict[str, Any] = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
@@ -24,6 +25,13 @@ X_OPTIONS: dict[str, Any] = {"accept_sparse": "csr", "dtype": [np.float64, np.fl
 
 #: Mean weight, and sum of the weights per column, below which the penalties and priors outweigh the data.
 SMALL_MEAN_WEIGHT, SMALL_WEIGHT_PER_COLUMN = 0.1, 5
+
+
+#: What explains validation data whose columns are not those of X.
+_PIPELINE_HINT = (
+    " If the model is a step of a Pipeline, the steps before it transform X_val only with metadata routing and "
+    "Pipeline(..., transform_input=['X_val'])."
+)
 
 
 class NoWeightError(ValueError):
@@ -58,6 +66,7 @@ def check_rows(
     With ``reset=False`` and a set ``known_new``, the samples are for training: unknown categories are reported, except
     those of the columns in the set, to which the reported ones are added.
     """
+    as_frame(X)  # to refuse frames that are not evaluated, or have a name twice
     encoder = FrameEncoder.plan(X, estimator) if reset else frame_encoder(estimator)
     if reset and isinstance(estimator.categorical_features, str):
         warn_of_identifiers(X)
@@ -67,7 +76,7 @@ def check_rows(
             warn_of_new_categories(encoder, samples, known_new)
         return samples
     with _hint_at_categories(X):
-        X, y = validate_data(estimator, X, y, reset=reset, y_numeric=y_numeric, **X_OPTIONS)
+        X, y = validate_data(estimator, check_structure(X), y, reset=reset, y_numeric=y_numeric, **X_OPTIONS)
     weight = _check_weight(sample_weight, X, X.dtype)
     if reset:
         estimator._frame = None
@@ -117,10 +126,11 @@ def warn_of_new_categories(encoder: FrameEncoder, samples: Samples, known_new: s
 
 def check_features(estimator: Any, X: Any) -> Any:
     """Return X as a fitted model takes it: a matrix of numbers in the columns of `coef_`."""
+    as_frame(X)  # to refuse frames that are not evaluated, or have a name twice
     encoder = frame_encoder(estimator)
     if encoder is None:
         with _hint_at_categories(X):
-            return validate_data(estimator, X, reset=False, **X_OPTIONS)
+            return validate_data(estimator, check_structure(X), reset=False, **X_OPTIONS)
     if getattr(X, "ndim", 2) == 1:
         raise ValueError(
             "Expected 2D array, got 1D array instead. For a single row pass X.iloc[[0]], not X.iloc[0]."
@@ -184,7 +194,11 @@ def check_validation_rows(
     try:
         return check_rows(estimator, X_val, y_val, sample_weight_val, reset=False, y_numeric=y_numeric)
     except ValueError as error:
-        raise ValueError(f"Invalid validation data ({', '.join(passed)}): {error}") from error
+        message = str(error)
+        hint = _PIPELINE_HINT if any(sign in message for sign in ("could not convert", "feature")) else ""
+        raise ValueError(
+            f"Invalid validation data ({', '.join(passed)}): {message.rstrip('.')}.{hint}"
+        ) from error
 
 
 def split_rows(

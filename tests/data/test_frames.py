@@ -542,6 +542,23 @@ def test_bad_frames_are_named_and_nothing_is_lost(name):
     assert_array_equal(model.predict(frame), before)
 
 
+@pytest.mark.parametrize("columns", [["size", "age"], ["size", "city"]])
+def test_frames_that_are_not_evaluated_are_refused_everywhere(columns):
+    frame, y = shop()
+    frame = pl.from_pandas(frame[columns])
+    model = FMRegressor(2, solver="adagrad", max_iter=2, random_state=0).fit(frame, y)
+    lazy = frame.lazy()
+    for call in (
+        model.predict,
+        model.encode,
+        lambda X: model.fit(X, y),
+        lambda X: model.partial_fit(X, y),
+        lambda X: model.fit(frame, y, X_val=X, y_val=y),
+    ):
+        with pytest.raises(TypeError, match=r"has not been evaluated yet\. Pass X\.collect"):
+            call(lazy)
+
+
 @pytest.mark.parametrize("dtype", [str, object])
 def test_strings_in_y(dtype):
     frame, y = shop()
