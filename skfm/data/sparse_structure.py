@@ -1,4 +1,4 @@
-"""The structure of scipy matrices, which neither scipy nor torch checks: wrong indices lead to invalid memory access."""
+"""The structure of scipy matrices, which scipy and torch do not check: wrong indices lead to invalid memory access."""
 
 from __future__ import annotations
 
