@@ -244,7 +244,7 @@ class FMClassifier(ClassifierMixin, BaseFM):
     classes_ : ndarray of shape (n_classes,)
         The class labels, sorted.
 
-    intercept_ : float or ndarray of shape (n_classes,)
+    intercept_ : numpy.float64 or ndarray of shape (n_classes,)
         The intercept. With more than two classes, `intercept_`, `coef_`, `factors_` and `covariances_` have a leading
         axis for the classes, except with ``loss="ordered_probit"``.
 

@@ -229,7 +229,7 @@ class FMRegressor(RegressorMixin, BaseFM):
 
     Attributes
     ----------
-    intercept_ : float
+    intercept_ : numpy.float64
         The intercept.
 
     coef_ : ndarray of shape (n_columns,)
