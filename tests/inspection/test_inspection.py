@@ -15,8 +15,6 @@ from sklearn.base import clone
 from sklearn.calibration import CalibrationDisplay
 from sklearn.datasets import load_diabetes
 from sklearn.inspection import PartialDependenceDisplay, permutation_importance
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from skfm import FMClassifier, FMRegressor
 from skfm.datasets import make_factorization
@@ -402,16 +400,6 @@ def test_interval_display(solver):
 def test_displays_want_a_fitted_estimator(display):
     with pytest.raises(ValueError, match="not fitted yet"):
         display.from_estimator(FMRegressor())
-
-
-def test_pipelines_are_told_what_to_pass():
-    X, y = data("numeric")
-    pipeline = make_pipeline(StandardScaler(), FMRegressor(2, max_iter=2, random_state=0)).fit(X, y)
-    for look in (explain, InteractionDisplay.from_estimator):
-        with pytest.raises(TypeError, match=r"got a Pipeline. For a pipeline, pass the last step"):
-            look(pipeline, X)
-    found = explain(pipeline[-1], pipeline[:-1].transform(X))
-    assert_allclose(found.raw, pipeline.predict(X))
 
 
 # --------------------------------------------------------------------------- scikit-learn's own tools
