@@ -90,7 +90,9 @@ class FMClassifier(ClassifierMixin, BaseFM):
 
     l1_linear : float, default=0.0
         Strength of the L1 penalty of the linear term: ``l1_linear * sum(abs(coef))`` is added to the sum of the losses.
-        Coefficients that reduce the losses by less than their penalty are exactly 0. Only used by "ftrl".
+        Coefficients that reduce the losses by less than their penalty are exactly 0. Those of centered numeric columns
+        are 0 at the means of the other columns, while `coef_` also contains their interactions with these means: see
+        the :ref:`user guide <sparse-linear>`. Only used by "ftrl".
 
     l2_linear : float or "auto", default="auto"
         Strength of the L2 penalty of the linear term: ``l2_linear / 2 * sum(coef ** 2)`` is added to the sum of the

@@ -402,6 +402,18 @@ def test_displays_want_a_fitted_estimator(display):
         display.from_estimator(FMRegressor())
 
 
+@pytest.mark.parametrize("n_factors", [0, 2])
+def test_exact_zeros_of_the_linear_term_are_those_at_the_means(n_factors):
+    X, y = load_diabetes(return_X_y=True, scaled=False)
+    model = FMRegressor(n_factors, solver="ftrl", l1_linear=4000.0, max_iter=20, random_state=0).fit(X, y)
+    effects = explain(model, X, by="column").main
+    is_zero = (effects == 0).all(0)
+    # In the user's units the interactions with the means of the other columns are part of the coefficients.
+    assert_array_equal(model.coef_ == 0, is_zero if n_factors == 0 else np.zeros(10, bool))
+    assert 0 < is_zero.sum() < 10
+    assert (effects[:, ~is_zero] != 0).all()
+
+
 # --------------------------------------------------------------------------- scikit-learn's own tools
 
 
