@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,10 @@ _PIPELINE_HINT = (
     " If the model is a step of a Pipeline, the steps before it transform X_val only with metadata routing and "
     "Pipeline(..., transform_input=['X_val'])."
 )
+
+
+#: Fraction of the samples that is set apart at most in order to have one of each class.
+LARGEST_FRACTION = 0.25
 
 
 class NoWeightError(ValueError):
@@ -204,12 +209,15 @@ def check_validation_rows(
 def split_rows(
     samples: Samples, validation_fraction: float, *, stratify: bool, seed: int
 ) -> tuple[Samples, Samples]:
-    """Return training and validation samples."""
+    """Return training and validation samples, with ``stratify`` some of each value of y in both."""
     n_samples = len(samples.y)
+    n_wanted, n_values = validation_fraction * n_samples, len(np.unique(samples.y)) if stratify else 1
+    # A fraction of a small data set may be less than one sample of each class.
+    is_small = math.ceil(n_wanted) < n_values <= LARGEST_FRACTION * n_samples
     try:
         parts = train_test_split(
             np.arange(n_samples),
-            test_size=validation_fraction,
+            test_size=n_values if is_small else validation_fraction,
             stratify=samples.y if stratify else None,
             random_state=seed,
         )

@@ -388,3 +388,13 @@ def test_penalties_without_a_value_in_the_units_of_the_target(penalty, loss, siz
     model = FMRegressor(2, solver="ftrl", loss=loss, **{penalty: 1.0})
     with pytest.raises(ValueError, match=f"{penalty}=1.0 cannot be converted to the units of the target"):
         model.fit(X, Y * size)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 5])
+def test_small_data_set_one_sample_of_each_class_aside(n_classes):
+    labels = np.arange(30) % n_classes
+    model = FMClassifier(2, early_stopping=True, validation_fraction=0.01, max_iter=2, tol=0, random_state=0)
+    assert len(model.fit(X, labels).history_["validation_loss"]) == model.n_iter_
+    # With half of the samples in the validation data, too few would be left.
+    with pytest.raises(ValueError, match="validation_fraction=0.01 of 30 samples aside"):
+        model.fit(X, np.arange(30) % 10)
