@@ -396,5 +396,5 @@ def test_small_data_set_one_sample_of_each_class_aside(n_classes):
     model = FMClassifier(2, early_stopping=True, validation_fraction=0.01, max_iter=2, tol=0, random_state=0)
     assert len(model.fit(X, labels).history_["validation_loss"]) == model.n_iter_
     # With half of the samples in the validation data, too few would be left.
-    with pytest.raises(ValueError, match="validation_fraction=0.01 of 30 samples aside"):
+    with pytest.raises(ValueError, match=r"validation_fraction=0\.01 of 30 samples aside"):
         model.fit(X, np.arange(30) % 10)
