@@ -18,6 +18,7 @@ from .data.targets import Target
 from .fitted.cache import forget
 from .fitted.mixin import FittedMixin
 from .streaming import Chunks
+from .training.arguments import explain_arguments
 from .training.callbacks import CallbackSupportMixin
 from .training.fit import attach_stream, attributes_of, describe_fit, observe, plan_fit, start_run
 from .training.inputs import UserData, held_out_loss, read_data
@@ -102,6 +103,7 @@ class BaseFM(FittedMixin, CallbackSupportMixin, BaseEstimator):
         """The kind of target that the loss has."""
         raise NotImplementedError
 
+    @explain_arguments
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
@@ -121,7 +123,7 @@ class BaseFM(FittedMixin, CallbackSupportMixin, BaseEstimator):
             Validation data. If given, training stops when the loss on them has not fallen for
             `n_iter_no_change` sweeps, and the model of the lowest loss is kept, with or without
             `early_stopping`. A :class:`~sklearn.pipeline.Pipeline` transforms them as it does X
-            with ``Pipeline(..., transform_input=["X_val"])``.
+            with ``Pipeline(..., transform_input=["X_val"])`` and metadata routing.
         y_val : array-like of shape (n_val,), default=None
             Target values or class labels of the validation data.
         sample_weight_val : array-like of shape (n_val,), default=None

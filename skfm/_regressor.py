@@ -14,6 +14,7 @@ from ._base import BaseFM, learns_online
 from .core.observation.registry import find_model, losses_for
 from .data.targets import REGRESSION_TARGETS, Target, target_kind
 from .fitted.cache import predictor
+from .training.arguments import explain_arguments
 from .training.rollback import all_or_nothing
 
 
@@ -85,7 +86,9 @@ class FMRegressor(RegressorMixin, BaseFM):
 
     l1_linear : float, default=0.0
         Strength of the L1 penalty of the linear term: ``l1_linear * sum(abs(coef))`` is added to the sum of the losses.
-        Coefficients that reduce the losses by less than their penalty are exactly 0. Only used by "ftrl".
+        Coefficients that reduce the losses by less than their penalty are exactly 0. Those of centered numeric columns
+        are 0 at the means of the other columns, while `coef_` also contains their interactions with these means: see
+        the :ref:`user guide <sparse-linear>`. Only used by "ftrl".
 
     l2_linear : float or "auto", default="auto"
         Strength of the L2 penalty of the linear term: ``l2_linear / 2 * sum(coef ** 2)`` is added to the sum of the
@@ -125,8 +128,9 @@ class FMRegressor(RegressorMixin, BaseFM):
     categorical_features : "from_dtype", array-like of bool, int or str, or None, default="from_dtype"
         Categorical columns, which are one-hot encoded internally. Each of them is a field.
 
-        - "from_dtype": the columns of a pandas or polars DataFrame that have a string, boolean or categorical dtype.
-          Columns of lists are encoded as well, with several categories per row.
+        - "from_dtype": the columns of a pandas or polars DataFrame that have a string or categorical dtype, and columns
+          of booleans with missing values. Booleans without missing values are the numbers 0 and 1. Columns of lists are
+          encoded as well, with several categories per row.
         - array-like: a mask, the numbers or the names of the categorical columns of a DataFrame or a dense array.
         - None: no columns.
 
@@ -240,7 +244,7 @@ class FMRegressor(RegressorMixin, BaseFM):
 
     Attributes
     ----------
-    intercept_ : float
+    intercept_ : numpy.float64
         The intercept.
 
     coef_ : ndarray of shape (n_columns,)
@@ -454,6 +458,7 @@ class FMRegressor(RegressorMixin, BaseFM):
         return label.item() if isinstance(label, np.generic) else label
 
     @available_if(learns_online)
+    @explain_arguments
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -13,8 +14,37 @@ from scipy import sparse
 #: Types of values that hold several categories.
 LIST_TYPES = (list, tuple, set, frozenset, np.ndarray)
 
+#: Types of values that are dates, times or durations. Those of pandas and polars are derived from these.
+TIMES = (datetime.date, datetime.time, datetime.timedelta)
+
 #: The kinds of columns.
 NUMERIC, CATEGORY, LIST = "numeric", "category", "list"
+
+
+#: Advice for columns that are neither numbers nor categories.
+_FROM_TIMES = (
+    "Replace it by columns of numbers or categories, for example by the days since the first date (a number) and by "
+    "the weekday, the month or the hour (categories, as strings). If each distinct value is a category, convert the "
+    "column to a categorical dtype."
+)
+_FROM_OTHERS = (
+    "Derive columns of numbers or categories from it, convert it to a categorical dtype if each distinct value is a "
+    "category, or drop it."
+)
+#: Advice for columns of numbers with values that are not finite.
+MISSING = (
+    "Impute missing numbers, for example with SimpleImputer(add_indicator=True), for some columns of a DataFrame in a "
+    "ColumnTransformer (see DataFrames in the user guide), or drop these rows. Missing categories do not have to be "
+    "imputed."
+)
+_MISSING_BOOLEANS = (
+    "The model was fitted to booleans without missing values, which are the numbers 0 and 1. Impute the missing "
+    "values, or convert the column to a categorical dtype before fit, so that missing values are a category."
+)
+_INFINITE = (
+    "Replace infinite numbers by finite ones, or remove these rows. They often result from a division by zero or the "
+    "logarithm of zero."
+)
 
 
 class SourceColumn(NamedTuple):
@@ -37,27 +67,51 @@ class SourceColumn(NamedTuple):
         return self.values.dtype
 
     def kind(self) -> str:
-        """Return the kind of the column, inferred from its dtype or, for dtype object, from its values."""
+        """Return the kind of the column, inferred from its dtype or, for dtype object, from its values.
+
+        Booleans are the numbers 0 and 1, as they are in an array, unless some are missing.
+        """
         if isinstance(self.values, np.ndarray):
             return NUMERIC
         dtype = self.values.dtype
-        if dtype in (nw.Categorical, nw.Enum, nw.String, nw.Boolean):
+        if dtype in (nw.Categorical, nw.Enum, nw.String):
             return CATEGORY
+        if self.is_boolean():
+            return CATEGORY if self.values.is_null().any() else NUMERIC
         if dtype in (nw.List, nw.Array):
             return LIST
         if dtype == nw.Object:
             present = [value for value in self.objects() if value is not None]
             if any(isinstance(value, LIST_TYPES) for value in present):
                 return LIST
-            return CATEGORY if any(isinstance(value, str | bytes | bool) for value in present) else NUMERIC
-        if dtype.is_numeric() or dtype == nw.Unknown:  # sparse columns of pandas have the dtype Unknown
+            if any(isinstance(value, str | bytes | bool) for value in present):
+                return CATEGORY
+            other = next((value for value in present if not _is_number(value)), None)
+            if other is None:
+                return NUMERIC
+            raise self._not_supported(
+                f"holds {other!r} of type {type(other).__name__}", isinstance(other, TIMES)
+            )
+        shown = str(getattr(self.values.to_native(), "dtype", dtype))
+        # The dtype Unknown is that of sparse columns of pandas, but also that of periods and intervals.
+        is_other = dtype == nw.Unknown and shown.startswith(("period", "interval"))
+        if dtype.is_numeric() or (dtype == nw.Unknown and not is_other):
             return NUMERIC
-        shown = getattr(self.values.to_native(), "dtype", dtype)
-        raise TypeError(
-            f"Column {self.name!r} has dtype {shown}, which is neither a number nor a category. Derive numeric or "
-            "categorical columns from it (from dates, for example, the hour or the weekday), include it in "
-            "categorical_features, or drop it."
-        )
+        raise self._not_supported(f"has dtype {shown}", dtype.is_temporal() or shown.startswith("period"))
+
+    def _not_supported(self, what: str, is_time: bool) -> TypeError:
+        """Return the error for a column that is of no kind."""
+        advice = _FROM_TIMES if is_time else _FROM_OTHERS
+        return TypeError(f"Column {self.name!r} {what}, which is neither a number nor a category. {advice}")
+
+    def is_boolean(self) -> bool:
+        """Return whether the column belongs to a DataFrame and all its values are booleans or missing."""
+        if isinstance(self.values, np.ndarray):
+            return False
+        if self.values.dtype != nw.Object:
+            return bool(self.values.dtype == nw.Boolean)
+        found = {type(value) for value in self.objects()} - {type(None)}
+        return bool(found) and found <= {bool, np.bool_}
 
     def objects(self) -> np.ndarray:
         """Return the values as Python objects, with None for missing values."""
@@ -87,12 +141,13 @@ class SourceColumn(NamedTuple):
             ) from None
         bad = ~np.isfinite(numbers)
         if bad.any():
-            first = int(np.argmax(bad))
-            what = "NaN" if np.isnan(numbers[first]) else "infinity"
+            # A column with both is best imputed last.
+            is_infinite = np.isinf(numbers)
+            bad, what = (is_infinite, "infinity") if is_infinite.any() else (bad, "NaN")
+            advice = _INFINITE if is_infinite.any() else _MISSING_BOOLEANS if self.is_boolean() else MISSING
             raise ValueError(
-                f"Input X contains {what}: column {self.name!r} in row {first} ({np.count_nonzero(bad)} such rows in "
-                "total). Impute missing numbers, for example with a SimpleImputer in a ColumnTransformer (see "
-                "DataFrames in the user guide). Missing categories do not have to be imputed."
+                f"Input X contains {what}: column {self.name!r} in row {int(np.argmax(bad))} "
+                f"({np.count_nonzero(bad)} such rows in total). {advice}"
             )
         return numbers
 
@@ -125,7 +180,9 @@ def as_frame(X: Any) -> nw.DataFrame | None:
     try:
         frame = nw.from_native(X, pass_through=True)
     except DuplicateError as error:
-        raise ValueError(f"X has several columns with the same name: {error} Rename them.") from error
+        raise ValueError(
+            f"X has several columns with the same name: {str(error).rstrip('.')}. Rename them."
+        ) from error
     if isinstance(frame, nw.LazyFrame):
         raise TypeError(f"X is a {type(X).__name__}, which has not been evaluated yet. Pass X.collect().")
     return frame if isinstance(frame, nw.DataFrame) else None

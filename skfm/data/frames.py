@@ -93,7 +93,9 @@ class FrameEncoder:
         if all(kind == NUMERIC for kind in kinds):
             return None
         numeric = [column for column, kind in zip(columns, kinds, strict=True) if kind == NUMERIC]
-        is_float32 = bool(numeric) and all("float32" in str(column.dtype).lower() for column in numeric)
+        # Zeros and ones need no more digits than the other columns have.
+        types = [str(column.dtype).lower() for column in numeric if not column.is_boolean()]
+        is_float32 = bool(types) and all("float32" in dtype for dtype in types)
         limits = estimator.min_frequency, estimator.max_categories
         return cls(
             names,

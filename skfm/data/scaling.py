@@ -111,7 +111,7 @@ class Scaling(NamedTuple):
 
     def without_scales(self) -> Scaling:
         """Return units that share the centers of the columns and are the user's otherwise."""
-        zero, one = (torch.tensor([number], dtype=torch.float64) for number in (0.0, 1.0))
+        zero, one = (torch.tensor([number], dtype=torch.float64, device="cpu") for number in (0.0, 1.0))
         center = self.conditioning.center
         columns = Standardization(center, one.to(center.device).expand_as(center))
         return Scaling(columns, zero.expand_as(self.shift), one.expand_as(self.scale))

@@ -59,8 +59,16 @@ class TargetTransform(NamedTuple):
         With y = sigma z, w = sigma w' and v = sqrt(sigma) v' the objective J of the user is ``unit`` times one in
         z, whose penalties are these. Under a logarithm w and v stay.
         """
-        w, v = (self.scale**2, self.scale) if self.identity_link else (1.0, 1.0)
-        l1 = self.scale if self.identity_link else 1.0
-        for name, factor in (("l2_linear", w), ("l2_factors", v), ("l1_linear", l1)):
-            if not isinstance(options.get(name, "auto"), str):
-                options[name] = options[name] * factor / self.unit
+        for name, power in (("l2_linear", 2), ("l2_factors", 1), ("l1_linear", 1)):
+            given = options.get(name, "auto")
+            if isinstance(given, str):
+                continue
+            try:
+                # A penalty of zero is zero in all units, also where the unit is.
+                factor = self.scale**power if self.identity_link and given else 1.0
+                options[name] = given * factor / self.unit if given else 0.0
+            except (OverflowError, ZeroDivisionError):
+                raise ValueError(
+                    f"{name}={given!r} cannot be converted to the units of the target, which spreads over "
+                    f"{self.scale:.3g}. Multiply or divide y by a constant."
+                ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +14,11 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing, check_array, check_consistent_length
 from sklearn.utils.validation import _check_sample_weight, _check_y, validate_data
 
+from .columns import MISSING, as_frame, source_columns
 from .frames import FrameEncoder, frame_encoder
 from .identifiers import warn_of_identifiers
 from .samples import Samples, SideColumns
+from .sparse_structure import check_structure
 
 #: How X is checked, in ``fit`` and in ``predict``: float32 stays, all else becomes float64.
 X_OPTIONS: dict[str, Any] = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
@@ -23,6 +26,17 @@ X_OPTIONS: dict[str, Any] = {"accept_sparse": "csr", "dtype": [np.float64, np.fl
 
 #: Mean weight, and sum of the weights per column, below which the penalties and priors outweigh the data.
 SMALL_MEAN_WEIGHT, SMALL_WEIGHT_PER_COLUMN = 0.1, 5
+
+
+#: What explains validation data whose columns are not those of X.
+_PIPELINE_HINT = (
+    " If the model is a step of a Pipeline, the steps before it transform X_val only with metadata routing and "
+    "Pipeline(..., transform_input=['X_val'])."
+)
+
+
+#: Fraction of the samples that is set apart at most in order to have one of each class.
+LARGEST_FRACTION = 0.25
 
 
 class NoWeightError(ValueError):
@@ -57,6 +71,7 @@ def check_rows(
     With ``reset=False`` and a set ``known_new``, the samples are for training: unknown categories are reported, except
     those of the columns in the set, to which the reported ones are added.
     """
+    as_frame(X)  # to refuse frames that are not evaluated, or have a name twice
     encoder = FrameEncoder.plan(X, estimator) if reset else frame_encoder(estimator)
     if reset and isinstance(estimator.categorical_features, str):
         warn_of_identifiers(X)
@@ -66,7 +81,7 @@ def check_rows(
             warn_of_new_categories(encoder, samples, known_new)
         return samples
     with _hint_at_categories(X):
-        X, y = validate_data(estimator, X, y, reset=reset, y_numeric=y_numeric, **X_OPTIONS)
+        X, y = validate_data(estimator, check_structure(X), y, reset=reset, y_numeric=y_numeric, **X_OPTIONS)
     weight = _check_weight(sample_weight, X, X.dtype)
     if reset:
         estimator._frame = None
@@ -116,10 +131,11 @@ def warn_of_new_categories(encoder: FrameEncoder, samples: Samples, known_new: s
 
 def check_features(estimator: Any, X: Any) -> Any:
     """Return X as a fitted model takes it: a matrix of numbers in the columns of `coef_`."""
+    as_frame(X)  # to refuse frames that are not evaluated, or have a name twice
     encoder = frame_encoder(estimator)
     if encoder is None:
         with _hint_at_categories(X):
-            return validate_data(estimator, X, reset=False, **X_OPTIONS)
+            return validate_data(estimator, check_structure(X), reset=False, **X_OPTIONS)
     if getattr(X, "ndim", 2) == 1:
         raise ValueError(
             "Expected 2D array, got 1D array instead. For a single row pass X.iloc[[0]], not X.iloc[0]."
@@ -130,10 +146,16 @@ def check_features(estimator: Any, X: Any) -> Any:
 
 @contextmanager
 def _hint_at_categories(X: Any) -> Iterator[None]:
-    """Add advice to errors about strings where numbers should be, in X or else in y."""
+    """Add advice to errors about values that are not numbers, in X or else in y."""
     try:
         yield
     except ValueError as error:
+        if str(error).startswith("Input X contains"):
+            if as_frame(X) is not None:
+                for column in source_columns(X):
+                    column.numbers(np.float64)
+            if "NaN" in str(error).partition("\n")[0]:
+                raise ValueError(f"Input X contains NaN. {MISSING}") from None
         if "could not convert string to float" not in str(error):
             raise
         if not sparse.issparse(X) and np.asarray(X).dtype.kind in "OUS":
@@ -177,18 +199,25 @@ def check_validation_rows(
     try:
         return check_rows(estimator, X_val, y_val, sample_weight_val, reset=False, y_numeric=y_numeric)
     except ValueError as error:
-        raise ValueError(f"Invalid validation data ({', '.join(passed)}): {error}") from error
+        message = str(error)
+        hint = _PIPELINE_HINT if any(sign in message for sign in ("could not convert", "feature")) else ""
+        raise ValueError(
+            f"Invalid validation data ({', '.join(passed)}): {message.rstrip('.')}.{hint}"
+        ) from error
 
 
 def split_rows(
     samples: Samples, validation_fraction: float, *, stratify: bool, seed: int
 ) -> tuple[Samples, Samples]:
-    """Return training and validation samples."""
+    """Return training and validation samples, with ``stratify`` some of each value of y in both."""
     n_samples = len(samples.y)
+    n_wanted, n_values = validation_fraction * n_samples, len(np.unique(samples.y)) if stratify else 1
+    # A fraction of a small data set may be less than one sample of each class.
+    is_small = math.ceil(n_wanted) < n_values <= LARGEST_FRACTION * n_samples
     try:
         parts = train_test_split(
             np.arange(n_samples),
-            test_size=validation_fraction,
+            test_size=n_values if is_small else validation_fraction,
             stratify=samples.y if stratify else None,
             random_state=seed,
         )

@@ -123,7 +123,7 @@ def last_state(fitted: Any, n_chains: int) -> LocatedParameters:
     assert kept is not None  # for the type checker
     n_draws = len(kept.intercept)
     length = n_draws // kept.n_chains
-    last = (torch.arange(n_chains) % kept.n_chains + 1) * length - 1
+    last = (torch.arange(n_chains, device="cpu") % kept.n_chains + 1) * length - 1
     found = located(fitted, of_draws=True)
     parts = (t.unflatten(0, (n_draws, -1))[last].flatten(0, 1) for t in found.parameters)
     return LocatedParameters(FMParameters(*parts), found.scaling)

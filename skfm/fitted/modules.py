@@ -175,6 +175,7 @@ def _machines(model: FittedModel, dtype: torch.dtype, *, sparse_grad: bool) -> l
         # Fitted parameters may be exactly zero.
         "factor_init": torch.nn.init.ones_,
         "dtype": dtype,
+        "device": "cpu",
     }
     columns = model.units.conditioning
     parameters = model.units.to_columns(model.mean.at(EXACT))

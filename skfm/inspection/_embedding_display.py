@@ -10,7 +10,8 @@ from sklearn.decomposition import PCA
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
 from ..data.frames import frame_encoder
-from ._groups import check_model, output_of
+from ._groups import Inspected, groups_of, output_of
+from ._labels import place_labels
 
 
 class EmbeddingDisplay:
@@ -73,22 +74,26 @@ class EmbeddingDisplay:
         labeled: int | Sequence[Any] = 30,
         class_of_interest: Any = None,
         ax: Any = None,
+        feature_names: Any = None,
     ) -> EmbeddingDisplay:
         """Plot the categories of a column of a fitted estimator.
 
         Parameters
         ----------
-        estimator : FMRegressor or FMClassifier
-            A fitted estimator.
+        estimator : FMRegressor, FMClassifier or Pipeline
+            A fitted estimator, a pipeline with one as last step, or a search over one of these.
         column : str or int
             Name of a categorical column of the DataFrame that the model was fitted to. For models fitted to other data,
-            one of the labels in ``fields_``.
+            one of the labels in ``fields_``, or a name that :func:`explain` gives to a field.
         labeled : int or sequence, default=30
             The categories to label, or the number of categories to label, those farthest from the origin.
+            Labels do not cover each other: those that find no place are left out, the ones nearest to the origin first.
         class_of_interest : object, default=None
             The class whose factors are plotted. Required if there are more than two classes.
         ax : matplotlib Axes, default=None
             Axes object to plot on. If None, a new figure and axes are created.
+        feature_names : array-like of str of shape (n_columns,), default=None
+            Names of the columns of ``coef_``, as in :func:`explain`.
 
         Returns
         -------
@@ -101,9 +106,8 @@ class EmbeddingDisplay:
             If there is no such column, or if it has fewer than two categories or no factors.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        check_model(estimator)
-        output = output_of(estimator, class_of_interest)
-        vectors, labels = _vectors(estimator, column, output)
+        inspected = Inspected.of(estimator, feature_names)
+        vectors, labels = _vectors(inspected, column, output_of(inspected.model, class_of_interest))
         if len(vectors) < 2 or vectors.shape[1] < 1:
             raise ValueError(
                 f"Column {column!r} has {len(vectors)} categories and {vectors.shape[1]} factors, but the plot "
@@ -126,6 +130,7 @@ class EmbeddingDisplay:
             Axes object to plot on. If None, a new figure and axes are created.
         labeled : int or sequence, default=30
             The categories to label, or the number of categories to label, those farthest from the origin.
+            Labels do not cover each other: those that find no place are left out, the ones nearest to the origin first.
 
         Returns
         -------
@@ -142,13 +147,15 @@ class EmbeddingDisplay:
         faint = np.ones(len(self.points))
         faint[len(chosen) < len(faint)] = 0.4
         self.scatter_ = ax.scatter(*self.points.T, s=14, alpha=faint)
-        self.text_ = [
-            ax.annotate(self.labels[i], self.points[i], (3, 3), textcoords="offset points", fontsize=8)
-            for i in chosen
-        ]
         ax.set_xlabel(f"first component ({self.explained[0]:.0%} of the variance)")
         ax.set_ylabel(f"second component ({self.explained[1]:.0%})")
         ax.set_title(f"Factors of {self.name}")
+        # The labels of the points farthest from the origin are placed first.
+        rank = np.argsort(-np.square(self.points[chosen]).sum(1), kind="stable")
+        order = np.array(chosen, int)[rank]
+        texts = place_labels(ax, self.points[order], [self.labels[i] for i in order], fontsize=8)
+        placed = {i: text for i, text in zip(order.tolist(), texts, strict=True) if text is not None}
+        self.text_ = [placed[i] for i in chosen if i in placed]
         return self
 
     def _chosen(self, labeled: int | Sequence[Any]) -> list[int]:
@@ -165,8 +172,9 @@ class EmbeddingDisplay:
         return [places[str(label)] for label in labeled]
 
 
-def _vectors(estimator: Any, column: Any, output: int) -> tuple[np.ndarray, list[str]]:
+def _vectors(inspected: Inspected, column: Any, output: int) -> tuple[np.ndarray, list[str]]:
     """Return the factors of the categories of a column, and their names."""
+    estimator = inspected.model
     factors = estimator.factors_ if estimator.factors_.ndim == 2 else estimator.factors_[output]
     fields = np.asarray(estimator.fields_)
     if frame_encoder(estimator) is not None:
@@ -174,9 +182,14 @@ def _vectors(estimator: Any, column: Any, output: int) -> tuple[np.ndarray, list
         labels = [str(label) for label in found.index.get_level_values(-1)]
         n_categories = len(labels) // (1 if estimator.factors_.ndim == 2 else len(estimator.factors_))
         return found.to_numpy()[output * n_categories : (output + 1) * n_categories], labels[:n_categories]
-    members = np.flatnonzero(fields == column)
+    named = groups_of(estimator, "field", (), inspected.names)
+    members = np.flatnonzero((fields == column) | (named.names[named.of_column] == column))
     if not len(members):
-        raise ValueError(
-            f"There is no field {column!r}. The fields are {', '.join(map(repr, np.unique(fields).tolist()[:20]))}."
-        )
-    return factors[members], [str(name) for name in estimator.encoded_feature_names_[members]]
+        known = [
+            *np.unique(fields).tolist()[:20],
+            *(name for name in named.names if not name.startswith("field ")),
+        ]
+        raise ValueError(f"There is no field {column!r}. The fields are {', '.join(map(repr, known))}.")
+    prefix = f"{column}_"
+    names = [str(name) for name in inspected.names[members]]
+    return factors[members], [name.removeprefix(prefix) for name in names]

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from ._groups import ColumnGroups, check_model, groups_of
+from ._groups import ColumnGroups, Inspected, groups_of
 from ._terms import CenteredModel, average_sums, group_sums
 
 #: Maximum number of pair terms in an explanation, over all samples and outputs.
 MAX_TERMS = 1 << 27
+#: Maximum number of terms and samples that the representation of an explanation shows.
+MAX_SHOWN_TERMS, MAX_SHOWN_ROWS = 15, 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,13 +114,48 @@ class Explanation:
         return terms.iloc[order]
 
     def __repr__(self) -> str:
-        return (
-            f"Explanation of {len(self.main)} predictions by {len(self.names)} main effects and "
-            f"{len(self.pair_groups)} pairs"
+        summary, table, rest = self._shown()
+        return "\n".join([summary, *([] if table is None else [table.to_string()]), *rest])
+
+    def _repr_html_(self) -> str:
+        summary, table, rest = self._shown()
+        return "\n".join([f"<p>{summary}</p>", *([] if table is None else [table.to_html()]), *rest])
+
+    def _shown(self) -> tuple[str, Any, list[str]]:
+        """Return a summary, a table of the largest terms of the first samples, and what the table leaves out."""
+        summary = (
+            f"Explanation of {_count(len(self.main), 'prediction')} by {_count(len(self.names), 'main effect')} and "
+            f"{_count(len(self.pair_groups), 'pair')}"
         )
+        try:
+            import pandas as pd
+        except ImportError:
+            return summary, None, []
+        terms = np.concatenate([self.main, self.pairs], axis=-1)
+        if self.classes is None:
+            shown, head = terms[:MAX_SHOWN_ROWS], np.full(min(len(terms), MAX_SHOWN_ROWS), self.intercept)
+            columns = pd.RangeIndex(len(shown), name="sample")
+        else:
+            shown, head = terms[0], self.intercept
+            columns = pd.Index(self.classes, name="class")
+            summary += f", of sample 0 of {len(terms)}" if len(terms) > 1 else ""
+        order = np.argsort(-np.abs(shown).mean(0), kind="stable")[:MAX_SHOWN_TERMS]
+        names = np.array([*self.names, *self.pair_names], object)[order]
+        table = pd.DataFrame(np.vstack([head, shown[:, order].T]), ["intercept", *names], columns)
+        left = [
+            _count(n, f"more {what}")
+            for n, what in (
+                (terms.shape[-1] - len(order), "term"),
+                (len(terms) - len(shown) if self.classes is None else 0, "sample"),
+            )
+            if n
+        ]
+        return summary, table, [f"... and {' and '.join(left)}"] if left else []
 
 
-def explain(estimator: Any, X: Any, *, by: str = "auto", background: Any = None) -> Explanation:
+def explain(
+    estimator: Any, X: Any, *, by: str = "auto", background: Any = None, feature_names: Any = None
+) -> Explanation:
     """Decompose raw predictions exactly into an intercept, main effects and pairwise interactions.
 
     The raw prediction of a factorization machine is a sum over columns and pairs of columns. This function returns the
@@ -133,14 +170,15 @@ def explain(estimator: Any, X: Any, *, by: str = "auto", background: Any = None)
 
     Parameters
     ----------
-    estimator : FMRegressor or FMClassifier
-        A fitted estimator.
+    estimator : FMRegressor, FMClassifier or Pipeline
+        A fitted estimator, a pipeline with one as last step, or a search over one of these. A pipeline transforms the
+        samples and names the columns with ``get_feature_names_out``.
     X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
-        The samples.
+        The samples, as ``estimator.predict`` takes them.
     by : {"auto", "field", "column"}, default="auto"
         Groups of columns:
 
-        - "column": each column of ``encoded_feature_names_`` is a group.
+        - "column": each column of ``coef_`` is a group.
         - "field": the columns of each field of ``fields_`` are a group.
         - "auto": the columns that were encoded from the same column of a DataFrame are a group. For models fitted to
           other data, the same as "field", except that each dense numeric column is a group.
@@ -149,6 +187,9 @@ def explain(estimator: Any, X: Any, *, by: str = "auto", background: Any = None)
         if this group has the values of the sample instead of its average over the background, while all other groups
         are at their averages; the interactions are the remainder. With None, the reference is zero for the columns of
         categories and the mean for centered numeric columns.
+    feature_names : array-like of str of shape (n_columns,), default=None
+        Names of the columns of ``coef_``. With None, they are the names of the columns of a DataFrame, or those that
+        the steps of a pipeline give.
 
     Returns
     -------
@@ -177,10 +218,10 @@ def explain(estimator: Any, X: Any, *, by: str = "auto", background: Any = None)
     >>> print(explanation.to_frame(0).index[1])
     user x film
     """
-    check_model(estimator)
-    X = estimator.encode(X)
-    background = None if background is None else estimator.encode(background)
-    groups = groups_of(estimator, by, [X] if background is None else [X, background])
+    inspected = Inspected.of(estimator, feature_names)
+    estimator, X = inspected.model, inspected.encode(X)
+    background = None if background is None else inspected.encode(background)
+    groups = groups_of(estimator, by, [X] if background is None else [X, background], inspected.names)
     first, second = np.triu_indices(len(groups.names))
     n_outputs = np.size(estimator.intercept_)
     if X.shape[0] * n_outputs * len(first) > MAX_TERMS:
@@ -209,6 +250,11 @@ def explain(estimator: Any, X: Any, *, by: str = "auto", background: Any = None)
         np.column_stack([first, second])[kept],
         None if single else estimator.classes_,
     )
+
+
+def _count(n: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is one."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def _has_self_interactions(groups: ColumnGroups, X: Any, estimator: Any) -> np.ndarray:

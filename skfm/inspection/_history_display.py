@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
-from ._groups import check_model
+from ._groups import Inspected
 
 #: Keys of the objectives of the solvers in `history_`. Each history has one of them.
 OBJECTIVES = ("bound", "objective", "training_loss", "log_likelihood")
@@ -56,8 +56,8 @@ class HistoryDisplay:
 
         Parameters
         ----------
-        estimator : FMRegressor or FMClassifier
-            A fitted estimator.
+        estimator : FMRegressor, FMClassifier or Pipeline
+            A fitted estimator, a pipeline with one as last step, or a search over one of these.
         ax : matplotlib Axes, default=None
             Axes object to plot on. If None, a new figure and axes are created.
 
@@ -67,8 +67,7 @@ class HistoryDisplay:
             The display object.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        check_model(estimator)
-        return cls(history=estimator.history_).plot(ax=ax)
+        return cls(history=Inspected.of(estimator).model.history_).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> HistoryDisplay:
         """Plot the history.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
-from ._groups import check_model, groups_of, output_of
+from ._groups import Inspected, groups_of, output_of
 from ._terms import strength_matrix
 
 #: Maximum number of groups for which the cells are annotated with their values.
@@ -70,13 +70,14 @@ class InteractionDisplay:
         ax: Any = None,
         cmap: Any = "viridis",
         colorbar: bool = True,
+        feature_names: Any = None,
     ) -> InteractionDisplay:
         """Plot the interactions of a fitted estimator.
 
         Parameters
         ----------
-        estimator : FMRegressor or FMClassifier
-            A fitted estimator.
+        estimator : FMRegressor, FMClassifier or Pipeline
+            A fitted estimator, a pipeline with one as last step, or a search over one of these.
         X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features), default=None
             Samples over which the interactions are averaged. If None, the strengths are computed from the factors
             alone. See :func:`interaction_strength`.
@@ -90,6 +91,8 @@ class InteractionDisplay:
             Colormap recognized by matplotlib.
         colorbar : bool, default=True
             Whether to add a colorbar to the plot.
+        feature_names : array-like of str of shape (n_columns,), default=None
+            Names of the columns of ``coef_``, as in :func:`explain`.
 
         Returns
         -------
@@ -97,10 +100,10 @@ class InteractionDisplay:
             The display object.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        check_model(estimator)
+        inspected = Inspected.of(estimator, feature_names)
+        estimator, X = inspected.model, None if X is None else inspected.encode(X)
         output = output_of(estimator, class_of_interest)
-        X = None if X is None else estimator.encode(X)
-        groups = groups_of(estimator, by, () if X is None else [X])
+        groups = groups_of(estimator, by, () if X is None else [X], inspected.names)
         strength = strength_matrix(estimator, groups, output, X)
         # The diagonal holds interactions within a group, which are not comparable with those of pairs.
         np.fill_diagonal(strength, np.nan)

@@ -9,7 +9,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import column_or_1d
 
-from ._groups import check_model
+from ._groups import Inspected
 
 
 class IntervalDisplay:
@@ -99,11 +99,13 @@ class IntervalDisplay:
             posterior.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        check_model(estimator)
+        inspected = Inspected.of(estimator)
         if not 0 < coverage < 1:
             raise ValueError(f"coverage must be between 0 and 1, got {coverage!r}.")
         outside = (1 - coverage) / 2
-        lower, median, upper = estimator.predict(X, quantiles=[outside, 0.5, 1 - outside]).T
+        lower, median, upper = inspected.model.predict(
+            inspected.transform(X), quantiles=[outside, 0.5, 1 - outside]
+        ).T
         y = column_or_1d(y)
         if len(y) != len(median):
             raise ValueError(f"X has {len(median)} rows, but y has {len(y)} values.")

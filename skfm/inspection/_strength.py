@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._groups import check_model, groups_of, output_of
+from ._groups import Inspected, groups_of, output_of
 from ._terms import CenteredModel, strength_matrix
 
 #: Number of inner products that are computed at a time.
@@ -14,14 +14,20 @@ PRODUCTS_PER_BLOCK = 1 << 22
 
 
 def interaction_strength(
-    estimator: Any, X: Any = None, *, by: str = "auto", top: int | None = 20, class_of_interest: Any = None
+    estimator: Any,
+    X: Any = None,
+    *,
+    by: str = "auto",
+    top: int | None = 20,
+    class_of_interest: Any = None,
+    feature_names: Any = None,
 ) -> Any:
     """Rank pairs of columns or fields by the strength of their interaction.
 
     Parameters
     ----------
-    estimator : FMRegressor or FMClassifier
-        A fitted estimator.
+    estimator : FMRegressor, FMClassifier or Pipeline
+        A fitted estimator, a pipeline with one as last step, or a search over one of these.
     X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features), default=None
         Samples. If given, the strength of a pair is the root mean square of its interaction over these samples, which
         also are the background: see the parameter ``background`` of :func:`explain`. If None, the strength is computed
@@ -38,6 +44,8 @@ def interaction_strength(
         Number of pairs to return. None returns all pairs.
     class_of_interest : object, default=None
         The class whose interactions are ranked. Required if there are more than two classes.
+    feature_names : array-like of str of shape (n_columns,), default=None
+        Names of the columns of ``coef_``, as in :func:`explain`.
 
     Returns
     -------
@@ -73,12 +81,12 @@ def interaction_strength(
         raise ImportError(
             "interaction_strength requires pandas. Install it with: pip install pandas"
         ) from error
-    check_model(estimator)
+    inspected = Inspected.of(estimator, feature_names)
+    estimator, X = inspected.model, None if X is None else inspected.encode(X)
     output = output_of(estimator, class_of_interest)
-    X = None if X is None else estimator.encode(X)
-    groups = groups_of(estimator, by, () if X is None else [X])
+    groups = groups_of(estimator, by, () if X is None else [X], inspected.names)
     if by == "column" and X is None:
-        first, second, strength = _strongest_column_pairs(estimator, output, top)
+        first, second, strength = _strongest_column_pairs(inspected, output, top)
     else:
         first, second = np.triu_indices(len(groups.names), 1)
         strength = strength_matrix(estimator, groups, output, X)[first, second]
@@ -90,11 +98,11 @@ def interaction_strength(
 
 
 def _strongest_column_pairs(
-    estimator: Any, output: int, top: int | None
+    inspected: Inspected, output: int, top: int | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the pairs of columns of different groups whose inner products have the largest absolute values."""
-    V = CenteredModel.of(estimator).factors[output]
-    apart = groups_of(estimator, "auto").of_column
+    V = CenteredModel.of(inspected.model).factors[output]
+    apart = groups_of(inspected.model, "auto", (), inspected.names).of_column
     best: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     step = max(1, PRODUCTS_PER_BLOCK // max(1, len(V)))
     for start in range(0, len(V), step):

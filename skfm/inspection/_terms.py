@@ -47,7 +47,8 @@ class CenteredModel(NamedTuple):
     def rows(self, X: Any) -> tuple[sparse.csr_matrix, np.ndarray, np.ndarray]:
         """Return the columns that are not centered, those that are, and the numbers of the latter."""
         design = self.units.design(X, torch.float64, torch.device("cpu"))
-        values = torch.ones(len(design.indices)) if design.values is None else design.values
+        ones = torch.ones_like(design.indices, dtype=torch.float32)
+        values = ones if design.values is None else design.values
         rest = sparse.csr_matrix(
             (values.numpy(), design.indices.numpy(), design.indptr.numpy()), design.shape
         )

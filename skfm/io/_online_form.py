@@ -45,11 +45,13 @@ def _initial_run(state: dict[str, Any], sizes: Sizes, n_outputs: int) -> OnlineR
     no_rows = DesignMatrix.from_array(
         np.empty((0, p), np.float32), dtype=torch.float32, dense_columns=np.arange(0)
     )
-    nothing = torch.empty(0)
+    nothing = torch.empty(0, dtype=torch.float32, device="cpu")
     run = SOLVERS[sizes.solver].start(
         Problem(no_rows, nothing[None], nothing, sizes.loss, as_tensor(state["_field_numbers"], torch.int64)),
         FMParameters(
-            torch.zeros(n_outputs), torch.zeros(n_outputs, p), torch.zeros(n_outputs, p, sizes.n_factors)
+            torch.zeros(n_outputs, dtype=torch.float32, device="cpu"),
+            torch.zeros(n_outputs, p, dtype=torch.float32, device="cpu"),
+            torch.zeros(n_outputs, p, sizes.n_factors, dtype=torch.float32, device="cpu"),
         ),
         Settings(quantile=state["_model"]["quantile"], **given),
     )

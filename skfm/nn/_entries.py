@@ -167,7 +167,7 @@ class Layout:
 
 
 #: Placeholder for the dense columns of a design matrix without dense columns.
-EMPTY = torch.empty(1)
+EMPTY = torch.empty(1, dtype=torch.float32, device="cpu")
 
 
 def _all_start_a_bag(marked: Tensor, starts: Tensor) -> bool:

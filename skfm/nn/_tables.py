@@ -65,7 +65,9 @@ def sparse_from_rows(rows: Tensor, values: Tensor, shape: torch.Size) -> Tensor:
     shape : torch.Size
         Shape of the sparse tensor.
     """
-    return torch.sparse_coo_tensor(rows[None], values, shape, is_coalesced=True, check_invariants=False)
+    return torch.sparse_coo_tensor(
+        rows[None], values, shape, is_coalesced=True, check_invariants=False, device=values.device
+    )
 
 
 class _GatherRows(torch.autograd.Function):

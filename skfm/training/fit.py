@@ -22,6 +22,7 @@ from .callbacks import FitCallbacks, NoCallbacks
 from .checkpoint import Checkpoint, CheckpointEvents, identity_of
 from .events import EventList, Events, progress_bar
 from .inputs import TrainingData
+from .interactions import warn_if_no_interactions
 from .loop import Outcome
 from .partial_fit import OnlineState, frozen_params
 from .problem import ModelOptions, TrainingProblem, describe, supported_solver
@@ -181,6 +182,7 @@ def attributes_of(
         warn_if_chains_disagree(history.history, estimator.n_chains)
     elif _should_have_converged(estimator, plan, outcome):
         warn_if_not_converged(history, plan.solver.name, estimator.tol)
+    warn_if_no_interactions(problem, history.kept)
     return attributes
 
 

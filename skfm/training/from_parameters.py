@@ -56,11 +56,11 @@ def fitted_with(
     solver = supported_solver(estimator)
     n_outputs, n_features, _ = parameters.factors.shape
     # Broadcast arrays of a single number take almost no memory.
-    number = torch.zeros(1, dtype=torch.long).expand(n_features)
+    number = torch.zeros(1, dtype=torch.long, device="cpu").expand(n_features)
     fields = Fields(np.broadcast_to(np.int64(0), n_features), number)
     if not isinstance(estimator.fields, str):
         fields = given_fields(estimator.fields, n_features)
-    zero, one = (torch.tensor([value], dtype=torch.float64) for value in (0.0, 1.0))
+    zero, one = (torch.tensor([value], dtype=torch.float64, device="cpu") for value in (0.0, 1.0))
     if columns is None:
         columns = Standardization(zero.expand(n_features), one.expand(n_features))
     task = TrainingProblem(
@@ -88,7 +88,7 @@ def fitted_with(
 
 def _problem(estimator: Any, fields: Fields, dense_columns: np.ndarray, dtype: torch.dtype) -> Problem:
     numpy_dtype = np.float64 if dtype == torch.float64 else np.float32
-    none: Tensor = torch.zeros(0, dtype=dtype)
+    none: Tensor = torch.zeros(0, dtype=dtype, device="cpu")
     no_rows = sparse.csr_matrix((0, len(fields.numbers)), dtype=numpy_dtype)
     return Problem(
         DesignMatrix.from_array(no_rows, dtype=dtype, dense_columns=dense_columns),

@@ -46,7 +46,7 @@ def fitted_attributes(task: TrainingProblem, iterate: Iterate, record: History) 
     single = len(intercept) == 1
     shown = 0 if single else slice(None)
     attributes = {
-        "intercept_": float(intercept[0]) if single else intercept,
+        "intercept_": np.float64(intercept[0]) if single else intercept,
         "coef_": coef[shown],
         "factors_": factors[shown],
         "fields_": task.field_labels,

@@ -103,8 +103,8 @@ def starting_point(
             start = start._replace(factors=factors)
     else:
         start = FMParameters(
-            torch.as_tensor(coding.start, dtype=torch.float64),
-            torch.zeros(shape[:2], dtype=torch.float64),
+            torch.as_tensor(coding.start, dtype=torch.float64, device="cpu"),
+            torch.zeros(shape[:2], dtype=torch.float64, device="cpu"),
             _initial_factors(options, problem, shape, rng),
         )
     intercept, linear, factors = (t.to(core.design.dtype).to(core.device) for t in start)
@@ -128,7 +128,7 @@ def _random_factors(solver: Solver, shape: tuple[int, int, int], rng: np.random.
         return torch.from_numpy(rng.standard_normal(shape))
     # One epoch over a million columns is so fast that numpy would take a tenth of its time to draw their start.
     generator = torch.Generator().manual_seed(int(rng.randint(np.iinfo(np.int32).max)))
-    return torch.randn(shape, generator=generator)
+    return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
 
 
 def _init_scale(options: ModelOptions, problem: TrainingProblem) -> float:

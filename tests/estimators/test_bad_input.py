@@ -1,5 +1,7 @@
 """Bad input gets an error that says what is wrong, and leaves the estimator as it was."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -340,3 +342,59 @@ def test_a_solver_that_fails_leaves_the_estimator_as_it_was(error, monkeypatch):
     with pytest.raises(type(error)):
         model.fit(X[:, :2], Y)
     assert vars(model) == before
+
+
+# -------------------------------------------------------------------------------- targets of any size
+
+
+LOSSES = sorted(FMRegressor._parameter_constraints["loss"][0].options)
+#: One solver for each engine that treats targets in its own way.
+PAIRS = [
+    (s, loss)
+    for s in ("vb", "als", "mcmc", "adagrad", "ftrl")
+    for loss in LOSSES
+    if loss in SOLVERS[s].losses
+]
+
+
+@pytest.mark.parametrize("size", [1e-320, 1e-200, 1e150, 1e200, 1e307])
+@pytest.mark.parametrize(("solver", "loss"), PAIRS)
+def test_targets_of_any_size_give_a_model_or_a_clear_error(solver, loss, size):
+    model = FMRegressor(2, solver=solver, loss=loss, max_iter=2, tol=0, random_state=0)
+    with np.errstate(under="ignore"):
+        y = (1 + np.arange(30) % 5) / 5 * size
+    message = None
+    try:
+        predictions = model.fit(X, y).predict(X)
+    except ValueError as error:
+        message = str(error)
+    if message is None:
+        assert np.isfinite(predictions).all()
+    else:
+        known = r"The target is too large|loss='.*' (takes|needs) targets|.*Look for extreme values"
+        assert re.match(known, message)
+
+
+@pytest.mark.parametrize(
+    ("penalty", "loss", "size"),
+    [
+        ("l2_linear", "squared_error", 1e-200),
+        ("l2_factors", "squared_error", 1e-200),
+        ("l1_linear", "squared_error", 1e-200),
+        ("l2_linear", "absolute_error", 1e200),
+    ],
+)
+def test_penalties_without_a_value_in_the_units_of_the_target(penalty, loss, size):
+    model = FMRegressor(2, solver="ftrl", loss=loss, **{penalty: 1.0})
+    with pytest.raises(ValueError, match=f"{penalty}=1.0 cannot be converted to the units of the target"):
+        model.fit(X, Y * size)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 5])
+def test_small_data_set_one_sample_of_each_class_aside(n_classes):
+    labels = np.arange(30) % n_classes
+    model = FMClassifier(2, early_stopping=True, validation_fraction=0.01, max_iter=2, tol=0, random_state=0)
+    assert len(model.fit(X, labels).history_["validation_loss"]) == model.n_iter_
+    # With half of the samples in the validation data, too few would be left.
+    with pytest.raises(ValueError, match=r"validation_fraction=0\.01 of 30 samples aside"):
+        model.fit(X, np.arange(30) % 10)

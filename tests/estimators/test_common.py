@@ -131,3 +131,56 @@ def test_balanced_class_weights(estimator, n_classes):
     estimator_checks.check_class_weight_balanced_classifiers(
         type(estimator).__name__, clone(estimator), X_train, y_train, X_test, y_test, "balanced"
     )
+
+
+# --------------------------------------------------------------------------------------- other parameters
+
+#: The validation set is drawn from the rows, so that a weighted row is in it or not, but repeated ones are split.
+SPLIT = "early_stopping sets rows aside at random: copies of a row can be divided, a weighted row cannot"
+#: The check fits one estimator twice and wants equal predictions, but the second fit continues.
+TWICE = "the second of two fits continues with warm_start=True"
+VARIANTS = [
+    estimator(solver=solver, **options, **({"max_iter": 30} if solver == "mcmc" else {}))
+    for options in (
+        {"early_stopping": True},
+        {"warm_start": True},
+        {"categorical_features": None},
+        {"covariance_type": "diag"},
+    )
+    for estimator in (FMRegressor, FMClassifier)
+    for solver in ("vb", "als", "mcmc", *MINIBATCH)
+    if "covariance_type" not in options or solver in ("vb", "mcmc")
+]
+
+
+def expected_of(estimator):
+    failures = dict(EXPECTED_FAILURES.get((estimator.solver, estimator.loss), {}))
+    if estimator.warm_start and not (estimator.solver == "mcmc" and isinstance(estimator, FMClassifier)):
+        failures["check_supervised_y_2d"] = TWICE
+    return failures | (dict.fromkeys(EQUIVALENCE, SPLIT) if estimator.early_stopping else {})
+
+
+def marked_variant(parameters):
+    """The estimator and the check, fast for the two solvers that need the least time."""
+    estimator, check = getattr(parameters, "values", parameters)
+    marks = [*getattr(parameters, "marks", ())]
+    is_regressor = isinstance(estimator, FMRegressor)
+    if (
+        estimator.solver != ("als" if is_regressor else "vb")
+        or check.func.__name__ in LONG
+        or not (is_regressor or estimator.early_stopping or estimator.covariance_type == "diag")
+    ):
+        marks.append(pytest.mark.slow)
+    return pytest.param(estimator, check, marks=marks)
+
+
+VARIANT_CHECKS = parametrize_with_checks(VARIANTS, expected_failed_checks=expected_of, **STRICT)
+
+
+@pytest.mark.parametrize(
+    VARIANT_CHECKS.args[0],
+    [marked_variant(given) for given in VARIANT_CHECKS.args[1]],
+    **VARIANT_CHECKS.kwargs,
+)
+def test_scikit_learn_checks_with_other_parameters(estimator, check):
+    check(estimator)

@@ -50,7 +50,7 @@ def test_regressor_attributes_define_its_predictions(solver, make_X):
     X = make_X()
     y = plant(X)
     model = FMRegressor(3, solver=solver, max_iter=10, random_state=0).fit(X, y)
-    assert isinstance(model.intercept_, float)
+    assert type(model.intercept_) is np.float64
     assert model.coef_.shape == (X.shape[1],)
     assert model.factors_.shape == (X.shape[1], 3)
     assert model.fields_.shape == (X.shape[1],)
@@ -614,3 +614,24 @@ def test_a_warm_start_remembers_columns_that_are_gone(solver):
     # In units of the target, which has another spread now.
     assert_allclose(model.factors_[0], before, rtol=0.5)
     assert before.any()
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", [FMRegressor, FMClassifier])
+def test_the_intercept_of_one_output_is_a_numpy_scalar(solver, dtype, kind):
+    X, y = one_hot().astype(dtype), plant(one_hot())
+    model = kind(2, solver=solver, max_iter=2, tol=0, random_state=0).fit(
+        X, y if kind is FMRegressor else y > np.median(y)
+    )
+    trusted = ["skfm._regressor.FMRegressor", "skfm._classifier.FMClassifier"]
+    for again in (
+        model,
+        pickle.loads(pickle.dumps(model)),
+        skops.loads(skops.dumps(model), trusted=trusted),
+        kind.from_module(
+            model.to_module("raw"), **{} if kind is FMRegressor else {"classes": model.classes_}
+        ),
+    ):
+        assert type(again.intercept_) is np.float64
+        assert again.intercept_.shape == ()

@@ -15,8 +15,6 @@ from sklearn.base import clone
 from sklearn.calibration import CalibrationDisplay
 from sklearn.datasets import load_diabetes
 from sklearn.inspection import PartialDependenceDisplay, permutation_importance
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from skfm import FMClassifier, FMRegressor
 from skfm.datasets import make_factorization
@@ -404,14 +402,16 @@ def test_displays_want_a_fitted_estimator(display):
         display.from_estimator(FMRegressor())
 
 
-def test_pipelines_are_told_what_to_pass():
-    X, y = data("numeric")
-    pipeline = make_pipeline(StandardScaler(), FMRegressor(2, max_iter=2, random_state=0)).fit(X, y)
-    for look in (explain, InteractionDisplay.from_estimator):
-        with pytest.raises(TypeError, match=r"got a Pipeline. For a pipeline, pass the last step"):
-            look(pipeline, X)
-    found = explain(pipeline[-1], pipeline[:-1].transform(X))
-    assert_allclose(found.raw, pipeline.predict(X))
+@pytest.mark.parametrize("n_factors", [0, 2])
+def test_exact_zeros_of_the_linear_term_are_those_at_the_means(n_factors):
+    X, y = load_diabetes(return_X_y=True, scaled=False)
+    model = FMRegressor(n_factors, solver="ftrl", l1_linear=4000.0, max_iter=20, random_state=0).fit(X, y)
+    effects = explain(model, X, by="column").main
+    is_zero = (effects == 0).all(0)
+    # In the user's units the interactions with the means of the other columns are part of the coefficients.
+    assert_array_equal(model.coef_ == 0, is_zero if n_factors == 0 else np.zeros(10, bool))
+    assert 0 < is_zero.sum() < 10
+    assert (effects[:, ~is_zero] != 0).all()
 
 
 # --------------------------------------------------------------------------- scikit-learn's own tools

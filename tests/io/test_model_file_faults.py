@@ -25,7 +25,7 @@ def parts_of(path):
 def write(path, arrays, document):
     text = document if isinstance(document, str) else json.dumps(document)
     save_file(
-        {name: np.ascontiguousarray(array) for name, array in arrays.items()},
+        {name: np.asarray(array, order="C") for name, array in arrays.items()},
         str(path),
         metadata={"skfm": text},
     )

@@ -40,8 +40,8 @@ class Hyperpriors(NamedTuple):
     def scatter(self, size: int, *, full: bool, has_linear: bool) -> tuple[Tensor, Tensor, float]:
         """Return what `SampledPriors` takes for ``size`` parameters per column: H, its growth and the degrees."""
         degrees = self.degrees * size if full else self.degrees_apart
-        scatter = torch.full((size,), self.factors_scatter, dtype=torch.float64)
-        growth = torch.full((size,), self.factors_variance, dtype=torch.float64)
+        scatter = torch.full((size,), self.factors_scatter, dtype=torch.float64, device="cpu")
+        growth = torch.full((size,), self.factors_variance, dtype=torch.float64, device="cpu")
         if has_linear:
             scatter[0], growth[0] = self.linear_variance * degrees, 0
         return scatter, growth, degrees
@@ -93,7 +93,10 @@ class SampledPriors(FieldPriors):
 
     def reset(self, precision: float) -> None:
         """Set every prior to mean zero and one precision."""
-        self.set(torch.zeros_like(self.mean), torch.eye(self.mean.shape[2]).to(self.mean) * precision)
+        self.set(
+            torch.zeros_like(self.mean),
+            torch.eye(self.mean.shape[2], dtype=self.mean.dtype, device=self.mean.device) * precision,
+        )
 
     def draw(self, theta: Tensor, rng: np.random.Generator) -> None:
         """Draw every prior given the columns, theta of shape (n_outputs, n_features, size)."""

@@ -221,7 +221,7 @@ class _Marks:
     def __init__(self, n_keys: int, n_threads: int) -> None:
         self._n_threads = n_threads
         self._marked = np.zeros(n_keys, np.bool_)
-        self._place = torch.empty(n_keys, dtype=torch.int32)
+        self._place = torch.empty(n_keys, dtype=torch.int32, device="cpu")
 
     def __call__(self, design: DesignMatrix, keys: Tensor) -> Transposed:
         # numpy's marks and finds several times as fast as torch.
@@ -231,7 +231,7 @@ class _Marks:
         if self._n_threads > 1:
             found = np.concatenate([found[i :: self._n_threads] for i in range(self._n_threads)])
         distinct = torch.from_numpy(found)
-        self._place[distinct] = torch.arange(len(found), dtype=torch.int32)
+        self._place[distinct] = torch.arange(len(found), dtype=torch.int32, device="cpu")
         local = self._place.index_select(0, keys)
         shape = design.shape[0], len(found)
         placed = DesignMatrix(shape, design.indptr, local, design.values, design.dense, design.dense_columns)

@@ -35,7 +35,7 @@ def one_hot_fields(indptr: Tensor, indices: Tensor, fields: Tensor) -> Tensor:
     step[_inner_starts(indptr) - 1] = 1
     suitable[entries[1:][step == 0].long()] = False
     if bool((step < 0).any()):  # fields are not intervals of columns: a repetition need not be adjacent
-        row = torch.repeat_interleave(torch.arange(lengths.numel()), lengths)
+        row = torch.repeat_interleave(torch.arange(lengths.numel(), device="cpu"), lengths)
         mask = suitable[entries]
         pair = (row[mask] * n_fields + entries[mask]).sort().values
         suitable[pair[1:][pair[1:] == pair[:-1]] % n_fields] = False
@@ -59,14 +59,14 @@ def color_priority(fields: Tensor, one_hot: Tensor, counts: Tensor) -> Tensor:
     """
     n = fields.numel()
     # Ties are broken by a hash. Broken by position, they would form chains along banded patterns, one round per link.
-    mixed = torch.arange(n) * 2654435761 % (1 << 32)
+    mixed = torch.arange(n, device="cpu") * 2654435761 % (1 << 32)
     mixed = (mixed ^ (mixed >> 15)) * 2246822519 % (1 << 32)
     order = mixed.argsort(stable=True)
     flags = one_hot[fields] if n else one_hot.new_zeros(0)
     key = torch.where(flags, fields - fields.numel() - counts.sum(), -counts)
     order = order[key[order].argsort(stable=True)]
-    rank = torch.empty(n, dtype=torch.int64)
-    rank[order] = torch.arange(n)
+    rank = torch.empty(n, dtype=torch.int64, device="cpu")
+    rank[order] = torch.arange(n, device="cpu")
     return rank
 
 
@@ -116,8 +116,8 @@ def color_columns(
     if bool(settled.any()):
         rowptr, columns = _group_by_row(rows, starts, lengths, indptr.numel() - 1)
     else:
-        rank = torch.empty(priority.numel(), dtype=torch.int32)
-        rank[order] = torch.arange(order.numel(), dtype=torch.int32)
+        rank = torch.empty(priority.numel(), dtype=torch.int32, device="cpu")
+        rank[order] = torch.arange(order.numel(), dtype=torch.int32, device="cpu")
         rowptr, columns = indptr.long(), rank[indices]
         ascending = columns[1:] > columns[:-1]
         ascending[_inner_starts(indptr) - 1] = True
@@ -171,7 +171,9 @@ def _inner_starts(indptr: Tensor) -> Tensor:
 def _spans(starts: Tensor, lengths: Tensor) -> Tensor:
     """Return the concatenation of arange(start, start + length)."""
     ends = lengths.cumsum(0)
-    return torch.repeat_interleave(starts - ends + lengths, lengths).add_(torch.arange(int(ends[-1])))
+    return torch.repeat_interleave(starts - ends + lengths, lengths).add_(
+        torch.arange(int(ends[-1]), device="cpu")
+    )
 
 
 def _group_by_row(rows: Tensor, starts: Tensor, lengths: Tensor, n_rows: int) -> tuple[Tensor, Tensor]:
@@ -179,7 +181,9 @@ def _group_by_row(rows: Tensor, starts: Tensor, lengths: Tensor, n_rows: int) ->
     entry_rows = rows[_spans(starts, lengths)].to(torch.int32)
     counts = torch.bincount(entry_rows, minlength=n_rows)
     permutation = entry_rows.sort(stable=True).indices
-    columns = torch.repeat_interleave(torch.arange(lengths.numel(), dtype=torch.int32), lengths)[permutation]
+    columns = torch.repeat_interleave(
+        torch.arange(lengths.numel(), dtype=torch.int32, device="cpu"), lengths
+    )[permutation]
     return torch.cat([counts.new_zeros(1), counts.cumsum(0)]), columns
 
 
@@ -201,7 +205,7 @@ def _elect(rowptr: Tensor, columns: Tensor, rows: Tensor, starts: Tensor, length
         votes.index_add_(0, elected, one.expand(elected.numel()))
         complete = elected[votes[elected] == lengths[elected]]
         # A column may be there once for each of its voters: keep one, without sorting.
-        number = torch.arange(complete.numel())
+        number = torch.arange(complete.numel(), device="cpu")
         slot[complete] = number
         ready = complete[slot[complete] == number]
     return rounds
@@ -212,7 +216,7 @@ def _used_colors(
 ) -> Tensor:
     """Return the colors in use in each row as bits, (n_rows, n_words), with room for one more color."""
     n_words = n_settled // _WORD + 1
-    used = torch.zeros(n_rows * n_words, dtype=torch.int64)
+    used = torch.zeros(n_rows * n_words, dtype=torch.int64, device="cpu")
     if n_settled:
         at = settled.nonzero().squeeze(1)
         lengths = (colptr[1:] - colptr[:-1]).long()[at]
@@ -231,12 +235,12 @@ def _first_fit(rounds: list[Tensor], rows: Tensor, starts: Tensor, lengths: Tens
     """
     sequence = torch.cat(rounds)
     depth = torch.frexp((lengths[sequence] - 1).double()).exponent.long()  # padded length is 2 ** depth
-    number = torch.repeat_interleave(torch.tensor([members.numel() for members in rounds]))
+    number = torch.repeat_interleave(torch.tensor([members.numel() for members in rounds], device="cpu"))
     resorted = (number * 64 - depth).argsort()
     sequence, depth = sequence[resorted], depth[resorted]
     n_depths = int(depth.max()) + 1
     sizes = torch.bincount(number * n_depths + depth, minlength=len(rounds) * n_depths).view(-1, n_depths)
-    n_entries = (sizes << torch.arange(n_depths)).sum(1).cumsum(0)
+    n_entries = (sizes << torch.arange(n_depths, device="cpu")).sum(1).cumsum(0)
     stretches = torch.unique_consecutive((n_entries - 1) // _STRETCH, return_counts=True)[1].tolist()
     by_round = sizes.tolist()
 

@@ -246,7 +246,7 @@ class DesignMatrix:
 
     def kinds(self) -> Tensor:
         """Return the kind of each column: 0/1 values, sparse numbers or dense numbers."""
-        kinds = torch.zeros(self.shape[1], dtype=torch.long)
+        kinds = torch.zeros(self.shape[1], dtype=torch.long, device="cpu")
         if self.values is not None:
             numeric = self.indices[self.values != 1].long()
             kinds[numeric.cpu()] = SPARSE_NUMERIC

@@ -55,7 +55,7 @@ def discover_fields(indptr: Tensor, indices: Tensor, n_columns: int, kinds: Tens
     dense = kinds == DENSE_NUMERIC
     counts = torch.bincount(indices, minlength=n_columns)
     occupied = (counts > 0) & ~dense
-    keys = torch.zeros(n_columns, dtype=torch.int64)
+    keys = torch.zeros(n_columns, dtype=torch.int64, device="cpu")
     # From here on columns are numbered without the empty ones, which so neither start nor end a block.
     columns = occupied.nonzero().squeeze(1)
     if columns.numel() > 0:
@@ -64,7 +64,7 @@ def discover_fields(indptr: Tensor, indices: Tensor, n_columns: int, kinds: Tens
         previous = _previous_columns(indptr, indices, n_columns)[columns]
         previous = torch.where(previous < 0, -1, rank[previous.clamp(min=0)])
         border = (kinds[1:] != kinds[:-1]) | (n_dense[1:] != n_dense[:-1])
-        previous[1:] = torch.where(border, torch.arange(columns.numel() - 1), previous[1:])
+        previous[1:] = torch.where(border, torch.arange(columns.numel() - 1, device="cpu"), previous[1:])
         n_rows = int((indptr[1:] > indptr[:-1]).sum())
         blocks = _one_hot_blocks(counts, previous.cummax(0).values, kinds == BINARY, n_rows)
         keys = _field_keys(blocks, kinds)[rank.clamp(min=0)]
@@ -83,9 +83,9 @@ def as_field_labels(labels: Sequence[int] | Tensor) -> Tensor:
     -------
     LongTensor of shape (n_columns,)
     """
-    labels = torch.as_tensor(labels)
+    labels = torch.as_tensor(labels, device="cpu")
     if labels.numel() == 0:
-        return torch.zeros(0, dtype=torch.int64)
+        return torch.zeros(0, dtype=torch.int64, device="cpu")
     if labels.ndim != 1:
         raise ValueError(f"fields must be one-dimensional, got shape {tuple(labels.shape)}.")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
@@ -98,7 +98,7 @@ def _number_by_appearance(keys: Tensor) -> Tensor:
     keys, run = torch.unique_consecutive(keys, return_inverse=True)
     values, inverse = torch.unique(keys, return_inverse=True)
     first = torch.full_like(values, keys.numel())
-    first.scatter_reduce_(0, inverse, torch.arange(keys.numel()), "amin")
+    first.scatter_reduce_(0, inverse, torch.arange(keys.numel(), device="cpu"), "amin")
     return first.argsort().argsort()[inverse][run]
 
 
@@ -107,7 +107,7 @@ def _previous_columns(indptr: Tensor, indices: Tensor, n_columns: int) -> Tensor
     before = torch.empty_like(indices)
     before[1:] = indices[:-1]
     before[indptr[:-1][indptr[1:] > indptr[:-1]].long()] = -1
-    previous = torch.full((n_columns,), -1, dtype=indices.dtype)
+    previous = torch.full((n_columns,), -1, dtype=indices.dtype, device="cpu")
     return previous.scatter_reduce_(0, indices.long(), before, "amax").long()
 
 
@@ -119,10 +119,12 @@ def _one_hot_blocks(counts: Tensor, conflict: Tensor, binary: Tensor, n_rows: in
     """
     n = counts.numel()
     total = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    square = torch.cat([torch.zeros(1, dtype=torch.float64), counts.double().square().cumsum(0)])
-    start = torch.arange(n)
+    square = torch.cat(
+        [torch.zeros(1, dtype=torch.float64, device="cpu"), counts.double().square().cumsum(0)]
+    )
+    start = torch.arange(n, device="cpu")
     stop = torch.searchsorted(conflict, start)
-    longest = torch.ones(n, dtype=torch.bool)  # not contained in the window one to the left
+    longest = torch.ones(n, dtype=torch.bool, device="cpu")  # not contained in the window one to the left
     longest[1:] = stop[1:] > stop[:-1]
     n_windows = int(longest.sum())
     covered = total[stop] - total[:-1]
@@ -156,8 +158,8 @@ def _one_hot_blocks(counts: Tensor, conflict: Tensor, binary: Tensor, n_rows: in
 def _field_keys(blocks: list[tuple[int, int]], kinds: Tensor) -> Tensor:
     """Return a key of the field of each occupied column, not negative and not consecutive."""
     n = kinds.numel()
-    bounds = torch.tensor(blocks, dtype=torch.int64).reshape(-1, 2)
-    at = torch.arange(n)
+    bounds = torch.tensor(blocks, dtype=torch.int64, device="cpu").reshape(-1, 2)
+    at = torch.arange(n, device="cpu")
     segment = torch.searchsorted(bounds[:, 0].contiguous(), at, right=True)  # number of blocks begun
     in_block = segment > torch.searchsorted(bounds[:, 1].contiguous(), at, right=True)
     key = 3 * segment + torch.where(in_block, 2, kinds) + 2  # 0 and 1 are kept for lone columns

@@ -81,7 +81,7 @@ def make_tiles(design: DesignMatrix, colors: Tensor, width: int) -> list[Tile]:
 def _cut(lengths: Tensor, budget: int) -> list[tuple[int, int]]:
     """Cut columns, longest first, into runs of little padding and at most ``budget`` entries."""
     total = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-    steps = torch.arange(1, len(lengths) + 1)
+    steps = torch.arange(1, len(lengths) + 1, device="cpu")
     runs, start = [], 0
     while start < len(lengths):
         longest = int(lengths[start])
@@ -89,7 +89,7 @@ def _cut(lengths: Tensor, budget: int) -> list[tuple[int, int]]:
         stop = min(start + size, len(lengths))
         filled = total[start + 1 : stop + 1] - total[start]
         padded = longest * steps[: stop - start]
-        fits = (padded - filled <= PADDING * padded) | (padded <= SMALL_TILE)
+        fits = (padded - filled <= PADDING * padded.float()) | (padded <= SMALL_TILE)
         # Padding only grows along a run, so the last column that fits ends it.
         stop = start + int(fits.nonzero()[-1]) + 1
         runs.append((start, stop))
@@ -101,7 +101,7 @@ def _tile(design: DesignMatrix, csc: Columns, counts: Tensor, columns: Tensor) -
     colptr, rows, values = csc
     n_samples = design.shape[0]
     lengths = counts[columns]
-    steps = torch.arange(int(lengths[0]))
+    steps = torch.arange(int(lengths[0]), device="cpu")
     inside = steps < lengths[:, None]
     places = (colptr[columns].long()[:, None] + steps).clamp_(max=max(len(rows) - 1, 0))
     tile_rows = rows[places].masked_fill_(~inside, n_samples)

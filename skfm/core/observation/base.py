@@ -142,7 +142,9 @@ class ObservationModel:
     @property
     def positive_only(self) -> bool:
         """Whether targets of a regression must not be negative."""
-        return self.target == "numbers" and not bool(self.range.contains(torch.tensor(-1.0)))
+        return self.target == "numbers" and not bool(
+            self.range.contains(torch.tensor(-1.0, dtype=torch.float64, device="cpu"))
+        )
 
     def expectation(self, raw: Tensor, variance: Tensor | None = None) -> Tensor:
         """Return the prediction, averaged over a Gaussian raw prediction where there is a variance."""

@@ -310,7 +310,8 @@ class VBRun(BlockRun):
             self.mean = torch.where(failed[:, None], before[2], self.mean)
             self.engine.reset()
             trial = self._bound()
-        self._stretch_by *= torch.where(better, 1.5, torch.where(failed, 0.3, 1.0))
+        by = self._stretch_by
+        self._stretch_by = torch.where(better, 1.5 * by, torch.where(failed, 0.3 * by, by))
         useless = self._stretch_by < LEAST_STRETCH
         self._stretch_by.clamp_(min=LEAST_STRETCH)
         self._pause[useless] = STRETCH_PAUSE
@@ -353,7 +354,7 @@ def _fields_to_hold(problem: Problem) -> frozenset[int]:
     numeric = design.kinds() != BINARY
     numeric[design.dense_columns.cpu()] = True
     numeric = reduce(numeric.double()) > 0
-    sums = torch.zeros(int(fields.max()) + 1, 3, dtype=torch.float64)
+    sums = torch.zeros(int(fields.max()) + 1, 3, dtype=torch.float64, device="cpu")
     sums.index_add_(0, fields, torch.stack([rows, (rows > 0).double(), numeric.double()], 1))
     total, used, n_numeric = sums.T
     categories = (n_numeric == 0) & (used > 0) & (total <= reduce(weight.sum()) * (1 + 1e-6))

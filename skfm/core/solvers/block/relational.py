@@ -182,8 +182,8 @@ def _blocks(side: int, part: DesignMatrix, colors: list[Tensor]) -> list[Relatio
     for number, columns in enumerate(colors):
         starts, counts = colptr[columns.cpu()].long(), colptr.diff()[columns.cpu()].long()
         offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        places = torch.repeat_interleave(torch.arange(len(columns)), counts)
-        entries = torch.arange(int(counts.sum())) - offsets[places] + starts[places]
+        places = torch.repeat_interleave(torch.arange(len(columns), device="cpu"), counts)
+        entries = torch.arange(int(counts.sum()), device="cpu") - offsets[places] + starts[places]
         x = None if values is None else values[entries].to(part.dtype)
         if x is not None and bool((x == 1).all()):
             x = None

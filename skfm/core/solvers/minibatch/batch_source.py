@@ -43,7 +43,7 @@ def auto_batch_size(n_samples: int | None) -> int:
 def shuffled(n: int, *seed: int) -> Tensor:
     """Return a permutation, drawn on the CPU so that all devices see the same."""
     state = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
-    return torch.randperm(n, generator=torch.Generator().manual_seed(state >> 1))
+    return torch.randperm(n, generator=torch.Generator().manual_seed(state >> 1), device="cpu")
 
 
 def cut(samples: TensorSamples, batch_size: int | str, *seed: int, shuffle: bool) -> list[Batch]:

@@ -220,5 +220,7 @@ def _sample(fields: Tensor, n_fields: int) -> Tensor:
     if len(fields) <= SAMPLE:
         return torch.arange(len(fields), device=fields.device)
     # Drawn on the CPU, so that every device looks at the same columns.
-    draws = torch.rand(len(fields), generator=torch.Generator().manual_seed(0)).to(fields.device)
+    draws = torch.rand(
+        len(fields), generator=torch.Generator().manual_seed(0), dtype=torch.float32, device="cpu"
+    ).to(fields.device)
     return (draws * counts.index_select(0, fields) < SAMPLE).nonzero()[:, 0]
