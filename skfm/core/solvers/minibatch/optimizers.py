@@ -68,6 +68,10 @@ class Optimizer(ABC):
     #: How many of its slots, from the first on, are about step sizes only: they are valid for other parameters too.
     n_portable: ClassVar[int] = 2
 
+    def auto_rate(self, n_steps: int | None) -> float:
+        """Return the value of ``learning_rate="auto"`` for a planned number of steps, None if it is not known."""
+        return self.learning_rate
+
     @abstractmethod
     def slots(self, theta: Tensor, n_outputs: int) -> list[Tensor]:
         """Return the state before any step, for a table of parameters."""
@@ -129,6 +133,14 @@ class Adam(Optimizer):
     learning_rate = 0.01
     counts_batches = True
     beta1, beta2, epsilon = 0.9, 0.999, 1e-8
+    #: A step is at most about as long as the learning rate, so that few steps have to be longer. This is the sum of the
+    #: learning rates of a run before its decay, and the largest learning rate.
+    total_rate, largest_rate = 10.0, 0.1
+
+    def auto_rate(self, n_steps: int | None) -> float:
+        if n_steps is None:
+            return self.learning_rate
+        return min(self.largest_rate, max(self.learning_rate, self.total_rate / n_steps))
 
     def slots(self, theta: Tensor, n_outputs: int) -> list[Tensor]:
         return [torch.zeros_like(theta), torch.zeros_like(theta)]
