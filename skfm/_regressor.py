@@ -112,9 +112,8 @@ class FMRegressor(RegressorMixin, BaseFM):
     max_iter : int or None, default=None
         Maximum number of sweeps over all columns (block solvers) or epochs over all rows (minibatch solvers). With
         None, the number of sweeps is 100 for "vb" and "als", and 200 for "mcmc", including the burn-in. The number of
-        epochs is 3 for a million rows or more, 8 for 100,000 rows, 19 for 10,000, 48 for 1,000 and 100 for 256 or
-        fewer. For a stream of chunks of unknown length, it is 3, and for an iterator, which can be read only once, it
-        is 1.
+        epochs is 3 for a million rows or more, 8 for 100,000 rows, 19 for 10,000, and 100 to 215 for 2,560 or fewer.
+        For a stream of chunks of unknown length, it is 3, and for an iterator, which can be read only once, it is 1.
 
     tol : float, default=4e-4
         Tolerance of the stopping criterion of "vb" and "als". They stop after two consecutive sweeps in which the
@@ -180,16 +179,17 @@ class FMRegressor(RegressorMixin, BaseFM):
 
     learning_rate : float or "auto", default="auto"
         Learning rate of the minibatch solvers, for standardized columns and, in regression, a standardized target.
-        "auto" is 0.25 for "adagrad" and "ftrl", 0.01 for "adam" and 0.03 for "sgd". If the loss diverges, training
-        resumes from the last good state with a quarter of the learning rate, and a warning is issued.
+        "auto" is 0.25 for "adagrad" and "ftrl", 0.01 for "adam" (up to 0.1 for runs of few steps) and 0.03 for "sgd".
+        If the loss diverges, training resumes from the last good state with a quarter of the learning rate, and a
+        warning is issued.
 
     learning_rate_schedule : {"linear", "constant"}, default="linear"
         "linear" decreases the learning rate to zero over the epochs. "constant" does not change it, which is suitable
         for models that are trained further. `partial_fit` always uses a constant learning rate.
 
     batch_size : int or "auto", default="auto"
-        Number of rows per step of the minibatch solvers. "auto" uses all rows if there are at most 256. For more rows,
-        it is a multiple of 64 that increases with the number of rows up to 8192. For streams of chunks and
+        Number of rows per step of the minibatch solvers. "auto" uses all rows if there are at most 2,560. For more
+        rows, it is a multiple of 64 that increases with the number of rows up to 8192. For streams of chunks and
         `partial_fit`, it is 4096.
 
     shuffle : bool, default=True

@@ -72,7 +72,8 @@ def describe_fit(estimator: Any, plan: FitPlan, data: TrainingData) -> tuple[Tra
     """Turn the data into a problem, and the parameters of the estimator into the settings of the solver."""
     transform = plan.target.measure(data.samples, plan.solver)
     problem = describe(ModelOptions.of(estimator), data.samples, transform, plan.solver, plan.device)
-    max_iter = data.max_iter(estimator.max_iter, plan.solver)
+    weight = transform.weight(data.samples.y, data.samples.sample_weight)
+    max_iter = data.max_iter(estimator.max_iter, plan.solver, weight)
     return problem, solver_settings(estimator, problem, max_iter=max_iter, seed=plan.seed, start=plan.start)
 
 

@@ -6,7 +6,10 @@ import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..core.solvers import Solver
+from ..core.solvers.minibatch.batch_source import effective_rows
 from ..data.samples import Samples
 from ..data.targets import Target
 from ..data.validation import check_rows, check_validation_rows, split_rows, warn_of_small_weights
@@ -45,13 +48,26 @@ class TrainingData(NamedTuple):
     stream: Stream | None = None
     validation_chunks: Chunks | None = None
 
-    def max_iter(self, given: int | None, solver: Solver) -> int:
-        """Return the number of sweeps: the given one, or the default of the solver for these data."""
+    def max_iter(self, given: int | None, solver: Solver, weight: np.ndarray) -> int:
+        """Return the number of sweeps: the given one, or the default of the solver for these data.
+
+        Parameters
+        ----------
+        given : int or None
+        solver : Solver
+        weight : ndarray of shape (n_samples,)
+            The weights of ``samples``, those of their classes included.
+        """
+        if given:
+            return given
+        n_samples = len(weight)
+        n_effective = effective_rows(n_samples, float(weight.sum(dtype=np.float64)))
         if self.stream is None:
-            return given or solver.default_max_iter(len(self.samples.y))
-        return given or (
-            1 if self.stream.chunks.has_one_pass else solver.default_max_iter(self.stream.n_samples)
-        )
+            return solver.default_max_iter(n_effective)
+        if self.stream.chunks.has_one_pass:
+            return 1
+        n_stream = self.stream.n_samples
+        return solver.default_max_iter(None if n_stream is None else n_stream * n_effective // n_samples)
 
 
 def read_data(

@@ -32,6 +32,8 @@ from skfm.core.solvers.minibatch.batch_source import (
     auto_batch_size,
     auto_epochs,
     cut,
+    effective_rows,
+    rows_per_batch,
     shuffled,
 )
 from skfm.core.solvers.minibatch.optimizers import OPTIMIZERS, SGD
@@ -646,29 +648,60 @@ def test_cut_of_a_chunk():
 
 
 def test_the_numbers_of_epochs_are_those_of_the_documentation():
-    numbers = [auto_epochs(n) for n in (None, 10**6, 10**5, 10**4, 10**3, 256)]
-    assert numbers == [3, 3, 8, 19, 48, 100]
+    numbers = [auto_epochs(n) for n in (None, 10**6, 10**5, 10**4, sources.SMALL, 256)]
+    assert numbers == [3, 3, 8, 19, 215, 100]
     text = " ".join(FMRegressor.__doc__.split())
-    stated = "3 for a million rows or more, 8 for 100,000 rows, 19 for 10,000, 48 for 1,000 and 100 for 256 or fewer"
+    stated = (
+        "3 for a million rows or more, 8 for 100,000 rows, 19 for 10,000, and 100 to 215 for 2,560 or fewer"
+    )
     assert stated in text
 
 
 @given(n=st.integers(1, 10**9), more=st.integers(0, 10**8))
 def test_automatic_sizes(n, more):
-    """Batches grow with the rows and epochs get fewer; both stay in their bounds."""
+    """Few rows are one batch and take some hundred steps; batches of more rows grow with them, and epochs get fewer."""
     size, n_epochs = auto_batch_size(n), auto_epochs(n)
+    if n <= sources.SMALL:
+        assert size == sources.SMALL
+        assert (
+            sources.FEW_EPOCHS
+            <= n_epochs
+            <= auto_epochs(min(n + more, sources.SMALL))
+            < 3 * sources.FEW_EPOCHS
+        )
+        return
     assert size % sources.BATCH_SIZES[0] == 0
     assert sources.BATCH_SIZES[0] <= size <= sources.BATCH_SIZES[1]
-    assert sources.EPOCHS <= n_epochs <= sources.SMALL_EPOCHS
-    assert auto_epochs(n + more) <= n_epochs
-    if n > sources.SMALL:
-        assert auto_batch_size(n + more) >= size
-    else:
-        assert (size, n_epochs) == (sources.SMALL, sources.SMALL_EPOCHS)
+    assert sources.EPOCHS <= auto_epochs(n + more) <= n_epochs
+    assert auto_batch_size(n + more) >= size
     if n >= 10**6:
         assert n_epochs == auto_epochs(None) == sources.EPOCHS
-    if sources.SMALL < n <= 10**6:
+    else:
         assert 400 <= n_epochs * n / size <= 1200 or size == sources.BATCH_SIZES[0]
+
+
+@given(n=st.integers(1, 10**8), repeats=st.floats(0.001, 1e300))
+def test_rows_count_by_their_weights(n, repeats):
+    """Weights between one and ten on average are repeats; others have another scale."""
+    found = effective_rows(n, repeats * n)
+    assert n <= found <= sources.MOST_REPEATS * n
+    if 1 <= repeats <= sources.MOST_REPEATS:
+        assert found == round(repeats * n)
+    size = auto_batch_size(found)
+    # As many batches as those of the repeats, as far as there are rows for them.
+    n_batches = -(-n // rows_per_batch(n, found, size))
+    assert n_batches <= -(-found // size)
+    assert n_batches >= min(n, -(-found // size)) / 2
+    assert rows_per_batch(n, n, size) == size
+
+
+@given(n_steps=st.integers(1, 10**6), more=st.integers(0, 10**6))
+def test_few_steps_of_adam_are_longer(n_steps, more):
+    """The automatic learning rate of adam falls with the number of steps, the others do not depend on it."""
+    for rule in OPTIMIZERS.values():
+        rate = rule.auto_rate(n_steps)
+        assert rate >= rule.auto_rate(n_steps + more) >= rule.learning_rate == rule.auto_rate(None)
+        assert rate == rule.learning_rate or (rule.name == "adam" and n_steps < 1000)
 
 
 # ----------------------------------------------------------------------------------------- resuming

@@ -62,6 +62,8 @@ class BlockRun(Run):
 
     #: Prior precision of the intercept, whose prior mean is zero.
     intercept_precision = 0.0
+    #: Sums of omega x^2 of the columns that are updated, (n_outputs * n_columns,).
+    column_weight: Tensor
 
     def __init__(self, problem: Problem, start: FMParameters, covariances: Tensor | None) -> None:
         if len(problem.target) != len(start.intercept):
@@ -127,6 +129,7 @@ class BlockRun(Run):
         self.engine.load(self.omega, target, self.mean)
         for block in self.engine.blocks:
             A, b = self.engine.normal_equations(block)
+            self.column_weight = A[:, 0, 0]
             theta, covariances = self.update(block, A[:, self.first :, self.first :], b[:, self.first :])
             self.engine.write_back(block, *self._with_linear(theta, covariances))
         if problem.fit_linear:

@@ -70,6 +70,10 @@ class Optimizer(ABC):
     #: Its slots that can have negative numbers.
     signed_slots: ClassVar[frozenset[int]] = frozenset()
 
+    def auto_rate(self, n_steps: int | None) -> float:
+        """Return the value of ``learning_rate="auto"`` for a planned number of steps, None if it is not known."""
+        return self.learning_rate
+
     @abstractmethod
     def slots(self, theta: Tensor, n_outputs: int) -> list[Tensor]:
         """Return the state before any step, for a table of parameters."""
@@ -132,6 +136,14 @@ class Adam(Optimizer):
     counts_batches = True
     signed_slots = frozenset({0})
     beta1, beta2, epsilon = 0.9, 0.999, 1e-8
+    #: A step is at most about as long as the learning rate, so that few steps have to be longer. This is the sum of the
+    #: learning rates of a run before its decay, and the largest learning rate.
+    total_rate, largest_rate = 10.0, 0.1
+
+    def auto_rate(self, n_steps: int | None) -> float:
+        if n_steps is None:
+            return self.learning_rate
+        return min(self.largest_rate, max(self.learning_rate, self.total_rate / n_steps))
 
     def slots(self, theta: Tensor, n_outputs: int) -> list[Tensor]:
         return [torch.zeros_like(theta), torch.zeros_like(theta)]

@@ -10,13 +10,14 @@ from functools import cached_property
 from torch import Tensor
 
 from ...matrix.batches import Batch, BatchSource
+from ...matrix.device import accum_dtype
 from ...matrix.parameters import FMParameters
 from ...observation.parts import MinibatchLoss
 from ...observation.registry import losses_with, make_loss
 from ..base import Solver
 from ..problem import Problem, Settings
 from ..run import AfterSegment, DivergenceError, Iterate, OnlineRun, StateDict
-from .batch_source import PlannedBatches, auto_batch_size, auto_epochs
+from .batch_source import PlannedBatches, auto_batch_size, auto_epochs, effective_rows, rows_per_batch
 from .loss_limit import LossLimit
 from .optimizers import Optimizer
 from .penalties import Penalties
@@ -78,7 +79,7 @@ class MinibatchRun(OnlineRun):
         self._optimizer, self._start = optimizer, start
         self.trainer = self._new_trainer()
         rate = settings.learning_rate
-        self.rate = optimizer.learning_rate if isinstance(rate, str) else float(rate)
+        self.rate = optimizer.auto_rate(self._n_steps()) if isinstance(rate, str) else float(rate)
         self._epoch = self._segment = self._retries = 0
         self._n_segments: int | None = None
         self._limit = LossLimit(self.trainer, start)
@@ -114,14 +115,27 @@ class MinibatchRun(OnlineRun):
         )
 
     @cached_property
+    def _batch_size(self) -> int:
+        """Number of rows per batch if the rows are in memory."""
+        size = self.settings.batch_size
+        if not isinstance(size, str):
+            return size
+        n_samples, weight = self.problem.design.shape[0], self.problem.sample_weight
+        n_effective = effective_rows(n_samples, float(weight.sum(dtype=accum_dtype(weight.device))))
+        return rows_per_batch(n_samples, n_effective, auto_batch_size(n_effective))
+
+    def _n_steps(self) -> int | None:
+        """Return the planned number of steps, None if it is not known or training can continue."""
+        if self.problem.source is not None or self.settings.learning_rate_schedule != "linear":
+            return None
+        return self.settings.max_iter * -(-self.problem.design.shape[0] // self._batch_size)
+
+    @cached_property
     def source(self) -> BatchSource:
         """Where the batches come from."""
         if self.problem.source is not None:
             return self.problem.source
-        problem, settings = self.problem, self.settings
-        size = settings.batch_size
-        if isinstance(size, str):
-            size = auto_batch_size(problem.design.shape[0])
+        problem, settings, size = self.problem, self.settings, self._batch_size
         on_device = problem.design.device == self.trainer.theta.device
         return PlannedBatches(
             problem.samples, size, settings.seed, shuffle=settings.shuffle, pin=not on_device
