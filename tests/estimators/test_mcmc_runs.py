@@ -14,7 +14,9 @@ X, Y = make_factorization(150, (6, 5), n_factors=2, noise=1.0, random_state=0)
 
 
 def sampler(**options):
-    return FMRegressor(2, **{"solver": "mcmc", "max_iter": 60, "random_state": 0, **options})
+    return FMRegressor(
+        2, **{"solver": "mcmc", "select_factors": False, "max_iter": 60, "random_state": 0, **options}
+    )
 
 
 def test_a_warm_start_never_draws_the_same_numbers_again():

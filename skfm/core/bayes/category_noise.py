@@ -118,7 +118,7 @@ def learn_noise(count: Tensor, squares: Tensor) -> CategoryNoise:
     alpha = a[:, 0] / b
     bounds = terms.sum(2) - count.sum() / 2 * math.log(2 * math.pi) + (alpha.log() - alpha) / 2
     best = bounds.argmax(1)
-    at = torch.arange(n_outputs), best
+    at = torch.arange(n_outputs, device=squares.device), best
     precision = alpha[at]
     ratio = shape[best] / (b[at][:, None] + half[:, 0]) / precision[:, None]
     return CategoryNoise(bounds[at], precision, ratio, (ratio * squares).sum(1))
