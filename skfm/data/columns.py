@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import narwhals.stable.v2 as nw
@@ -120,6 +121,19 @@ def _is_number(value: Any) -> bool:
     return True
 
 
+def check_is_evaluated(X: Any) -> None:
+    """Raise a TypeError if X is a DataFrame whose values have not been computed yet."""
+    if isinstance(X, np.ndarray) or sparse.issparse(X):
+        return
+    with suppress(DuplicateError):  # which is an error elsewhere, if at all
+        if isinstance(nw.from_native(X, pass_through=True), nw.LazyFrame):
+            raise _not_evaluated(X)
+
+
+def _not_evaluated(X: Any) -> TypeError:
+    return TypeError(f"X is a {type(X).__name__}, which has not been evaluated yet. Pass X.collect().")
+
+
 def as_frame(X: Any) -> nw.DataFrame | None:
     """Return X as a narwhals DataFrame if it is a DataFrame of a library that narwhals supports, else None."""
     try:
@@ -127,7 +141,7 @@ def as_frame(X: Any) -> nw.DataFrame | None:
     except DuplicateError as error:
         raise ValueError(f"X has several columns with the same name: {error} Rename them.") from error
     if isinstance(frame, nw.LazyFrame):
-        raise TypeError(f"X is a {type(X).__name__}, which has not been evaluated yet. Pass X.collect().")
+        raise _not_evaluated(X)
     return frame if isinstance(frame, nw.DataFrame) else None
 
 

@@ -13,6 +13,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing, check_array, check_consistent_length
 from sklearn.utils.validation import _check_sample_weight, _check_y, validate_data
 
+from .columns import check_is_evaluated
 from .frames import FrameEncoder, frame_encoder
 from .identifiers import warn_of_identifiers
 from .samples import Samples, SideColumns
@@ -57,6 +58,7 @@ def check_rows(
     With ``reset=False`` and a set ``known_new``, the samples are for training: unknown categories are reported, except
     those of the columns in the set, to which the reported ones are added.
     """
+    check_is_evaluated(X)
     encoder = FrameEncoder.plan(X, estimator) if reset else frame_encoder(estimator)
     if reset and isinstance(estimator.categorical_features, str):
         warn_of_identifiers(X)
@@ -116,6 +118,7 @@ def warn_of_new_categories(encoder: FrameEncoder, samples: Samples, known_new: s
 
 def check_features(estimator: Any, X: Any) -> Any:
     """Return X as a fitted model takes it: a matrix of numbers in the columns of `coef_`."""
+    check_is_evaluated(X)
     encoder = frame_encoder(estimator)
     if encoder is None:
         with _hint_at_categories(X):
