@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from .._files import write_text
-from ..streaming._byte_ranges import ByteRange, check_file, count_lines, read_range
+from ..streaming._byte_ranges import ByteRange, check_file, count_lines
 from ..streaming._checks import check_float_type, check_integer
 from ..streaming._chunks import yields_new_arrays
 from ..streaming._text_chunks import TextChunks
@@ -273,18 +273,22 @@ class LibffmChunks(TextChunks):
     @yields_new_arrays
     def _read(self, start: int) -> Iterator[tuple[Any, np.ndarray]]:
         n_features = self.n_features
-        for piece in self._byte_ranges()[start:]:
-            yield self._rows(piece).matrix(n_features)
+        for piece, text in self._texts(start):
+            rows = self._rows(piece, text).matrix(n_features)
+            # Only the rows stay in memory while they are in use.
+            del text
+            yield rows
+            del rows
 
-    def _rows(self, piece: ByteRange) -> LibffmRows:
+    def _rows(self, piece: ByteRange, text: bytes) -> LibffmRows:
         rows = LibffmRows(piece.path, self._table, self.dtype)
-        rows.read(BytesIO(read_range(piece)), count_lines(piece.path, piece.start) + 1)
+        rows.read(BytesIO(text), count_lines(piece.path, piece.start) + 1)
         return rows
 
     def _scan_files(self) -> None:
         """Read all files once to find the number of columns and their fields."""
-        for piece in self._byte_ranges():
-            self._rows(piece)
+        for piece, text in self._texts():
+            self._rows(piece, text)
         self._is_scanned = True
         self._n_features = max(1, len(self._table.fields))
 

@@ -299,6 +299,10 @@ def _as_chunk(item: Any, number: int, *, copy: bool) -> Chunk:
             "pass [(X, y)]."
         )
     X, y, weight = (*item, None)[:3]
+    if hasattr(X, "collect") and not hasattr(X, "shape"):
+        raise TypeError(
+            f"X of chunk {number} is a {type(X).__name__}, which has not been evaluated yet. Yield X.collect()."
+        )
     # DataFrames are not converted, since the estimators need the names and types of their columns.
     is_frame = hasattr(X, "columns")
     if not is_frame:

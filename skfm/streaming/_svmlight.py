@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -47,16 +48,17 @@ class SvmlightChunks(TextChunks):
     Parameters
     ----------
     path : str, path-like or list of these
-        Paths of plain text files, in the order in which they are read. No chunk spans two files.
+        Paths of text files, in the order in which they are read. They may be compressed with gzip or bzip2. No chunk
+        spans two files.
 
     n_features : int, default=None
         Number of columns. If None, it is inferred from the largest index. This reads the files once, chunk by chunk,
         when the number is first needed. Pass both `n_features` and `zero_based` to avoid this pass.
 
     chunk_bytes : int, default=16777216
-        Minimum size of a chunk, in bytes of the file. Each chunk ends at the first end of a row that reaches this
-        size; the last chunk of a file may be smaller. With float32, a chunk takes 8 bytes per stored value in memory,
-        which is often similar to its size in the file, and about three times as much while it is parsed.
+        Minimum size of a chunk, in bytes of the decompressed file. Each chunk ends at the first end of a row that
+        reaches this size; the last chunk of a file may be smaller. With float32, a chunk takes 8 bytes per stored value
+        in memory, which is often similar to its size in the file, and about three times as much while it is parsed.
 
     dtype : dtype, default=numpy.float32
         Data type of `X`, float32 or float64. The labels are float64.
@@ -98,9 +100,9 @@ class SvmlightChunks(TextChunks):
         On construction, if a file does not exist or is a directory; while reading, if a file has changed since it was
         split into chunks.
     ValueError
-        On construction, if a file is empty or compressed; while reading, if a line cannot be parsed, has a value that
-        is not finite, or has an index beyond `n_features`. The message names the file and the line, and quotes the
-        beginning of the line.
+        On construction, if a file is empty or compressed in another format; while reading, if a line cannot be parsed,
+        has a value that is not finite, or has an index beyond `n_features`. The message names the file and the line,
+        and quotes the beginning of the line.
 
     See Also
     --------
@@ -111,6 +113,12 @@ class SvmlightChunks(TextChunks):
     Every chunk has at least one row. Chunk 0 begins at the first row of the first file. The next chunk begins at the
     first row that starts `chunk_bytes` or more bytes later, and so on. A pass can therefore start at any chunk without
     parsing the preceding ones.
+
+    A compressed file is decompressed an additional time to find the chunks. A pass that starts at a later chunk has to
+    decompress, but not to parse, the preceding ones.
+
+    A checksum of each chunk is kept, so that a file that has been written again between two passes is noticed, even if
+    its size and its modification time are the same.
 
     The arguments `offset` and `length` of scikit-learn's parser are not used, because they yield a row twice if a
     comment or a blank line crosses the boundary between two ranges.
@@ -134,6 +142,7 @@ class SvmlightChunks(TextChunks):
     """
 
     is_row = staticmethod(is_row)
+    reads_compressed = True
 
     def __init__(
         self,
@@ -166,25 +175,30 @@ class SvmlightChunks(TextChunks):
     @yields_new_arrays
     def _read(self, start: int) -> Iterator[tuple[Any, np.ndarray]]:
         options = {"n_features": self.n_features, "zero_based": self.zero_based, "dtype": self.dtype}
-        for piece in self._byte_ranges()[start:]:
-            yield load_range(piece, **options)
+        with closing(self._texts(start)) as texts:
+            for piece, text in texts:
+                rows = parse_range(piece, text, **options)
+                # Only the rows stay in memory while they are in use.
+                del text
+                yield rows
+                del rows
 
     def _scan_files(self) -> None:
         """Read the files to infer the number of columns and the first index, as far as they were not given."""
         lowest: dict[Path, float] = {}
         highest = -1
-        for piece in self._byte_ranges():
-            # With zero_based=True, the parser does not shift the indices.
-            X, _ = load_range(
-                piece, n_features=None, zero_based=self._zero_based is not False, dtype=self.dtype
-            )
-            shift = 1 if self._zero_based is False else 0
-            low, high = (X.indices.min() + shift, X.indices.max() + shift) if X.nnz else (np.inf, -1)
-            lowest[piece.path] = min(low, lowest.get(piece.path, np.inf))
-            highest = max(high, highest)
-            # The result is certain if there is an index 0, or one that is only valid if indices start at 1.
-            if self._n_features is not None and (low == 0 or highest >= self._n_features):
-                break
+        options = {"n_features": None, "zero_based": self._zero_based is not False, "dtype": self.dtype}
+        with closing(self._texts()) as texts:
+            for piece, text in texts:
+                # With zero_based=True, the parser does not shift the indices.
+                X, _ = parse_range(piece, text, **options)
+                shift = 1 if self._zero_based is False else 0
+                low, high = (X.indices.min() + shift, X.indices.max() + shift) if X.nnz else (np.inf, -1)
+                lowest[piece.path] = min(low, lowest.get(piece.path, np.inf))
+                highest = max(high, highest)
+                # The result is certain if there is an index 0, or one that is only valid if indices start at 1.
+                if self._n_features is not None and (low == 0 or highest >= self._n_features):
+                    break
         if self._zero_based is None:
             self._zero_based = not all(0 < low < np.inf for low in lowest.values())
         if self._n_features is None:
@@ -192,12 +206,34 @@ class SvmlightChunks(TextChunks):
 
 
 def load_range(piece: ByteRange, **options: Any) -> tuple[Any, np.ndarray]:
+    """Read and parse the rows of a range.
+
+    Parameters
+    ----------
+    piece : ByteRange
+        A range of complete lines of a file.
+    **options : dict
+        Arguments `n_features`, `zero_based` and `dtype` of scikit-learn's parser.
+
+    Returns
+    -------
+    X : csr matrix of shape (n_samples, n_features)
+        The features.
+    y : ndarray of shape (n_samples,)
+        The labels.
+    """
+    return parse_range(piece, read_range(piece), **options)
+
+
+def parse_range(piece: ByteRange, text: bytes, **options: Any) -> tuple[Any, np.ndarray]:
     """Parse the rows of a range.
 
     Parameters
     ----------
     piece : ByteRange
         A range of complete lines of a file.
+    text : bytes
+        These lines.
     **options : dict
         Arguments `n_features`, `zero_based` and `dtype` of scikit-learn's parser.
 
@@ -213,7 +249,6 @@ def load_range(piece: ByteRange, **options: Any) -> tuple[Any, np.ndarray]:
     ValueError
         If a line is invalid. The message names the line and the reason.
     """
-    text = read_range(piece)
     try:
         return _parse(text, **options)
     except _PARSE_ERRORS as error:

@@ -3,13 +3,14 @@
 import bz2
 import gzip
 import io
+import lzma
 import os
 import pickle
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from sklearn.datasets import dump_svmlight_file, load_svmlight_file, load_svmlight_files
@@ -142,11 +143,11 @@ def test_one_based_files_whose_columns_are_counted(write):
 
 
 def test_the_counting_pass_happens_once_and_only_if_needed(write, monkeypatch):
-    import skfm.streaming._svmlight as module
+    from skfm.streaming._byte_ranges import RangeReader
 
     reads = []
-    original = module.read_range
-    monkeypatch.setattr(module, "read_range", lambda piece: reads.append(piece) or original(piece))
+    original = RangeReader.read
+    monkeypatch.setattr(RangeReader, "read", lambda self, piece: reads.append(piece) or original(self, piece))
     path = write(b"1 1:1\n" * 4)
     data = SvmlightChunks(path, chunk_bytes=12)
     assert not reads
@@ -246,10 +247,67 @@ def test_files_that_cannot_be_read(tmp_path, write):
         list(SvmlightChunks(write(b"# one\n\n  \n", "comments.svm")))
     with pytest.raises(ValueError, match="path is an empty list"):
         SvmlightChunks([])
-    with pytest.raises(ValueError, match=r"compressed \(gzip\). Decompress it first"):
-        SvmlightChunks(write(gzip.compress(TEXT), "data.gz"))
-    with pytest.raises(ValueError, match=r"compressed \(bzip2\)"):
-        SvmlightChunks(write(bz2.compress(TEXT), "data.bz2"))
+    with pytest.raises(
+        ValueError, match=r"compressed \(xz\). Decompress it first: .* supports gzip and bzip2"
+    ):
+        SvmlightChunks(write(lzma.compress(TEXT), "data.xz"))
+
+
+COMPRESS = {"gzip": gzip.compress, "bzip2": bz2.compress}
+
+
+@pytest.mark.parametrize("kind", COMPRESS)
+@given(text=st.lists(ROWS, min_size=1, max_size=3), chunk_bytes=st.integers(1, 60))
+@settings(max_examples=30)
+def test_compressed_files_have_the_same_chunks(kind, tmp_path_factory, text, chunk_bytes):
+    folder = tmp_path_factory.mktemp("files")
+    paths, compressed = [], []
+    for number, rows in enumerate(text):
+        content = b"".join(rows) + b"1 2:1\n"
+        paths.append(folder / f"{number}.svm")
+        # The format is recognized by the content, not by the name.
+        compressed.append(folder / f"{number}.packed")
+        paths[-1].write_bytes(content)
+        compressed[-1].write_bytes(COMPRESS[kind](content))
+    plain, packed = (SvmlightChunks(each, chunk_bytes=chunk_bytes) for each in (paths, compressed))
+    assert packed.n_chunks == plain.n_chunks
+    assert (packed.n_features, packed.zero_based) == (plain.n_features, plain.zero_based)
+    for start in range(plain.n_chunks):
+        for a, b in zip(packed.chunks(start), plain.chunks(start), strict=True):
+            assert_array_equal(a.X.toarray(), b.X.toarray())
+            assert_array_equal(a.y, b.y)
+
+
+@pytest.mark.parametrize("kind", COMPRESS)
+def test_a_compressed_file_is_read_once_in_a_pass(kind, write, monkeypatch):
+    from skfm.streaming import _byte_ranges
+
+    opened = []
+    original = _byte_ranges._DECOMPRESSORS[kind]
+    monkeypatch.setitem(_byte_ranges._DECOMPRESSORS, kind, lambda path: opened.append(path) or original(path))
+    data = SvmlightChunks(
+        write(COMPRESS[kind](b"1 1:1\n" * 200)), chunk_bytes=20, n_features=1, zero_based=False
+    )
+    assert data.n_chunks == 50
+    assert len(opened) == 1
+    for n_passes in (1, 2):
+        assert sum(len(chunk.y) for chunk in data) == 200
+        assert len(opened) == 1 + n_passes
+
+
+@pytest.mark.parametrize("kind", COMPRESS)
+def test_damaged_compressed_files(kind, write):
+    rng = np.random.default_rng(0)
+    lines = b"".join(b"%d 1:%f\n" % (k % 2, value) for k, value in enumerate(rng.normal(size=500)))
+    content = bytearray(COMPRESS[kind](lines))
+    with pytest.raises(OSError, match=r"data.svm cannot be decompressed: "):
+        list(SvmlightChunks(write(content[: len(content) // 2])))
+    content[len(content) // 2] ^= 255
+    with pytest.raises(OSError, match=r"data.svm cannot be decompressed: "):
+        list(SvmlightChunks(write(content)))
+    text = b"1 1:1\n" * 10 + b"1 1:x\n"
+    with pytest.raises(ValueError, match=r"data.svm, line 11: .*not a number"):
+        list(SvmlightChunks(write(COMPRESS[kind](text)), n_features=1, zero_based=False, chunk_bytes=12))
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
@@ -270,6 +328,19 @@ def test_a_file_that_changes_is_noticed(write, change):
         write(b"1 1:1\n" * (3 if change == "shorter" else 30))
     with pytest.raises(OSError, match=r"data.svm has changed since it was split into chunks"):
         list(chunks)
+
+
+def test_a_file_that_is_written_again_with_the_same_size_and_time(write):
+    path = write(b"1 1:1\n" * 10)
+    data = SvmlightChunks(path, chunk_bytes=30, n_features=1, zero_based=False)
+    assert len(list(data)) == 2
+    before = path.stat()
+    write(b"1 1:1\n" * 9 + b"2 1:1\n")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(
+        OSError, match=r"data.svm has changed since it was split into chunks\. Create a new object"
+    ):
+        list(data)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from numpy.testing import assert_array_equal
 from sklearn.base import clone
 
 from skfm import FMClassifier, FMRegressor, _files
-from skfm.streaming import Chunks
+from skfm.streaming import Chunks, SvmlightChunks
 from skfm.training import checkpoint as _checkpoint
 from skfm.training.checkpoint import Checkpoint
 from tests.helpers.streams import KILLS, case, chunks_of, data, run_script
@@ -686,3 +686,32 @@ def test_a_disk_that_fails_at_any_step_keeps_the_checkpoint(step, tmp_path, monk
     assert len(n_saved) == 3
     path.write_bytes(valid[0])
     assert_same_run(clone(model).set_params(checkpoint=path).fit(X, y), saved)
+
+
+@pytest.mark.parametrize("row", [0, 599])
+def test_a_file_rewritten_with_the_same_size_and_time_is_another_run(row, tmp_path, monkeypatch):
+    """The digests of a checkpoint depend on the content of a file."""
+    source, path = tmp_path / "data.svm", tmp_path / "run"
+    lines = [f"{k % 7} {1 + k % 9}:1 {11 + k % 5}:1\n" for k in range(600)]
+    source.write_text("".join(lines))
+    options = {"n_features": 15, "zero_based": False, "chunk_bytes": 1500}
+    model = FMRegressor(2, solver="adagrad", max_iter=3, random_state=0, checkpoint=path)
+    save, n_saved = Checkpoint.save, []
+
+    def fails(self, tensors, numbers):
+        save(self, tensors, numbers)
+        n_saved.append(1)
+        if len(n_saved) == 9:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "save", fails)
+        with pytest.raises(KeyboardInterrupt):
+            clone(model).fit(SvmlightChunks(source, **options))
+    status = source.stat()
+    lines[row] = "9" + lines[row][1:]
+    source.write_text("".join(lines))
+    os.utime(source, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert source.stat().st_size == status.st_size
+    with pytest.raises(ValueError, match="is the checkpoint of another run: there "):
+        model.fit(SvmlightChunks(source, **options))

@@ -25,15 +25,15 @@ def assert_promises_kept(found):
 
 def test_signals():
     found = interrupts.run(
-        ("alone", (ALL, 4, 0.1), {}),
-        ("alone", (["vb"], 2, 0.1), {"in_pipeline": True}),
+        ("alone", (ALL, 4, 0.2), {}),
+        ("alone", (["vb"], 2, 0.2), {"in_pipeline": True}),
         ("search", ("als", 2, 0.3, 1), {}),
         seconds=120,
     )
     assert len(found) == 4 * len(ALL) + 4
     assert_promises_kept(found)
-    # There were interrupts of fits before and after the end of the first sweep.
-    assert {bool(line["n_iter"]) for line in found if "n_iter" in line} == {False, True}
+    # Not all interrupts came before the end of the first sweep.
+    assert any(line.get("n_iter") for line in found)
 
 
 @pytest.mark.slow
