@@ -81,6 +81,27 @@ class Interaction(ABC):
         """
 
     @abstractmethod
+    def bound_long_rows(
+        self, batch: Batch, squares: Tensor, delta: Tensor, omega: Tensor, most_entries: float
+    ) -> Tensor:
+        """Return a bound of the curvature of the rows of a batch with many non-zeros, if all parameters move at once.
+
+        Parameters
+        ----------
+        batch : Batch
+        squares : Tensor of shape (n_rows, n_outputs, 1 + n_factors)
+            From `forward`.
+        delta, omega : Tensor
+            As in `backward`.
+        most_entries : float
+            Rows with more non-zeros are long; the others are left out of the sums.
+
+        Returns
+        -------
+        Tensor of shape (n_columns, n_outputs * (1 + n_factors))
+        """
+
+    @abstractmethod
     def factor_mask(self, n_outputs: int, n_factors: int, like: Tensor) -> Tensor:
         """Return the matrix that sums the factors of each output, (n_outputs * (1 + n_factors), n_outputs)."""
 

@@ -14,7 +14,7 @@ from ..matrix.batches import Batch
 from ..matrix.design import DesignMatrix
 from ..matrix.parameters import FMParameters
 from .base import Backward, Forward, Interaction
-from .pairwise_gradient import backward, factor_mask, forward
+from .pairwise_gradient import backward, bound_long_rows, factor_mask, forward
 
 #: Floats of the row sums at a time: few enough for a CPU's cache, many for a GPU.
 ROW_FLOATS = {"cpu": 1 << 19, "cuda": 1 << 28, "mps": 1 << 26}
@@ -31,6 +31,11 @@ class Pairwise(Interaction):
 
     def backward(self, batch: Batch, theta: Tensor, sums: Tensor, delta: Tensor, omega: Tensor) -> Backward:
         return backward(batch, theta, sums, delta, omega)
+
+    def bound_long_rows(
+        self, batch: Batch, squares: Tensor, delta: Tensor, omega: Tensor, most_entries: float
+    ) -> Tensor:
+        return bound_long_rows(batch, squares, delta, omega, most_entries)
 
     def factor_mask(self, n_outputs: int, n_factors: int, like: Tensor) -> Tensor:
         return factor_mask(n_outputs, n_factors, like)

@@ -79,6 +79,28 @@ def backward(batch: Batch, theta: Tensor, sums: Tensor, delta: Tensor, omega: Te
     return Backward(whole.view(-1, width), curvature)
 
 
+def bound_long_rows(
+    batch: Batch, squares: Tensor, delta: Tensor, omega: Tensor, most_entries: float
+) -> Tensor:
+    """Return a bound of the curvature of long rows. See `Interaction.bound_long_rows`.
+
+    With m non-zeros and K factors, m (1 + K) parameters of a row move at once. Apart from the curvature of the loss,
+    the products of two factors have one, which is as large as the slope::
+
+        w_j    sum_i m_i (1 + K) omega_i x_ij^2
+        v_jk   sum_i m_i ((1 + K) omega_i s_ik^2 + |delta_i|) x_ij^2
+    """
+    n_rows, _, size = squares.shape
+    entries = batch.offsets.diff() + batch.dense.shape[1]
+    moving = torch.where(entries > most_entries, entries, 0).to(squares.dtype)
+    rows = size * omega[:, :, None] * squares
+    rows[:, :, 1:] += delta.abs()[:, :, None]
+    rows = (rows * moving[:, None, None]).view(n_rows, -1)
+    values = batch.column_values
+    bound = _by_column(batch, rows, None if values is None else values.square())
+    return torch.cat([bound, batch.dense.square().T @ rows]) if batch.dense.shape[1] else bound
+
+
 def _by_column(batch: Batch, rows: Tensor, values: Tensor | None) -> Tensor:
     return embedding_bag(
         batch.rows,

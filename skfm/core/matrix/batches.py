@@ -41,6 +41,8 @@ class Batch:
         The side columns of the rows.
     entries_per_row : float
         Average number of non-zeros of a row, weighted by sample, those of the dense columns included.
+    longest_row : int
+        Largest number of non-zeros of a row.
     """
 
     columns: Tensor
@@ -54,6 +56,7 @@ class Batch:
     target: Tensor
     side: SideColumns
     entries_per_row: float
+    longest_row: int
 
     @property
     def weight(self) -> Tensor:
@@ -161,6 +164,7 @@ def _cut(
             target=target[first:last],
             side=batch_side,
             entries_per_row=float(mean),
+            longest_row=int(entries[first:last].max()),
         )
 
 

@@ -310,8 +310,9 @@ class VBRun(BlockRun):
             self.mean = torch.where(failed[:, None], before[2], self.mean)
             self.engine.reset()
             trial = self._bound()
-        by = self._stretch_by
-        self._stretch_by = torch.where(better, 1.5 * by, torch.where(failed, 0.3 * by, by))
+        # The type is that of the numbers in saved runs, which continue as before.
+        change = torch.tensor([1.0, 0.3, 1.5], dtype=torch.float32, device=better.device)
+        self._stretch_by *= change[failed + 2 * better.long()]
         useless = self._stretch_by < LEAST_STRETCH
         self._stretch_by.clamp_(min=LEAST_STRETCH)
         self._pause[useless] = STRETCH_PAUSE

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import torch
+
 from ...matrix.batches import Batch
 from ...matrix.parameters import FMParameters
 from .trainer import Trainer
@@ -41,10 +43,13 @@ class LossLimit:
         """Return whether the mean loss of a segment is that of a fit: not far above that of a constant."""
         if mean < _limit(self.base):
             return True
-        # The segment may hold outliers that the first batch did not have.
+        # The segment may hold outliers, or rows with many non-zeros, that the first batch did not have.
         weights = [float(batch.weight.sum()) for batch in batches]
-        losses = (weight * self._constant_loss(batch) for weight, batch in zip(weights, batches, strict=True))
-        return mean < _limit(max(self.base, sum(losses) / sum(weights)))
+        for loss in (self._constant_loss, self._start_loss):
+            losses = (weight * loss(batch) for weight, batch in zip(weights, batches, strict=True))
+            if mean < _limit(max(self.base, sum(losses) / sum(weights))):
+                return True
+        return False
 
     def holds(self, batches: list[Batch]) -> bool:
         """Return whether the last step has led to a fit: the losses so far are from before each step."""
@@ -52,6 +57,14 @@ class LossLimit:
             return True
         limit = _limit(max(self.base, self._constant_loss(batches[-1])))
         return float(self._trainer.mean_loss(batches[-1])) < limit
+
+    def _start_loss(self, batch: Batch) -> float:
+        trainer, device = self._trainer, self._trainer.theta.device
+        batch = batch.to(device)
+        columns = torch.cat([batch.columns, trainer.dense_columns])
+        linear, factors = (part[:, columns] for part in (self._start.linear, self._start.factors))
+        theta = torch.cat([linear[:, :, None], factors], 2).permute(1, 0, 2).reshape(len(columns), -1)
+        return float(trainer.mean_loss(batch, theta, self._start.intercept))
 
     def _constant_loss(self, batch: Batch) -> float:
         raw = self._start.intercept[:, None].expand(-1, len(batch.target)).to(batch.target.device)

@@ -40,6 +40,8 @@ class Step(NamedTuple):
         that count batches.
     l1_linear : float
         Penalty of the absolute linear weights, of a whole pass.
+    extra : Tensor of shape (n_columns, width) or None
+        What the curvature of rows with many non-zeros adds to r.
     """
 
     gradient: Tensor
@@ -51,6 +53,7 @@ class Step(NamedTuple):
     batches_seen: Tensor
     l2: Tensor | None = None
     l1_linear: float = 0.0
+    extra: Tensor | None = None
 
 
 class Optimizer(ABC):
@@ -94,6 +97,8 @@ class SGD(Optimizer):
 
     def update(self, theta: Tensor, slots: list[Tensor], step: Step) -> None:
         r = (step.curvature @ step.profile).add_(1 / step.rate)
+        if step.extra is not None:
+            r += step.extra
         descend(theta, step.gradient, r, step.penalty)
 
 
@@ -150,12 +155,14 @@ class Adam(Optimizer):
 
     def update(self, theta: Tensor, slots: list[Tensor], step: Step) -> None:
         first, second = slots
-        first.lerp_(step.gradient, 1 - self.beta1)
         second.mul_(self.beta2).addcmul_(step.gradient, step.gradient, value=1 - self.beta2)
-        mean = first / (1 - self.beta1**step.batches_seen)
         spread = second / (1 - self.beta2**step.batches_seen)
         least = torch.addmm(spread, step.curvature.square(), step.profile.square(), beta=step.rate**-2)
-        descend(theta, mean, least.sqrt_().add_(self.epsilon / step.rate), step.penalty)
+        r = least.sqrt_().add_(self.epsilon / step.rate)
+        # The mean moves the columns again in later batches, which do not know of the long rows of this one.
+        gradient = step.gradient if step.extra is None else step.gradient * (r / (r + step.extra))
+        first.lerp_(gradient, 1 - self.beta1)
+        descend(theta, first / (1 - self.beta1**step.batches_seen), r, step.penalty)
 
 
 class FTRL(AdaGrad):
@@ -230,8 +237,10 @@ def spread(pooled: Tensor, n_outputs: int, width: int) -> Tensor:
 
 def root(squares: Tensor, step: Step) -> Tensor:
     """Return r of rules that are based on squared gradients: sqrt(squares / rate^2 + curvature^2), both pooled."""
-    least = pool(step.profile.square(), step.curvature.shape[1])
-    return torch.addmm(squares, step.curvature.square(), least, beta=step.rate**-2).sqrt_()
+    n_outputs = step.curvature.shape[1]
+    least = pool(step.profile.square(), n_outputs)
+    r = torch.addmm(squares, step.curvature.square(), least, beta=step.rate**-2).sqrt_()
+    return r if step.extra is None else r + pool(step.extra, n_outputs)
 
 
 def descend(theta: Tensor, gradient: Tensor, r: Tensor, l2: Tensor) -> None:

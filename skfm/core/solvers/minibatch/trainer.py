@@ -20,6 +20,8 @@ from .penalties import Penalties
 #: How much shorter than Newton's step for one parameter a step is where all parameters of a column move at once,
 #: times the root of their number. Measured: with half of it, large batches of click logs are unstable.
 MOVES = 0.5
+#: Rows with this many times as many non-zeros as the average row are long: their curvature is bounded on its own.
+LONG = 8
 
 
 class Trainer:
@@ -119,6 +121,9 @@ class Trainer:
             self.penalties.sums[:, -1] += (self.loss.noise(losses, slope, curve) * batch.weight).sum(1)
         # A row of m non-zeros moves with all of them: m times less far each.
         crowd = self._moves * (batch.entries_per_row + 1)
+        extra, most = None, LONG * (batch.entries_per_row + 1)
+        if batch.longest_row > most:
+            extra = self.interaction.bound_long_rows(batch, squares, delta, omega, most)
         spread = moments / moments[:, :1].clamp(min=torch.finfo(moments.dtype).tiny)
         if not self.fit_linear:
             gradient.view(-1, n_outputs, size)[:, :, 0] = 0
@@ -133,6 +138,7 @@ class Trainer:
             batches_seen=seen,
             l2=self.penalties.linear(columns) if self.optimizer.reads_l2 else None,
             l1_linear=self.l1_linear,
+            extra=extra,
         )
         slots = [take_rows(slot, columns) for slot in self.slots]
         self.optimizer.update(theta, slots, step)
@@ -175,11 +181,13 @@ class Trainer:
         )
         self.optimizer.update(self.intercept, self.intercept_slots, step)
 
-    def mean_loss(self, batch: Batch) -> Tensor:
-        """Return the mean loss of a batch under the current parameters."""
+    def mean_loss(self, batch: Batch, theta: Tensor | None = None, intercept: Tensor | None = None) -> Tensor:
+        """Return the mean loss of a batch under the current parameters, or under others of the columns of the batch."""
         batch = batch.to(self.theta.device)
-        theta = self.theta.index_select(0, torch.cat([batch.columns, self.dense_columns]))
-        raw = self.interaction.forward(batch, theta, self.intercept[0], self._mask).raw
+        if theta is None or intercept is None:
+            theta = self.theta.index_select(0, torch.cat([batch.columns, self.dense_columns]))
+            intercept = self.intercept[0]
+        raw = self.interaction.forward(batch, theta, intercept, self._mask).raw
         return self.loss.loss(batch.target[None], raw.T).sum(0) @ batch.weight / batch.weight.sum()
 
     def parameters(self) -> FMParameters:
