@@ -59,8 +59,13 @@ class TargetTransform(NamedTuple):
         With y = sigma z, w = sigma w' and v = sqrt(sigma) v' the objective J of the user is ``unit`` times one in
         z, whose penalties are these. Under a logarithm w and v stay.
         """
-        w, v = (self.scale**2, self.scale) if self.identity_link else (1.0, 1.0)
-        l1 = self.scale if self.identity_link else 1.0
-        for name, factor in (("l2_linear", w), ("l2_factors", v), ("l1_linear", l1)):
+        if not self.identity_link:
+            w = v = 1 / self.unit
+        elif self.unit:
+            w, v = self.scale**2 / self.unit, self.scale / self.unit
+        else:
+            # The unit of the squared error underflows before the scale does.
+            w, v = 1.0, 1 / self.scale
+        for name, factor in (("l2_linear", w), ("l2_factors", v), ("l1_linear", v)):
             if not isinstance(options.get(name, "auto"), str):
-                options[name] = options[name] * factor / self.unit
+                options[name] = options[name] * factor
