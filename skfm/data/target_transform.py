@@ -63,12 +63,22 @@ class TargetTransform(NamedTuple):
             given = options.get(name, "auto")
             if isinstance(given, str):
                 continue
-            try:
-                # A penalty of zero is zero in all units, also where the unit is.
-                factor = self.scale**power if self.identity_link and given else 1.0
-                options[name] = given * factor / self.unit if given else 0.0
-            except (OverflowError, ZeroDivisionError):
+            # A penalty of zero is zero in all units.
+            options[name] = given * self._penalty_factor(power) if given else 0.0
+            if not np.isfinite(options[name]):
                 raise ValueError(
                     f"{name}={given!r} cannot be converted to the units of the target, which spreads over "
                     f"{self.scale:.3g}. Multiply or divide y by a constant."
-                ) from None
+                )
+
+    def _penalty_factor(self, power: int) -> float:
+        """Return the factor of a penalty on numbers that are proportional to the scale to the given power / 2."""
+        if not self.identity_link:
+            return 1 / self.unit
+        if not self.unit:
+            # The unit of the squared error underflows before the scale does.
+            return self.scale ** (power - 2)
+        try:
+            return self.scale**power / self.unit
+        except OverflowError:
+            return float("inf")

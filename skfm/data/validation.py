@@ -182,6 +182,13 @@ def _check_weight(sample_weight: Any, X: Any, dtype: Any) -> np.ndarray:
         )
     if not weight.any():
         raise NoWeightError("Sample weights are all zero: they must contain at least one positive number.")
+    with np.errstate(over="ignore"):
+        total = weight.sum(dtype=dtype)
+    if not np.isfinite(total):
+        raise ValueError(
+            f"The sum of sample_weight exceeds the range of {np.dtype(dtype)}. Divide the weights by a constant, for "
+            "example by their mean."
+        )
     return weight
 
 

@@ -22,8 +22,8 @@ from .parts import MinibatchLoss
 #: Where Huber's loss turns from squares to absolute values, in robust standard deviations of the target. This is the
 #: usual choice, which is 95 % efficient where the noise is normal.
 HUBER_THRESHOLD = 1.35
-#: Halvings of an interval, after which it is a number and its neighbor.
-HALVINGS = 80
+#: Losses beyond this number, in robust standard deviations of the target, are those of outliers.
+OUTLIER = 3.0
 
 
 class RobustLoss(MinibatchLoss):
@@ -41,12 +41,15 @@ class RobustLoss(MinibatchLoss):
 
 
 class LaplaceLoss(RobustLoss):
-    """Losses in proportion to the error: the scale of the noise follows from their mean, not from their slopes."""
+    """Losses in proportion to the error: the scale of the noise follows from their mean, not from their slopes.
+
+    Outliers count in this mean as far as they still look like noise.
+    """
 
     degree = 1
 
     def noise(self, losses: Tensor, slope: Tensor, curvature: Tensor) -> Tensor:
-        return losses * curvature
+        return losses.clamp(max=OUTLIER) * curvature
 
 
 class AbsoluteErrorLoss(LaplaceLoss):
@@ -114,11 +117,11 @@ def location_by_bisection(y: Tensor, weight: Tensor, slope: Callable[[Tensor], T
         An odd function that rises: the derivative of a symmetric convex loss.
     """
     low, high = y.min(), y.max()
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
+    # Until the ends are a number and its neighbor: about 60 halvings, and some hundred with outliers.
+    while bool((low < (middle := low / 2 + high / 2)) & (middle < high)):
         rising = (weight @ slope(middle - y)) > 0
         low, high = torch.where(rising, low, middle), torch.where(rising, middle, high)
-    return (low + high) / 2
+    return middle
 
 
 def weighted_quantile(values: Tensor, weight: Tensor, level: float) -> Tensor:

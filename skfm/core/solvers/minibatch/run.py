@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from ...matrix.batches import Batch, BatchSource
@@ -27,6 +28,8 @@ from .trainer import Trainer
 LAST = 0.999
 #: The factor of the learning rate after a blow-up, and the maximum number of such reductions.
 SHRINK, RETRIES = 0.25, 6
+#: How far sums of weights have to stay below the root of the largest number.
+WEIGHT_MARGIN = 1e3
 
 
 class MinibatchSolver(Solver):
@@ -72,6 +75,7 @@ class MinibatchRun(OnlineRun):
     def __init__(
         self, optimizer: Optimizer, problem: Problem, start: FMParameters, settings: Settings
     ) -> None:
+        _check_range(problem.sample_weight)
         self.problem, self.settings = problem, settings
         self.reads_stream = problem.source is not None
         slots = (f"{kind}_{i}" for kind in ("slot", "intercept_slot") for i in optimizer.signed_slots)
@@ -254,3 +258,13 @@ class MinibatchRun(OnlineRun):
         # The user may have changed the learning rate since then.
         self.rate *= SHRINK**self._retries
         self._good = self._snapshot()
+
+
+def _check_range(weight: Tensor) -> None:
+    """Raise an error if squares of gradients would leave the range of floating point numbers."""
+    total, limit = float(weight.sum()), torch.finfo(weight.dtype).max ** 0.5 / WEIGHT_MARGIN
+    if not total <= limit:
+        raise ValueError(
+            f"The sample weights sum to {total:.3g}, and the minibatch solvers compute squares of gradients, which "
+            "would overflow. Divide sample_weight by a constant, for example by its mean."
+        )
