@@ -1,6 +1,7 @@
 """The table engine: it makes the sweeps of the tile engine, on designs of one-hot fields."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -218,19 +219,23 @@ def test_rows_of_float32_are_as_good(kind, loss, n_dense):
     assert_allclose(narrow.mean, exact, atol=1e-5)
 
 
-def test_rows_are_float32_for_many_rows_of_moderate_values():
+@pytest.mark.parametrize(
+    ("n_rows", "value", "weight", "dtype"),
+    [
+        (1000, 1.0, 1.0, torch.float64),
+        (1100, 1.0, 1.0, torch.float32),
+        (1100, 1e3, 1.0, torch.float64),
+        (1100, 1.0, 1e20, torch.float64),
+    ],
+)
+def test_rows_are_float32_for_many_rows_of_moderate_numbers(n_rows, value, weight, dtype):
     rng = np.random.default_rng(0)
-    for n_rows, factor, dtype in [
-        (1000, 1, torch.float64),
-        (1100, 1, torch.float32),
-        (1100, 1e3, torch.float64),
-    ]:
-        design = make_problem(rng, fields_of(rng, [5, 4], n_rows), "log_loss", n_dense=1).design
-        assert row_dtype(design.replace(None, design.dense * factor)) == dtype
-    assert (
-        row_dtype(make_problem(rng, fields_of(rng, [5, 4], 9), "probit", dtype=torch.float32).design)
-        == torch.float32
-    )
+    problem = make_problem(rng, fields_of(rng, [5, 4], n_rows), "log_loss", n_dense=1)
+    design = problem.design.replace(None, problem.design.dense * value)
+    weight = problem.sample_weight * weight
+    assert row_dtype(dataclasses.replace(problem, design=design, sample_weight=weight)) == dtype
+    single = make_problem(rng, fields_of(rng, [5, 4], n_rows), "log_loss", dtype=torch.float32)
+    assert row_dtype(single) == torch.float32
 
 
 def test_many_fields_have_a_state_per_row(monkeypatch):

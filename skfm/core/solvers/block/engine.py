@@ -98,11 +98,8 @@ class Engine(ABC):
         self.problem = problem
         self.state = state
         self.reduction = problem.reduction
-
-    @property
-    def rounding(self) -> float:
-        """The relative rounding error of sums over the rows."""
-        return torch.finfo(self.state.theta.dtype).eps
+        #: The relative rounding error of sums over the rows, the same for all processes.
+        self.rounding = torch.finfo(state.theta.dtype).eps
 
     @property
     @abstractmethod

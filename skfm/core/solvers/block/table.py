@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from ...matrix.design import DesignMatrix
 from ...matrix.tiles import make_tiles
 from ..problem import Problem
 from .dense import DenseColumn
@@ -25,16 +24,20 @@ from .table_groups import Group, Tables
 from .table_rows import RowLayout
 
 #: A float64 problem of at least this number of rows, on a CPU, has tables and rows of float32, whose sums take a third
-#: of the time. The dense columns may then have no values larger than this, since their fourth powers are summed.
-LEAST_ROWS, LARGEST_VALUE = 1024, 30.0
+#: of the time. Dense columns and sample weights must not be larger than these numbers: the fourth powers of values are
+#: summed, and the range of float32 is limited.
+LEAST_ROWS, LARGEST_VALUE, LARGEST_WEIGHT = 1024, 30.0, 1e12
 
 
-def row_dtype(design: DesignMatrix) -> torch.dtype:
+def row_dtype(problem: Problem) -> torch.dtype:
     """Return the dtype in which tables and rows are precise enough and fast."""
+    design = problem.design
     if design.device.type != "cpu" or design.shape[0] < LEAST_ROWS:
         return design.dtype
-    extreme = design.dense.numel() > 0 and float(design.dense.abs().max()) > LARGEST_VALUE
-    return design.dtype if extreme else torch.float32
+    moderate = float(problem.sample_weight.max()) <= LARGEST_WEIGHT
+    if design.dense.numel():
+        moderate = moderate and float(design.dense.abs().max()) <= LARGEST_VALUE
+    return torch.float32 if moderate else design.dtype
 
 
 class TableEngine(Engine):
@@ -69,7 +72,7 @@ class TableEngine(Engine):
         self.n_outputs, n_features, self.size = state.theta.shape
         self.n_samples = design.shape[0]
         self.layout = RowLayout(
-            self.size - 1, full=state.covariances.ndim == 4, dtype=dtype or row_dtype(design), device=device
+            self.size - 1, full=state.covariances.ndim == 4, dtype=dtype or row_dtype(problem), device=device
         )
         width = self.layout.width
         tiles = [tile for tile in make_tiles(design, colors, width) if tile.rows is not None]
@@ -78,26 +81,32 @@ class TableEngine(Engine):
         self.dense = TableDense(design, state, self.layout) if len(design.dense_columns) else None
         n_rows = tables.n_rows + 1
         if self.dense is not None:
-            own = torch.arange(n_rows, n_rows + self.n_samples, device=device)
-            own = torch.cat([own, own.new_full((1,), tables.n_rows)]).to(self.codes.dtype)
-            self.codes = torch.cat([self.codes, own[:, None]], 1)
+            # Each row of the data has a table row of its own, and the padding has the row of zeros.
+            dense_rows = torch.arange(n_rows, n_rows + self.n_samples + 1, device=device)
+            dense_rows[-1] = tables.n_rows
+            self.codes = torch.cat([self.codes, dense_rows[:, None].to(self.codes.dtype)], 1)
         self.group_of = {field: k for k, group in enumerate(self.groups) for field in group.members}
         #: The tables of the groups, a row of zeros for padding, and the table of the dense columns.
         self.table = self.layout.zeros(self.n_outputs, n_rows + (self.n_samples if self.dense else 0))
         self.dense_table = self.table[:, n_rows:]
         #: The table row of every column, and of none.
         self.packed = self.layout.zeros(self.n_outputs, n_features + 1)
+        self.rounding = self._rounding()
         self.reset()
-
-    @property
-    def rounding(self) -> float:
-        # Rounding errors of rows of a narrower type than the state are independent, so they cancel in part.
-        own, whole = (torch.finfo(dtype).eps for dtype in (self.layout.dtype, self.state.theta.dtype))
-        return max(own / self.n_samples**0.5, whole)
 
     @property
     def blocks(self) -> Sequence[FieldBlock | DenseColumn]:
         return self._blocks if self.dense is None else [*self.dense.blocks, *self._blocks]
+
+    def _rounding(self) -> float:
+        """Return the rounding error of sums over all rows.
+
+        The errors of rows are independent, so those of rows of a narrower type than the state cancel in part.
+        """
+        row, whole = (torch.finfo(dtype).eps for dtype in (self.layout.dtype, self.state.theta.dtype))
+        own = torch.tensor([row**2 * self.n_samples, self.n_samples], dtype=torch.float64)
+        square, n_samples = self.reduction.sum(own).tolist()
+        return float(max(square**0.5 / n_samples, whole))
 
     def reset(self) -> None:
         covariances = self.state.covariances
