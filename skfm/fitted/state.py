@@ -203,7 +203,7 @@ class FittedModel:
 
     def noise_variances(self, rows: Rows) -> Tensor:
         """Return the variance of the noise of each row, (n_samples,) or (), in float64 on the CPU."""
-        common = torch.tensor(self.noise_variance, dtype=torch.float64)
+        common = torch.tensor(self.noise_variance, dtype=torch.float64, device="cpu")
         if self.log_noise is None:
             return common
         table = self.log_noise if rows.columns is None else self.log_noise[rows.columns]

@@ -104,7 +104,7 @@ class TableEngine(Engine):
         The errors of rows are independent, so those of rows of a narrower type than the state cancel in part.
         """
         row, whole = (torch.finfo(dtype).eps for dtype in (self.layout.dtype, self.state.theta.dtype))
-        own = torch.tensor([row**2 * self.n_samples, self.n_samples], dtype=torch.float64)
+        own = torch.tensor([row**2 * self.n_samples, self.n_samples], dtype=torch.float64, device="cpu")
         square, n_samples = self.reduction.sum(own).tolist()
         return float(max(square**0.5 / n_samples, whole))
 

@@ -84,8 +84,8 @@ def find_tables(design: DesignMatrix, colors: Tensor) -> Tables | None:
     n_fields = int(entry_colors.max()) + 1
     if n_fields > MOST_FIELDS:
         return None
-    columns = torch.full((n_fields, n_samples), n_features, dtype=torch.int32)
-    rows = torch.arange(n_samples).repeat_interleave(design.indptr.cpu().diff())
+    columns = torch.full((n_fields, n_samples), n_features, dtype=torch.int32, device="cpu")
+    rows = torch.arange(n_samples, device="cpu").repeat_interleave(design.indptr.cpu().diff())
     columns[entry_colors, rows] = indices.to(torch.int32)
     tables = make_tables(columns, n_features)
     if len(tables.groups) > MOST_GROUPS:
@@ -111,11 +111,11 @@ def make_tables(columns: Tensor, n_features: int) -> Tables:
     merged: list[_Draft] = []
     for draft in drafts:
         _merge(draft, merged, limit)
-    codes = torch.empty(n_samples + 1, len(merged), dtype=torch.int32)
+    codes = torch.empty(n_samples + 1, len(merged), dtype=torch.int32, device="cpu")
     groups, start = [], 0
     for k, (fields, code, n_combinations) in enumerate(merged):
-        row = torch.empty(n_combinations, dtype=torch.long)
-        row[code.long()] = torch.arange(n_samples)  # any row that holds the combination
+        row = torch.empty(n_combinations, dtype=torch.long, device="cpu")
+        row[code.long()] = torch.arange(n_samples, device="cpu")  # any row that holds the combination
         groups.append(Group(start, start + n_combinations, {f: columns[f, row].long() for f in fields}))
         codes[:-1, k] = code + start
         start += n_combinations
@@ -142,7 +142,7 @@ def _merge(draft: _Draft, merged: list[_Draft], limit: int) -> None:
 
 def _number(values: Tensor, n_values: int) -> tuple[Tensor, int]:
     """Return the rank of each value among the distinct values, and how many distinct values there are."""
-    seen = torch.zeros(n_values, dtype=torch.bool)
+    seen = torch.zeros(n_values, dtype=torch.bool, device="cpu")
     seen[values] = True
     numbers = seen.cumsum(0, dtype=torch.int32) - 1
     return numbers[values], int(numbers[-1]) + 1
