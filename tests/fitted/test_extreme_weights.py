@@ -16,7 +16,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The sample weights sum to"),
     pytest.mark.filterwarnings("ignore:.*reached the maximum number of sweeps"),
     pytest.mark.filterwarnings("ignore:The loss diverged"),
-    pytest.mark.filterwarnings("ignore:overflow encountered"),
+    pytest.mark.filterwarnings("ignore:Training stopped"),
+    # Of the diagnostics of chains whose log likelihoods are that large.
+    pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered"),
     pytest.mark.filterwarnings("ignore:The chains disagree"),
 ]
 

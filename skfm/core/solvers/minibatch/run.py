@@ -204,12 +204,17 @@ class MinibatchRun(OnlineRun):
     def _with_rates(self, batches: list[Batch]) -> Iterator[tuple[Batch, float]]:
         schedule = self.settings.learning_rate_schedule
         n_segments = self._n_segments or self.source.n_segments if schedule == "linear" else None
+        rate = self.rate
+        if self.reads_stream and n_segments is not None and isinstance(self.settings.learning_rate, str):
+            # Only now is the number of steps known.
+            n_steps = self.settings.max_iter * n_segments * len(batches)
+            rate *= self._optimizer.auto_rate(n_steps) / self._optimizer.learning_rate
         for i, batch in enumerate(batches):
             done = 0.0
             if schedule == "linear":
                 here = 0.0 if n_segments is None else (self._segment + i / len(batches)) / n_segments
                 done = min((self._epoch + here) / self.settings.max_iter, LAST)
-            yield batch, self.rate * (1 - done)
+            yield batch, rate * (1 - done)
 
     def _retreat(self) -> None:
         """Go back to the last good state, with smaller steps from there on."""
