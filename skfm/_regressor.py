@@ -216,6 +216,7 @@ class FMRegressor(RegressorMixin, BaseFM):
 
     validation_fraction : float, default=0.1
         Fraction of the training data to set aside for early stopping; for a stream, the fraction of its first chunk.
+        Classes and levels have the same proportions in both parts, and small data sets set aside one sample of each.
 
     n_iter_no_change : int, default=5
         Number of sweeps or epochs without improvement of the validation loss before stopping. The parameters with the

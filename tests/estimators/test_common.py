@@ -140,7 +140,8 @@ SPLIT = "early_stopping sets rows aside at random: copies of a row can be divide
 #: The check fits one estimator twice and wants equal predictions, but the second fit continues.
 TWICE = "the second of two fits continues with warm_start=True"
 VARIANTS = [
-    estimator(solver=solver, **options, **({"max_iter": 30} if solver == "mcmc" else {}))
+    # A longer chain amplifies rounding beyond the tolerance of the checks.
+    estimator(solver=solver, **options, **({"max_iter": 10} if solver == "mcmc" else {}))
     for options in (
         {"early_stopping": True},
         {"warm_start": True},
@@ -155,7 +156,8 @@ VARIANTS = [
 
 def expected_of(estimator):
     failures = dict(EXPECTED_FAILURES.get((estimator.solver, estimator.loss), {}))
-    if estimator.warm_start and not (estimator.solver == "mcmc" and isinstance(estimator, FMClassifier)):
+    # The labels of most classifiers are the same after both fits.
+    if estimator.warm_start and (isinstance(estimator, FMRegressor) or estimator.solver == "mcmc"):
         failures["check_supervised_y_2d"] = TWICE
     return failures | (dict.fromkeys(EQUIVALENCE, SPLIT) if estimator.early_stopping else {})
 
