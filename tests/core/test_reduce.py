@@ -144,7 +144,7 @@ def test_shards_make_the_updates_of_the_whole(solver, options, kind, loss):
         found = []
         for _ in range(10):
             iterate = run.step()
-            tensors = [*iterate.parameters, *(iterate.posterior or ())]
+            tensors = [*iterate.parameters, *(iterate.posterior.tensors if iterate.posterior else [])]
             found.append((iterate.objective, iterate.fit, [t.clone() for t in tensors]))
         return found
 

@@ -67,7 +67,7 @@ def copied(state):
 
 def flat(iterate):
     """All tensors of an iterate."""
-    tensors = [*iterate.parameters, *(iterate.posterior or ())]
+    tensors = [*iterate.parameters, *(iterate.posterior.tensors if iterate.posterior else [])]
     if iterate.draws is not None:
         latest, stacked = iterate.draws.latest, iterate.draws.stacked()
         tensors += [*latest.tensors().values(), *stacked.tensors().values()]

@@ -84,12 +84,16 @@ def test_copies_share_nothing():
     for made in (
         FMParameters(torch.ones(1), torch.ones(1, 2), torch.ones(1, 2, 3)),
         Posterior(torch.ones(1, 2, 4), torch.ones(1), torch.ones(1)),
+        Posterior(torch.ones(1, 2, 4), torch.ones(1), torch.ones(1), torch.ones(1, 2)),
     ):
         copy = made.clone()
         assert type(copy) is type(made)
-        for tensor in made:
+        tensors = [tensor for tensor in made if tensor is not None]
+        for tensor in tensors:
             tensor += 1
-        assert all(bool((t == 1).all()) for t in copy)
+        copies = [tensor for tensor in copy if tensor is not None]
+        assert len(copies) == len(tensors)
+        assert all(bool((t == 1).all()) for t in copies)
 
 
 def test_few_rows_of_many_columns_do_not_change_a_prediction():

@@ -134,7 +134,7 @@ def snapshot(run, n_sweeps):
     for _ in range(n_sweeps):
         iterate = run.step()
         objectives.append(iterate.objective)
-    tensors = [*iterate.parameters, *(iterate.posterior or ())]
+    tensors = [*iterate.parameters, *(iterate.posterior.tensors if iterate.posterior else [])]
     return np.array(objectives), [t.clone().numpy() for t in tensors]
 
 
