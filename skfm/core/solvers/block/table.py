@@ -85,7 +85,6 @@ class TableEngine(Engine):
             dense_rows = torch.arange(n_rows, n_rows + self.n_samples + 1, device=device)
             dense_rows[-1] = tables.n_rows
             self.codes = torch.cat([self.codes, dense_rows[:, None].to(self.codes.dtype)], 1)
-        self.group_of = {field: k for k, group in enumerate(self.groups) for field in group.members}
         #: The tables of the groups, a row of zeros for padding, and the table of the dense columns.
         self.table = self.layout.zeros(self.n_outputs, n_rows + (self.n_samples if self.dense else 0))
         self.dense_table = self.table[:, n_rows:]
@@ -175,10 +174,7 @@ class TableEngine(Engine):
         state.theta[:, columns] = theta.unflatten(0, (self.n_outputs, -1))
         state.covariances[:, columns] = covariances.unflatten(0, (self.n_outputs, -1))
         self.packed[:, columns] = self.layout.pack(theta, covariances).unflatten(0, (self.n_outputs, -1))
-        k = self.group_of[block.field]
-        # The table that leaves the field out stays as it is.
-        if self._without[k] != block.field:
-            self._without[k] = None
+        # The table of the group is still correct, because `normal_equations` has left the field out of it.
         self._end = None
 
     def dense_linear(self) -> DenseLinear | None:
