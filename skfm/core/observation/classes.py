@@ -39,7 +39,9 @@ def class_probabilities(link: InverseLink, raw: Tensor, variance: Tensor | None)
     """
     if len(raw) == 1:
         # Both are computed from the raw prediction, because 1 - p loses all significant digits where p is close to one.
-        return torch.cat([link.expectation(-raw, variance), link.expectation(raw, variance)])
+        both = torch.cat([link.expectation(-raw, variance), link.expectation(raw, variance)])
+        # Rounding of the weights of a quadrature can leave slightly more than one.
+        return both.clamp(max=1)
     if link.joint_outputs:
         return link.expectation(raw)
     if variance is not None:

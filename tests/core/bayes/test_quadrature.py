@@ -12,6 +12,7 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from skfm.core.bayes.quadrature import TILE, normal_expectations, normal_nodes
+from skfm.core.observation.classes import class_probabilities
 from skfm.core.observation.inverse_links import SIGMOID
 
 DOUBLE = torch.float64
@@ -77,3 +78,12 @@ def test_gradients():
     p = torch.sigmoid(mean)
     assert_allclose(slopes[0].detach(), (p * (1 - p)).detach(), rtol=1e-9)
     assert bool(torch.isfinite(slopes[1]).all())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, DOUBLE])
+def test_probabilities_are_at_most_one(dtype):
+    """Also where a class is certain, in spite of rounding."""
+    raw = torch.linspace(0, 60, 400, dtype=dtype)[None]
+    p = class_probabilities(SIGMOID, raw, torch.linspace(0, 5, 400, dtype=dtype)[None])
+    assert float(p.max()) <= 1
+    assert_allclose(p.sum(0), 1, rtol=10 * torch.finfo(dtype).eps)
