@@ -21,6 +21,8 @@ from .parts import LatentVariables, MinibatchLoss, QuadraticBound
 
 #: Nodes of the quadrature in every sweep, with errors below 1e-3 up to a standard deviation of three.
 NODES = normal_nodes(15)
+#: Smallest precision, so that no working target is far from all others.
+SMALLEST = 1e-6
 
 
 class LogisticLoss(MinibatchLoss):
@@ -90,7 +92,7 @@ class LogisticBound(QuadraticBound):
             return omega, (y - 0.5) / omega
         p, c = normal_expectations(_probability_and_slope, mean, variance, NODES)
         a = torch.where(mean.abs() > 1e-3, (p - 0.5) / safe, c)
-        omega = a if caution is None else torch.lerp(c, a, caution)
+        omega = (a if caution is None else torch.lerp(c, a, caution)).clamp(min=SMALLEST)
         return omega, mean + (y - p) / omega
 
     def bound(self, y: Tensor, mean: Tensor, variance: Tensor) -> Tensor:

@@ -45,6 +45,8 @@ LEAST_STRETCH = 0.02
 STRETCH_PAUSE = 5
 #: Differences of the bound that are rounding, in units of the last digit.
 ROUNDING = 10.0
+#: The shares of a sweep that are tried where the whole lowers the bound.
+SHARES = (0.5, 0.25, 0.0)
 #: Bytes of the row state of full covariances that "auto" accepts, and the number of
 #: multiplications per sweep that is small enough not to matter.
 FULL_BYTES, FULL_WORK = 1 << 29, 1 << 26
@@ -122,7 +124,7 @@ class VBRun(BlockRun):
         self._pause = torch.ones_like(start.intercept)
         self._caution = Caution(start.intercept, self.accum_dtype)
         #: The state before a sweep that can lower the bound.
-        self._before: StateDict | None = None
+        self._before: dict[str, Tensor] = {}
         self.total_weight = self.reduction.sum(problem.sample_weight.sum(dtype=self.accum_dtype))
         if not self.likelihood.is_gaussian:
             self.variance = self.engine.variance()
@@ -178,8 +180,7 @@ class VBRun(BlockRun):
         if self._noise is not None:
             self._noise.begin_sweep()
         if self.likelihood.can_overshoot:
-            tensors, numbers = self.state_dict()
-            self._before = StateDict({name: tensor.clone() for name, tensor in tensors.items()}, numbers)
+            self._before = self._moved()
         super()._sweep()
 
     def finish(self) -> float:
@@ -189,7 +190,7 @@ class VBRun(BlockRun):
             state.intercept_variance.copy_(1 / (state.noise_precision * self.row_sum(self.omega)))
         bound = self._bound()
         if not self.likelihood.has_noise:
-            bound = self._stretch(self._retreat(bound) if self.likelihood.can_overshoot else bound)
+            bound = self._stretch(self._shorten(bound) if self.likelihood.can_overshoot else bound)
         self._caution.bound = bound
         is_pending = self._noise is not None and self._noise.is_pending
         self.settles = not (self._held or self._caution.may_gain or is_pending)
@@ -264,22 +265,43 @@ class VBRun(BlockRun):
         self.fit = self.weighted_sum(self.likelihood.bound(problem.target, self.mean, self.variance))
         return bound + self.fit
 
-    def _retreat(self, bound: Tensor) -> Tensor:
-        """Take the sweep back for the outputs whose bound fell, and return the bound of each output."""
-        before, self._before = self._before, None
-        assert before is not None  # for the type checker
+    def _shorten(self, bound: Tensor) -> Tensor:
+        """Shorten the sweep for the outputs whose bound fell, if need be to nothing, and return the bounds.
+
+        A sweep moves means and covariances in a direction in which the bound rises, so that a part of it is enough.
+        """
+        before, self._before = self._before, {}
         rounding = ROUNDING * self.engine.rounding * self.fit.abs()
-        falls = self._caution.falls(bound, rounding)
-        if not bool(falls.any()):
-            return bound
-        caution = self._caution.state_dict()
-        mixed = {
-            name: torch.where(falls.view(-1, *[1] * (tensor.ndim - 1)), before.tensors[name], tensor)
-            for name, tensor in self.state_dict().tensors.items()
-            if name not in caution
-        }
-        self.load_state_dict(StateDict(mixed | caution, before.numbers))
-        return torch.where(falls, self._caution.bound, bound)
+        falls, share = self._caution.falls(bound, rounding), torch.ones_like(self.state.intercept)
+        after = self._moved() if bool(falls.any()) else {}
+        for shorter in SHARES:
+            if not bool(falls.any()):
+                break
+            share = torch.where(falls, shorter, share)
+            for name, end in after.items():
+                part = share.view(-1, *[1] * (end.ndim - 1))
+                getattr(self.state, name).copy_(torch.lerp(before[name], end, part))
+            self._update_log_det()
+            self.engine.reset()
+            self.mean = self.engine.mean()
+            bound = self._bound()
+            falls = falls & self._caution.falls(bound, rounding)
+        self._caution.adapt(share)
+        return bound
+
+    def _moved(self) -> dict[str, Tensor]:
+        """Return copies of all that a sweep changes."""
+        names = ("intercept", "theta", "covariances", "intercept_variance")
+        return {name: getattr(self.state, name).clone() for name in names}
+
+    def _update_log_det(self) -> None:
+        """Compute the log determinants of covariances that no update has set."""
+        assert self.state.covariances is not None  # for the type checker
+        covariances = self.state.covariances[:, :, self.first :]
+        if self.diagonal:
+            self.log_det.copy_(covariances.log().sum(2))
+        else:
+            self.log_det.copy_(torch.logdet(covariances[..., self.first :]))
 
     def _stretch(self, bound: Tensor) -> Tensor:
         """Try all predictions times a factor, and keep it where the bound rises.

@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose
 from scipy import sparse
 
 from skfm import FMClassifier
-from skfm.core.solvers.block.caution import DECAY, FIRST, Caution
+from skfm.core.solvers.block.caution import DECAY, FIRST, GROWTH, LEAST, SHORTENED, Caution
 
 
 def two_fields(seed, n, levels, probability):
@@ -53,27 +53,24 @@ def test_the_bound_never_falls(seed, n_classes, dense):
 
 
 def test_the_caution_follows_the_bound():
-    """It falls while the bound rises, grows when it falls, and never goes below what once failed."""
-    caution = Caution(torch.zeros(2), torch.float64)
-    none = torch.zeros(2)
-    assert not caution.falls(torch.tensor([-5.0, -5.0]), none).any()
-    caution.bound = torch.tensor([-5.0, -5.0])
-    assert_allclose(caution.value, FIRST * DECAY)
-    # The second output fails.
-    assert caution.falls(torch.tensor([-4.0, -6.0]), none).tolist() == [False, True]
+    """It falls after whole sweeps, and grows after shortened ones, more after those that were taken back."""
+    caution = Caution(torch.zeros(3), torch.float64)
+    none = torch.zeros(3)
+    assert not caution.falls(torch.tensor([-5.0, -5.0, -5.0]), none).any()
+    caution.bound = torch.tensor([-5.0, -5.0, -5.0])
+    assert caution.falls(torch.tensor([-4.0, -6.0, -5.0]), none).tolist() == [False, True, False]
+    assert not caution.falls(torch.tensor([-4.0, -6.0, -5.0]), torch.full((3,), 2.0)).any()
+    caution.adapt(torch.tensor([1.0, 0.5, 0.0]))
     assert caution.may_gain
-    assert_allclose(caution.value, [FIRST * DECAY**2, 1.0])
-    for sweep in range(20):
-        caution.bound = torch.full((2,), float(sweep))
-        assert not caution.falls(torch.full((2,), sweep + 1.0), none).any()
-    assert not caution.may_gain
-    assert float(caution.value[0]) < 1e-3
-    assert_allclose(caution.value[1], 1.0)
-    # Within the tolerance nothing has fallen, and with full caution there is nothing left to gain.
-    assert not caution.falls(caution.bound - 0.5, torch.ones(2)).any()
-    assert caution.falls(caution.bound - 2, torch.ones(2)).all()
-    caution.value = torch.ones(2)
-    assert caution.falls(caution.bound - 2, torch.ones(2)).all()
+    assert_allclose(caution.value, [FIRST * DECAY, LEAST * SHORTENED, LEAST * GROWTH])
+    for _ in range(60):
+        caution.adapt(torch.ones(3))
+        assert not caution.may_gain
+    # What was once taken back is not tried again.
+    assert_allclose(caution.value, [0, 0, FIRST], atol=1e-6)
+    for _ in range(10):
+        caution.adapt(torch.zeros(3))
+    assert_allclose(caution.value, 1)
     assert not caution.may_gain
 
 

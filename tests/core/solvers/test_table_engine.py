@@ -73,7 +73,7 @@ def make_run(problem, kind, start, engine, dtype=None):
 
 
 def tensors_of(run):
-    posterior = run.state.posterior
+    posterior = run.state.posterior.tensors
     return [*run.state.parameters, *posterior, run.mean, run.engine.mean(), run.engine.variance()]
 
 
@@ -131,7 +131,9 @@ def test_sweeps_are_those_of_the_tile_engine(
             one, other = table.step().objective, tiles.step().objective
             assert_allclose(one, other, rtol=1e-9, atol=1e-9 * n_rows)
         assert_allclose(
-            table.engine.total_variance(table.mean), tiles.engine.total_variance(tiles.mean), rtol=1e-9
+            table.engine.total_variance(table.mean, table.omega),
+            tiles.engine.total_variance(tiles.mean, tiles.omega),
+            rtol=1e-9,
         )
         for a, b in zip(tensors_of(table), tensors_of(tiles), strict=True):
             assert bool(torch.isfinite(a).all())

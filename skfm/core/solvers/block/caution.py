@@ -7,17 +7,21 @@ import math
 import torch
 from torch import Tensor
 
-#: The caution of the first sweep.
-FIRST = 0.5
-#: What the caution is multiplied by after a sweep that raises the bound, and after one that lowers it.
-DECAY, GROWTH = 0.7, 3.0
+#: The caution of the first sweep. The posterior of rare events is found with little caution only; with none at all,
+#: sweeps over many columns per row start too far.
+FIRST = 0.03
+#: The smallest caution after a sweep that was not kept as a whole, in units of the factors below.
+LEAST = 0.1
+#: What the caution is multiplied by after a sweep that raises the bound, one that had to be shortened, and one that was
+#: taken back.
+DECAY, SHORTENED, GROWTH = 0.7, 1.5, 3.0
 
 
 class Caution:
     """The caution of each output, see `QuadraticBound.linearize`.
 
     It falls as long as the bound rises, because the covariances are optimal without caution only. A sweep that lowers
-    the bound has to be taken back. The caution is then larger, and never again as small as it was in that sweep.
+    the bound is shortened, or else taken back, and the next one is more cautious.
 
     Parameters
     ----------
@@ -33,7 +37,7 @@ class Caution:
     bound : Tensor of shape (n_outputs,)
         The bound after the last sweep, minus infinity before the first.
     may_gain : bool
-        Whether a sweep was taken back that a more cautious one can replace.
+        Whether a sweep was shortened, or taken back and can be replaced by a more cautious one.
     """
 
     def __init__(self, like: Tensor, accum_dtype: torch.dtype) -> None:
@@ -43,12 +47,17 @@ class Caution:
         self.may_gain = False
 
     def falls(self, bound: Tensor, tolerance: Tensor) -> Tensor:
-        """Return the outputs whose bound is lower than before by more than the tolerance, and adapt the caution."""
-        falls = bound < self.bound - tolerance
-        self.may_gain = bool((falls & (self.value < 1)).any())
-        self._least = torch.where(falls, (GROWTH * self.value).clamp(max=1), self._least)
-        self.value = torch.maximum(self._least, torch.where(falls, self._least, DECAY * self.value))
-        return falls
+        """Return the outputs whose bound is lower than before by more than the tolerance."""
+        return bound < self.bound - tolerance
+
+    def adapt(self, share: Tensor) -> None:
+        """Adapt the caution to the share of the last sweep that was kept for each output: 1, less, or 0."""
+        is_shorter, is_back = share < 1, share == 0
+        self.may_gain = bool((is_shorter & ~is_back | is_back & (self.value < 1)).any())
+        self._least = torch.where(is_back, self.value, self._least)
+        factor = torch.where(is_back, GROWTH, torch.where(is_shorter, SHORTENED, DECAY)).to(self.value)
+        raised = torch.where(is_shorter, LEAST * factor, 0.0).to(self.value)
+        self.value = torch.maximum(torch.maximum(self._least, raised), factor * self.value).clamp(max=1)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return all that is needed to continue."""
