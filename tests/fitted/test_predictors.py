@@ -139,7 +139,7 @@ def test_few_rows_convert_no_more_than_their_columns(solver, monkeypatch):
 
 def test_tensors_share_the_memory_of_the_attributes():
     """Where nothing is converted: so numbers that change inside of an array count, too."""
-    model = FMRegressor(2, **SHORT).fit(FLAGS, Y)
+    model = FMRegressor(2, select_factors=False, **SHORT).fit(FLAGS, Y)
     held = predictor(model).model
     place = tables.Place(torch.float64, torch.device("cpu"))
     tensors = held.mean.at(place)

@@ -27,9 +27,7 @@ STARS = np.digitize(Y, [-2.0, 0.0, 2.0]) + 1
 
 
 def sampler(kind=FMRegressor, **options):
-    return kind(
-        2, **{"solver": "mcmc", "select_factors": False, "max_iter": 40, "random_state": 0, **options}
-    )
+    return kind(2, **{"solver": "mcmc", "max_iter": 40, "random_state": 0, **options})
 
 
 def regressor(solver):

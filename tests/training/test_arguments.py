@@ -27,7 +27,7 @@ EXPECTED = {
     "epochs": "Set max_iter in the constructor",
     "max_iter": "It is a parameter of the constructor",
     "sample_wieght": "The most similar name is 'sample_weight'",
-    "nonsense": "Its arguments are X, y, sample_weight, X_val, y_val, sample_weight_val",
+    "gibberish": "Its arguments are X, y, sample_weight, X_val, y_val, sample_weight_val",
 }
 
 

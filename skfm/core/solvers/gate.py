@@ -23,6 +23,8 @@ from .vb import VBRun
 LINEAR_SWEEPS, LINEAR_TOL = 20, 3e-4
 #: Largest and smallest number of sweeps of the factor, and how many sweeps ahead its gain is extrapolated.
 TRIAL_SWEEPS, FIRST_SWEEPS, AHEAD = 25, 4, 20
+#: Share of the squared interactions of a direction that is rounding.
+ROUNDING = 1e-9
 #: Number of products with the matrix whose leading direction is sought.
 POWER = 8
 #: Largest prior precision of the factor at its start: with a smaller variance it could not grow.
@@ -125,9 +127,12 @@ def _direction(run: VBRun, output: int) -> tuple[Tensor, Tensor, Tensor]:
     v = (Z @ vectors[:, -1:]) * scale
     s = design.matmul(v)[:, 0]
     interaction = (s.square() - design.matmul(v.square(), power=2)[:, 0]) / 2
-    # The size that fits the score best.
-    slope, curvature = interaction @ score, interaction @ (weight * interaction)
-    size = float((slope / curvature.clamp(min=1e-30)).clamp(min=1e-6))
+    # The size that fits the score best, but no larger than for interactions of unit variance. Rounding does not count.
+    slope, curvature = interaction @ score, weight @ interaction.square()
+    if float(curvature) > ROUNDING * float(weight @ s.square().square()):
+        size = min(max(float(slope / curvature), 1e-6), float(weight.sum() / curvature) ** 0.5)
+    else:
+        size = 0.0
     factor, s = v[:, 0] * size**0.5, s * size**0.5
     mean_square = _field_sums(factor.square() * used, fields, n_fields) / n_used
     precision = (1 / mean_square.clamp(min=1e-6)).clamp(max=LARGEST_PRECISION)

@@ -49,11 +49,14 @@ def test_regression(solver, seed, rank):
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("rank", [0, 2])
 def test_classification(rank, n_classes, loss):
-    X, y = table(rank, n=4000, noise=0.5)
-    labels = np.digitize(y, np.quantile(y, np.arange(1, n_classes) / n_classes))
-    if n_classes == 3 and rank == 0:
+    X, f = table(rank, n=4000, noise=0.0)
+    rng = np.random.default_rng(100)
+    if n_classes == 2:
+        noise = rng.logistic(size=len(f)) if loss == "log_loss" else rng.standard_normal(len(f))
+        labels = f + noise > 0
+    else:
         # Whether a score is in the middle is an interaction, too.
-        labels = np.random.default_rng(0).integers(0, 3, len(y))
+        labels = np.digitize(f, np.quantile(f, [1 / 3, 2 / 3])) if rank else rng.integers(0, 3, len(f))
     model = FMClassifier(2, loss=loss, max_iter=10, random_state=0).fit(X, labels)
     assert model.n_factors_ == rank
     assert model.factors_.shape[-1] == rank

@@ -55,8 +55,12 @@ class Caution:
         is_shorter, is_back = share < 1, share == 0
         self.may_gain = bool((is_shorter & ~is_back | is_back & (self.value < 1)).any())
         self._least = torch.where(is_back, self.value, self._least)
-        factor = torch.where(is_back, GROWTH, torch.where(is_shorter, SHORTENED, DECAY)).to(self.value)
-        raised = torch.where(is_shorter, LEAST * factor, 0.0).to(self.value)
+        factor = (
+            torch.full_like(self.value, DECAY)
+            .masked_fill_(is_shorter, SHORTENED)
+            .masked_fill_(is_back, GROWTH)
+        )
+        raised = torch.where(is_shorter, LEAST * factor, 0.0)
         self.value = torch.maximum(torch.maximum(self._least, raised), factor * self.value).clamp(max=1)
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -146,7 +146,7 @@ class Adam(Optimizer):
     total_rate, largest_rate = 10.0, 0.1
 
     def auto_rate(self, n_steps: int | None) -> float:
-        if n_steps is None:
+        if not n_steps:
             return self.learning_rate
         return min(self.largest_rate, max(self.learning_rate, self.total_rate / n_steps))
 
