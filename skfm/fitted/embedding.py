@@ -48,6 +48,5 @@ def embedding(estimator: Any, column: Any) -> Any:
     if factors.ndim == 3:
         # There is one model per class.
         index = pd.MultiIndex.from_product([estimator.classes_, index], names=["class", column])
-    return pd.DataFrame(
-        factors.reshape(-1, factors.shape[-1]), index, [f"factor{k}" for k in range(factors.shape[-1])]
-    )
+    names = [f"factor{k}" for k in range(factors.shape[-1])]
+    return pd.DataFrame(factors.reshape(len(index), len(names)), index, names)

@@ -114,7 +114,8 @@ class FittedMixin:
         >>> import pandas as pd
         >>> from skfm import FMRegressor
         >>> X = pd.DataFrame({"user": ["Ann", "Bo", "Ann", "Bo"], "film": ["Up", "Up", "Her", "Her"]})
-        >>> FMRegressor(n_factors=2, random_state=0).fit(X, [5, 1, 1, 5]).embedding("film").shape
+        >>> model = FMRegressor(n_factors=2, select_factors=False, random_state=0)
+        >>> model.fit(X, [5, 1, 1, 5]).embedding("film").shape
         (2, 2)
         """
         check_is_fitted(self)

@@ -20,14 +20,20 @@ MOST_ROWS = 4096
 
 
 def warn_if_no_interactions(task: TrainingProblem, iterate: Iterate) -> None:
-    """Warn if a model has factors, but the interactions of no output have an effect on the training rows."""
+    """Warn if a model has factors, but the interactions of no output have an effect on the training rows.
+
+    Solvers with a posterior are left out: factors that the data do not support are meant to shrink to zero there.
+    """
+    if task.solver.has_posterior:
+        return
     share = interaction_share(task, iterate)
     if share is None or not bool((share < NO_EFFECT).all()):
         return
     warnings.warn(
         f"The interactions of the fitted model have practically no effect: they are {float(share.max()):.1g} of the "
         "spread of the raw predictions on the training data. If the data have no interactions, n_factors=0 gives the "
-        f"same model in less time. {_remedy(task)}",
+        "same model in less time. If they have, choose a smaller penalty, for example l2_factors=1, or try "
+        "solver='vb'.",
         stacklevel=2,
     )
 
@@ -38,12 +44,11 @@ def interaction_share(task: TrainingProblem, iterate: Iterate) -> Tensor | None:
     Returns
     -------
     Tensor of shape (n_outputs,) or None
-        None if there are no factors or rows, or if nothing at all has been learned. Samplers have no single set of
-        parameters, and the factors that they draw are never zero.
+        None if there are no factors or rows, or if nothing at all has been learned.
     """
     design = task.problem.design
     n_rows = design.shape[0]
-    if not iterate.parameters.factors.shape[2] or n_rows < 2 or iterate.draws is not None:
+    if not iterate.parameters.factors.shape[2] or n_rows < 2:
         return None
     if n_rows > MOST_ROWS:
         design = design.take(torch.arange(0, n_rows, -(-n_rows // MOST_ROWS), device=design.device))
@@ -55,11 +60,3 @@ def interaction_share(task: TrainingProblem, iterate: Iterate) -> Tensor | None:
     if not bool((spread > NOTHING_LEARNED).all()):
         return None
     return ((full - additive).std(1) / spread).cpu()
-
-
-def _remedy(task: TrainingProblem) -> str:
-    """Return what to do if the data have interactions."""
-    solver = task.solver
-    if "l2_factors" in solver.options:
-        return "If they have, choose a smaller penalty, for example l2_factors=1, or try solver='vb'."
-    return "If they have, they are too weak for the number of rows; solver='mcmc' may find weaker ones."

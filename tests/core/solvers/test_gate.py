@@ -1,6 +1,7 @@
 """Factors are left out where the data do not support them, and only there."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
@@ -133,3 +134,14 @@ def test_the_direction_is_the_leading_one():
     direction = v / scale
     found = direction @ (scale[:, None] * M * scale) @ direction / (direction @ direction)
     assert found > 0.95 * leading
+
+
+def test_embeddings_without_factors_have_no_columns():
+    X, y = table(0)
+    frame = pd.DataFrame(
+        {"a": np.asarray(X[:, :60].argmax(axis=1)).ravel(), "b": np.asarray(X[:, 60:].argmax(axis=1)).ravel()}
+    ).astype(str)
+    model = FMRegressor(2, max_iter=5, random_state=0).fit(frame, y)
+    assert model.embedding("a").shape == (60, 0)
+    classes = FMClassifier(2, max_iter=5, random_state=0).fit(frame, np.arange(len(y)) % 3)
+    assert classes.embedding("b").shape == (90, classes.n_factors_)
