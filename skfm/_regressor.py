@@ -166,9 +166,9 @@ class FMRegressor(RegressorMixin, BaseFM):
     noise : {"auto", "common"} or field, default="auto"
         Whether "vb" with `squared_error` learns the noise of each category of a field, such as users, some of whom rate
         more erratically than others. Rows of categories with more noise then have less influence, and their
-        predictions have larger standard deviations. "auto" selects the field that raises the bound on the evidence
-        most, if there is one. A label of `fields_` restricts the selection to that field. "common" is the same noise
-        for all rows.
+        predictions have larger standard deviations. "auto" selects the field of at least 100 categories that raises
+        the bound on the evidence most, if there is one. A label of `fields_` stands for that field, whatever the
+        number of its categories. "common" is the same noise for all rows.
 
     covariance_type : {"auto", "full", "diag"}, default="auto"
         Type of the posterior covariances of "vb": "full" is a covariance matrix of all parameters of each column, and

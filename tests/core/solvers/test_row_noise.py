@@ -38,7 +38,7 @@ def ratings(seed=0, n=1500, spread=1.2, missing=0.0):
 def test_the_noise_of_users_is_found(covariance_type):
     """The noise is that of each user, and the predictions are better."""
     X, y, std, _ = ratings()
-    model = FMRegressor(2, covariance_type=covariance_type, random_state=0).fit(X, y)
+    model = FMRegressor(2, covariance_type=covariance_type, noise=0, random_state=0).fit(X, y)
     assert model.noise_field_ == model.fields_[0]
     posterior = model._posterior
     found = model._coding["scale"] / np.sqrt(
@@ -58,7 +58,7 @@ def test_the_noise_of_users_is_found(covariance_type):
 
 def test_common_noise_stays_common():
     X, y, _, _ = ratings(spread=0.0)
-    model = FMRegressor(2, random_state=0).fit(X, y)
+    model = FMRegressor(2, noise=0, random_state=0).fit(X, y)
     assert model.noise_field_ is None
     common = FMRegressor(2, noise="common", random_state=0).fit(X, y)
     # The errors of the rows are summed in another order.
@@ -72,7 +72,7 @@ def test_the_bound_never_falls(covariance_type, weighted, missing):
     """Neither when the field is selected nor between updates of the ratios."""
     X, y, _, _ = ratings(1, 600, missing=missing)
     weight = np.random.default_rng(0).random(600) * 3 if weighted else None
-    model = FMRegressor(2, covariance_type=covariance_type, max_iter=40, tol=0, random_state=0)
+    model = FMRegressor(2, covariance_type=covariance_type, noise=0, max_iter=40, tol=0, random_state=0)
     bound = np.array(model.fit(X, y, sample_weight=weight).history_["bound"])
     assert model.noise_field_ is not None
     assert (np.diff(bound) >= -1e-9 * np.abs(bound[1:])).all()
@@ -81,7 +81,7 @@ def test_the_bound_never_falls(covariance_type, weighted, missing):
 def test_weights_are_repeats():
     X, y, _, _ = ratings(2, 500)
     weight = np.random.default_rng(0).integers(1, 4, 500)
-    options = {"n_factors": 2, "max_iter": 15, "tol": 0, "random_state": 0}
+    options = {"n_factors": 2, "noise": 0, "max_iter": 15, "tol": 0, "random_state": 0}
     weighted = FMRegressor(**options).fit(X, y, sample_weight=weight)
     repeated = FMRegressor(**options).fit(X[np.repeat(np.arange(500), weight)], np.repeat(y, weight))
     assert weighted.noise_field_ == repeated.noise_field_ is not None
@@ -92,7 +92,7 @@ def test_weights_are_repeats():
 def test_users_without_ratings_have_the_noise_of_none():
     """The ratio of an unknown category is one."""
     X, y, _, _ = ratings()
-    model = FMRegressor(0, random_state=0).fit(X, y)
+    model = FMRegressor(0, noise=0, random_state=0).fit(X, y)
     ratio = model._posterior["noise_ratio"][0]
     assert_array_equal(ratio[N_USERS:], 1)
     empty = sparse.csr_matrix((1, X.shape[1]))
@@ -104,7 +104,7 @@ def test_users_without_ratings_have_the_noise_of_none():
 
 def test_quantiles_follow():
     X, y, _, _ = ratings()
-    model = FMRegressor(2, random_state=0).fit(X, y)
+    model = FMRegressor(2, noise=0, random_state=0).fit(X, y)
     mean, std = model.predict(X, return_std=True)
     assert_allclose(model.predict(X, quantiles=[0.5, 0.8413447460685429]), np.stack([mean, mean + std], 1))
 
@@ -113,7 +113,7 @@ def test_quantiles_follow():
 def test_saved_models_keep_it(dtype, tmp_path):
     X, y, _, _ = ratings()
     X = X.astype(dtype)
-    model = FMRegressor(2, random_state=0).fit(X, y)
+    model = FMRegressor(2, noise=0, random_state=0).fit(X, y)
     save_model(model, tmp_path / "model.safetensors")
     for other in (load_model(tmp_path / "model.safetensors"), pickle.loads(pickle.dumps(model))):
         assert other.noise_field_ == model.noise_field_
@@ -130,7 +130,7 @@ def test_a_run_continues_from_its_state():
     )
     factors = torch.tensor(np.random.default_rng(0).normal(size=(1, design.shape[1], 2)) / 10)
     zero = torch.zeros(1, dtype=torch.float64)
-    start, settings = FMParameters(zero, torch.zeros_like(factors[:, :, 0]), factors), Settings(noise="auto")
+    start, settings = FMParameters(zero, torch.zeros_like(factors[:, :, 0]), factors), Settings(noise=0)
 
     def new():
         return SOLVERS["vb"].start(problem, FMParameters(*(t.clone() for t in start)), settings)
@@ -151,7 +151,8 @@ def test_a_field_by_name():
     users = np.array([f"u{u}" for u in X.indices[::2]])
     frame = pd.DataFrame({"user": users, "item": (X.indices[1::2]).astype(str)})
     model = FMRegressor(2, random_state=0)
-    assert model.fit(frame, y).noise_field_ == "user"
+    # Thirty users are not many categories.
+    assert model.fit(frame, y).noise_field_ is None
     assert model.set_params(noise="user").fit(frame, y).noise_field_ == "user"
     assert model.set_params(noise="item").fit(frame, y).noise_field_ in (None, "item")
     assert model.set_params(noise="common").fit(frame, y).noise_field_ is None
@@ -170,3 +171,16 @@ def test_other_solvers_do_not_have_it(solver):
         FMRegressor(1, solver=solver, noise="common").fit(X, y)
     assert FMRegressor(1, solver=solver, max_iter=5, random_state=0).fit(X, y).noise_field_ is None
     assert "noise" not in FMClassifier().get_params()
+
+
+def test_fields_of_many_categories_are_found():
+    """Without a name: a hundred users have ratings, and fields of fewer categories are not considered."""
+    rng = np.random.default_rng(0)
+    user = np.concatenate([np.arange(100), rng.integers(0, 100, 1900)])
+    std = np.exp(rng.standard_normal(100))[user]
+    frame = pd.DataFrame({"user": user, "part": np.where(std > 1, "erratic", "steady")}).astype(str)
+    y = rng.standard_normal(100)[user] + std * rng.standard_normal(2000)
+    assert FMRegressor(0, random_state=0).fit(frame, y).noise_field_ == "user"
+    assert FMRegressor(0, random_state=0).fit(frame[["part"]], y).noise_field_ is None
+    few = frame[user < 99]
+    assert FMRegressor(0, random_state=0).fit(few, y[user < 99]).noise_field_ is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,8 +16,10 @@ from ..problem import Problem
 CHOICES = (4, 8, 12)
 #: Number of sweeps between two updates of the ratios, which cost a pass over the variances of all rows.
 PERIOD = 4
-#: Largest number of fields to choose from, those with the most categories.
-MOST_FIELDS = 32
+#: Largest number of fields to choose from, those with the most categories, and the smallest number of categories. With
+#: few categories, such as the hours of a day, what looks like noise is often a part of the target that the model cannot
+#: express. To give these rows less weight would increase the error where it is largest already.
+MOST_FIELDS, MANY_CATEGORIES = 32, 100
 
 
 class LearnedNoise(NamedTuple):
@@ -45,7 +47,7 @@ class RowNoise:
     ----------
     problem : Problem
     fields : collection of int or None
-        The fields to choose from; None stands for all.
+        The fields to choose from; None stands for all with many categories.
 
     Attributes
     ----------
@@ -55,12 +57,14 @@ class RowNoise:
         The precision of rows with a category, divided by that of rows without one; one for other columns.
     """
 
-    def __init__(self, problem: Problem, fields: Collection[int | str] | None = None) -> None:
+    def __init__(self, problem: Problem, fields: Collection[Any] | None = None) -> None:
         design, n_outputs = problem.design, len(problem.target)
         found = category_fields(design, problem.fields)
-        largest = sorted(found, key=lambda g: -len(found[g]))[:MOST_FIELDS]
+        if fields is None:
+            large = [g for g, columns in found.items() if len(columns) >= MANY_CATEGORIES]
+            fields = sorted(large, key=lambda g: -len(found[g]))[:MOST_FIELDS]
         #: The columns of the fields to choose from.
-        self._columns = {g: found[g] for g in largest if fields is None or g in fields}
+        self._columns = {g: found[g] for g in fields if g in found}
         self._problem = problem
         self.field: int | None = None
         #: The categories of the rows in the field.
