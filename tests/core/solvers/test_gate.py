@@ -17,17 +17,17 @@ from skfm.core.solvers.vb import VBRun
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
-def table(rank, seed=0, n=3000, levels=(60, 30), noise=1.0):
-    """Main effects of two fields, an interaction of some rank, and noise."""
+def table(rank, seed=0, n=3000, levels=(60, 30, 6), noise=1.0):
+    """Main effects of fields, an interaction of some rank of the first two, and noise."""
     rng = np.random.default_rng(seed)
     codes = np.stack([rng.integers(0, size, n) for size in levels], 1)
     f = sum(rng.standard_normal(size)[codes[:, k]] for k, size in enumerate(levels))
     if rank:
-        U, V = (rng.standard_normal((size, rank)) for size in levels)
+        U, V = (rng.standard_normal((size, rank)) for size in levels[:2])
         f = f + (U[codes[:, 0]] * V[codes[:, 1]]).sum(1)
-    columns = codes + np.cumsum([0, *levels[:-1]])
+    columns, width = codes + np.cumsum([0, *levels[:-1]]), len(levels)
     X = sparse.csr_matrix(
-        (np.ones(codes.size), columns.ravel(), np.arange(0, codes.size + 1, 2)), (n, sum(levels))
+        (np.ones(codes.size), columns.ravel(), np.arange(0, codes.size + 1, width)), (n, sum(levels))
     )
     return X, f + noise * rng.standard_normal(n)
 
@@ -78,6 +78,13 @@ def test_numeric_columns_keep_their_factors():
     assert model.n_factors_ == 2
 
 
+def test_two_fields_keep_their_factors_in_vb():
+    """There, factors cost little where they are not needed, and the test could miss a weak interaction."""
+    X, y = table(0, levels=(60, 30))
+    assert FMRegressor(2, max_iter=5, random_state=0).fit(X, y).n_factors_ == 2
+    assert FMRegressor(2, solver="mcmc", max_iter=5, random_state=0).fit(X, y).n_factors_ == 0
+
+
 def test_ordered_targets_have_no_bound():
     X, y = table(0, n=300)
     model = FMClassifier(2, solver="mcmc", loss="ordered_probit", max_iter=5, random_state=0)
@@ -120,7 +127,7 @@ def make_run(X, y):
 
 def test_the_direction_is_the_leading_one():
     """Along it the score grows as along the leading eigenvector of the scaled matrix of all pairs."""
-    X, y = table(1, n=800)
+    X, y = table(1, n=800, levels=(60, 30))
     run = make_run(X, y)
     v = _direction(run, 0)[0].numpy()
     score = float(run.state.noise_precision[0]) * (y - run.mean[0].numpy())
@@ -139,7 +146,11 @@ def test_the_direction_is_the_leading_one():
 def test_embeddings_without_factors_have_no_columns():
     X, y = table(0)
     frame = pd.DataFrame(
-        {"a": np.asarray(X[:, :60].argmax(axis=1)).ravel(), "b": np.asarray(X[:, 60:].argmax(axis=1)).ravel()}
+        {
+            "a": np.asarray(X[:, :60].argmax(axis=1)).ravel(),
+            "b": np.asarray(X[:, 60:90].argmax(axis=1)).ravel(),
+            "c": np.asarray(X[:, 90:].argmax(axis=1)).ravel(),
+        }
     ).astype(str)
     model = FMRegressor(2, max_iter=5, random_state=0).fit(frame, y)
     assert model.embedding("a").shape == (60, 0)
