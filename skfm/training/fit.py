@@ -16,6 +16,7 @@ from sklearn.utils import check_random_state
 
 from ..core.matrix.device import resolve_device
 from ..core.matrix.parameters import FMParameters
+from ..core.observation.registry import MODELS
 from ..core.solvers import SOLVERS, OnlineRun, Problem, Run, Settings, Solver, supports_factors
 from ..data.targets import Target
 from .callbacks import FitCallbacks, NoCallbacks
@@ -157,8 +158,8 @@ def start_run(estimator: Any, plan: FitPlan, problem: TrainingProblem, settings:
 def _has_factors(plan: FitPlan, problem: Problem, parameters: FMParameters) -> bool:
     """Return whether a fit has factors: those that it continues from, or new ones if the data support them.
 
-    The test misses weak interactions. Between two fields, "vb" shrinks factors that the data do not support at little
-    cost, so it is left out there.
+    The test misses weak interactions. Between two fields and in classification, "vb" shrinks factors that the data do
+    not support at little cost, so it is left out there.
     """
     start = plan.start
     if start.parameters is not None:
@@ -169,7 +170,7 @@ def _has_factors(plan: FitPlan, problem: Problem, parameters: FMParameters) -> b
     has_bound = problem.loss in SOLVERS["vb"].losses
     if not has_bound or not parameters.factors.shape[2]:
         return True
-    if not plan.solver.samples and problem.entries_per_row() <= 2:
+    if not plan.solver.samples and (problem.entries_per_row() <= 2 or not MODELS[problem.loss].has_noise):
         return True
     return supports_factors(problem, parameters)
 

@@ -23,6 +23,9 @@ from .problem import TrainingProblem
 #: Fitted attributes that not every solver leaves behind.
 OPTIONAL = ("covariances_",)
 
+#: The largest predictions that are expected, in standard deviations of the target.
+LARGEST_PREDICTION = 8.0
+
 #: Value of R-hat from which chains count as different.
 LARGEST_R_HAT = 1.1
 
@@ -42,6 +45,8 @@ def fitted_attributes(task: TrainingProblem, iterate: Iterate, record: History) 
         parameters, draws = fold_draws(task, iterate.draws, sample, solved)
         kept = draw_attributes(draws, exact)
     intercept, coef, factors = (finite(t.numpy(), exact) for t in parameters)
+    # Predictions have the type of the data, and have to fit into it as well.
+    finite(np.array([abs(task.coding.shift) + LARGEST_PREDICTION * task.coding.scale]), dtype)
     # Several classes add a leading axis; a single output has none.
     single = len(intercept) == 1
     shown = 0 if single else slice(None)

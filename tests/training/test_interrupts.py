@@ -40,12 +40,12 @@ def test_signals():
 @pytest.mark.parametrize("in_pipeline", [False, True])
 @pytest.mark.parametrize("solver", ALL)
 def test_signals_at_many_moments(solver, in_pipeline):
-    found = interrupts.run(("alone", ([solver], 100, 0.3), {"in_pipeline": in_pipeline}), seconds=300)
+    found = interrupts.run(("alone", ([solver], 15, 0.3), {"in_pipeline": in_pipeline}), seconds=300)
     assert_promises_kept(found)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("n_jobs", "n_interrupts", "longest"), [(1, 100, 1), (2, 100, 8)])
+@pytest.mark.parametrize(("n_jobs", "n_interrupts", "longest"), [(1, 15, 1), (2, 8, 8)])
 def test_signals_during_a_search(n_jobs, n_interrupts, longest):
     found = interrupts.run(("search", ("vb", n_interrupts, longest, n_jobs), {}), seconds=1800)
     assert_promises_kept(found)

@@ -58,9 +58,10 @@ def test_classification(rank, n_classes, loss):
     else:
         # Whether a score is in the middle is an interaction, too.
         labels = np.digitize(f, np.quantile(f, [1 / 3, 2 / 3])) if rank else rng.integers(0, 3, len(f))
-    model = FMClassifier(2, loss=loss, max_iter=10, random_state=0).fit(X, labels)
+    model = FMClassifier(2, solver="mcmc", loss=loss, max_iter=10, random_state=0).fit(X, labels)
     assert model.n_factors_ == rank
-    assert model.factors_.shape[-1] == rank
+    # The test could miss a weak interaction, and factors cost little in "vb".
+    assert FMClassifier(2, loss=loss, max_iter=3, random_state=0).fit(X, labels).n_factors_ == 2
 
 
 def test_the_switch():
