@@ -12,6 +12,7 @@ import sys
 import time
 
 import numpy as np
+from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -120,6 +121,8 @@ def search(solver, n_interrupts, longest, n_jobs, *, seed=0):
     rng = np.random.default_rng(seed)
     for after in rng.uniform(0, longest, n_interrupts):
         grid = GridSearchCV(estimator(solver), {"n_factors": [1, 2, 3]}, n_jobs=n_jobs, cv=2)
+        # A signal while joblib starts its processes kills these with an error of their own.
+        Parallel(n_jobs)(delayed(time.sleep)(0.05) for _ in range(2 * n_jobs))
         took = interrupted(lambda grid=grid: grid.fit(X, y), after, group=n_jobs > 1)
         is_fitted = hasattr(grid, "best_estimator_")
         print(json.dumps({"after": after, "took": took, "is_fitted": is_fitted}), flush=True)
