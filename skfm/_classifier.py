@@ -165,10 +165,10 @@ class FMClassifier(ClassifierMixin, BaseFM):
         assigns all numeric columns to one field. Each categorical column that is encoded internally is a field.
 
     select_factors : bool, default=True
-        Whether "vb" and "mcmc" first test if the data support factors. If a factor does not raise the bound on the
-        evidence of a linear model, `n_factors_` is 0 and the model is linear, because factors would cost time and
-        accuracy. False always fits `n_factors` factors. "vb" makes no test in classification and if rows have at most
-        two non-zeros, and neither solver makes one if there are dense numeric columns.
+        Whether "mcmc" first tests if the data support factors. If a factor does not raise the bound on the evidence
+        of a linear model, `n_factors_` is 0 and the model is linear, because factors would cost time and accuracy.
+        False always fits `n_factors` factors. There is no test if there are dense numeric columns. "vb" accepts the
+        parameter, but makes the test in regression only.
 
     covariance_type : {"auto", "full", "diag"}, default="auto"
         Type of the posterior covariances of "vb": "full" is a covariance matrix of all parameters of each column, and

@@ -161,8 +161,8 @@ class FMRegressor(RegressorMixin, BaseFM):
     select_factors : bool, default=True
         Whether "vb" and "mcmc" first test if the data support factors. If a factor does not raise the bound on the
         evidence of a linear model, `n_factors_` is 0 and the model is linear, because factors would cost time and
-        accuracy. False always fits `n_factors` factors. "vb" makes no test in classification and if rows have at most
-        two non-zeros, and neither solver makes one if there are dense numeric columns.
+        accuracy. False always fits `n_factors` factors. "vb" makes no test if rows have at most two non-zeros, and
+        neither solver makes one if there are dense numeric columns.
 
     noise : {"auto", "common"} or field, default="auto"
         Whether "vb" with `squared_error` learns the noise of each category of a field, such as users, some of whom rate
@@ -454,7 +454,7 @@ class FMRegressor(RegressorMixin, BaseFM):
         """
         check_is_fitted(self)
         ratio = (self._posterior or {}).get("noise_ratio")
-        if ratio is None:
+        if ratio is None or not (ratio[0] != 1).any():
             return None
         label = self.fields_[np.flatnonzero(ratio[0] != 1)[0]]
         return label.item() if isinstance(label, np.generic) else label

@@ -70,7 +70,7 @@ def check_keys(name: str, value: Any, keys: set[str] | frozenset[str]) -> None:
 
 
 def check_hashes(items: Iterable[Any]) -> None:
-    """Raise a ValueError if so many items have the same hash that a set or a dict of them would be slow.
+    """Raise a ValueError if many items have the same hash, because a set or a dict of them would be slow.
 
     The hash of an integer is its remainder modulo ``2**61 - 1``, so a file can hold many integers of equal hash.
     """

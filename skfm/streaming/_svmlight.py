@@ -206,22 +206,7 @@ class SvmlightChunks(TextChunks):
 
 
 def load_range(piece: ByteRange, **options: Any) -> tuple[Any, np.ndarray]:
-    """Read and parse the rows of a range.
-
-    Parameters
-    ----------
-    piece : ByteRange
-        A range of complete lines of a file.
-    **options : dict
-        Arguments `n_features`, `zero_based` and `dtype` of scikit-learn's parser.
-
-    Returns
-    -------
-    X : csr matrix of shape (n_samples, n_features)
-        The features.
-    y : ndarray of shape (n_samples,)
-        The labels.
-    """
+    """Read and parse the rows of a range: see `parse_range`."""
     return parse_range(piece, read_range(piece), **options)
 
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -21,6 +22,35 @@ from sklearn.preprocessing import MaxAbsScaler
 from skfm import FMRegressor
 from skfm.core.solvers import SOLVERS
 from tests.helpers.streams import ROOT, data
+
+
+@contextmanager
+def at_line(stop_at, files):
+    """Raise a KeyboardInterrupt at the n-th line that is executed in some files; yield a list with the number of lines.
+
+    Parameters
+    ----------
+    stop_at : int or None
+        None only counts the lines.
+    files : tuple of str
+        The ends of their paths.
+    """
+    n_lines = [0]
+
+    def trace(frame, event, arg):
+        if event == "line":
+            n_lines[0] += 1
+            if n_lines[0] == stop_at:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return trace if frame.f_code.co_filename.endswith(files) else None
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield n_lines
+    finally:
+        sys.settrace(before)
 
 
 def run(*calls, seconds):

@@ -30,12 +30,6 @@ from skfm.inspection import (
 )
 
 
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
-
-
 def mixed(n=80, seed=0):
     """A frame of categories, lists and numbers far from zero, and a target in which they interact."""
     rng = np.random.default_rng(seed)

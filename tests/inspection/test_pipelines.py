@@ -21,12 +21,6 @@ from skfm.inspection import (
 )
 
 
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
-
-
 def trips(n=120, seed=0):
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame(

@@ -41,6 +41,22 @@ def test_standard_deviations(solver, settings):
         assert_allclose(found[:, 0], expected, rtol=1e-8)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_standard_deviations_of_noise_by_category(dtype):
+    """Also for rows without a category, and for other numbers in its column, which do not change the noise."""
+    user, film = RNG.integers(0, 8, 600), RNG.integers(0, 5, 600)
+    rows = np.hstack([np.eye(8)[user], np.eye(5)[film]]).astype(dtype)
+    y = user + film % 2 * (user % 3) + np.exp(user / 2 - 2) * RNG.standard_normal(600)
+    model = FMRegressor(2, noise=0, random_state=0).fit(rows, y)
+    assert model.noise_field_ == 0
+    rows[0, :8] = 0
+    found = onnxruntime.InferenceSession(
+        to_onnx(model, rows[:1], options={id(model): {"return_std": True}}).SerializeToString()
+    ).run(None, {"X": rows})
+    for part, expected in zip(found, model.predict(rows, return_std=True), strict=True):
+        assert_allclose(part[:, 0], expected, rtol=1e-4 if dtype is np.float32 else 1e-8)
+
+
 @pytest.mark.parametrize("n_levels", [2, 3])
 def test_standard_deviations_of_ordered_targets(n_levels):
     y = classes(n_levels, "numbers") + 1000

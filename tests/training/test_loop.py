@@ -1,7 +1,6 @@
 """The loop over sweeps, driven by runs that follow a script."""
 
 import contextlib
-import sys
 import warnings
 
 import numpy as np
@@ -19,6 +18,7 @@ from skfm.core.solvers.als import ALSRun
 from skfm.training.events import Ending, EventList, Events, progress_bar
 from skfm.training.inputs import read_data
 from skfm.training.loop import train
+from tests.helpers.interrupts import at_line
 
 ALL_SOLVERS = pytest.mark.parametrize("solver", sorted(SOLVERS))
 
@@ -188,48 +188,28 @@ def test_an_interrupt_at_any_line_leaves_whole_sweeps(n_sweeps, validation):
         def iterate(self):
             return super().iterate()._replace(report={"number": float(self.n_steps)})
 
-    def is_traced(frame):
-        return frame.f_code.co_filename.endswith(("training/loop.py", "training/history.py"))
-
     def trained(stop_at):
-        n_lines = [0]
-
-        def trace(frame, event, arg):
-            if event == "line":
-                n_lines[0] += 1
-                if n_lines[0] == stop_at:
-                    sys.settrace(None)
-                    raise KeyboardInterrupt
-            return trace if is_traced(frame) else None
-
         scripted = Reporting([(9 - k, [5, 3, 4][k]) for k in range(n_sweeps)])
-        sys.settrace(trace)
-        try:
+        with at_line(stop_at, ("training/loop.py", "training/history.py")) as n_lines:
             outcome = train_run(scripted, max_iter=n_sweeps, validation=validation)
-        finally:
-            sys.settrace(None)
         return outcome, n_lines[0]
 
-    before = sys.gettrace()
-    try:
-        whole, n_lines = trained(None)
-        assert n_lines > 20 * n_sweeps
-        n_recorded = []
-        for stop_at in range(1, n_lines):
-            try:
-                (history, failure, _), _ = trained(stop_at)
-            except KeyboardInterrupt:
-                n_recorded.append(0)
-                continue
-            assert isinstance(failure, KeyboardInterrupt)
-            n_recorded.append(history.n_iter)
-            assert {name: len(values) for name, values in history.history.items()} == dict.fromkeys(
-                whole.history.history, history.n_iter
-            )
-            intercepts = [5, 3, 4][: history.n_iter]
-            assert kept(history) == (intercepts[-1] if validation is None else min(intercepts))
-    finally:
-        sys.settrace(before)
+    whole, n_lines = trained(None)
+    assert n_lines > 20 * n_sweeps
+    n_recorded = []
+    for stop_at in range(1, n_lines):
+        try:
+            (history, failure, _), _ = trained(stop_at)
+        except KeyboardInterrupt:
+            n_recorded.append(0)
+            continue
+        assert isinstance(failure, KeyboardInterrupt)
+        n_recorded.append(history.n_iter)
+        assert {name: len(values) for name, values in history.history.items()} == dict.fromkeys(
+            whole.history.history, history.n_iter
+        )
+        intercepts = [5, 3, 4][: history.n_iter]
+        assert kept(history) == (intercepts[-1] if validation is None else min(intercepts))
     assert n_recorded == sorted(n_recorded)
     assert set(n_recorded) == set(range(n_sweeps + 1))
 

@@ -1,38 +1,25 @@
 """Interrupts at any place of a fit: the estimator is as before, or it is fitted, and nothing in between."""
 
-import sys
-
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 
 from skfm import FMRegressor
+from tests.helpers.interrupts import at_line
 
 FILES = ("skfm/_base.py", "training/rollback.py", "training/fit.py", "training/result.py", "training/loop.py")
 
 
 def fit_until(stop_at, model, X, y):
     """Fit, with an interrupt at a line of the steps of a fit; return the number of lines, and whether it was raised."""
-    n_lines = [0]
-
-    def trace(frame, event, arg):
-        if event == "line":
-            n_lines[0] += 1
-            if n_lines[0] == stop_at:
-                sys.settrace(None)
-                raise KeyboardInterrupt
-        return trace if frame.f_code.co_filename.endswith(FILES) else None
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        model.fit(X, y)
-    except KeyboardInterrupt:
-        return n_lines[0], True
-    finally:
-        sys.settrace(before)
-    return n_lines[0], False
+    is_interrupted = False
+    with at_line(stop_at, FILES) as n_lines:
+        try:
+            model.fit(X, y)
+        except KeyboardInterrupt:
+            is_interrupted = True
+    return n_lines[0], is_interrupted
 
 
 @pytest.mark.parametrize(("solver", "is_fitted"), [("als", False), ("adagrad", True)])

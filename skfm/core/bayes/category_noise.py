@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..matrix.design import DesignMatrix
 
-#: The shapes that are compared, largest first: twice the number of rows that the prior is worth.
+#: The shapes that are compared, largest first: half the number of rows that the prior is worth.
 SHAPES = (256.0, 64.0, 32.0, 16.0, 8.0, 4.0, 2.0)
 #: Halvings of the interval of log b.
 HALVINGS = 60
@@ -51,7 +51,7 @@ class CategoryNoise(NamedTuple):
 
 
 def category_fields(design: DesignMatrix, fields: Tensor) -> dict[int, Tensor]:
-    """Return the columns of each field of at least two categories, of which each row has at most one.
+    """Return the columns of each field that has at least two categories and at most one of them in each row.
 
     Parameters
     ----------

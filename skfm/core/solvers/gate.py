@@ -110,10 +110,8 @@ def _direction(run: VBRun, output: int) -> tuple[Tensor, Tensor, Tensor]:
     scale = torch.where(used, (count + typical[fields]).clamp(min=1e-30).rsqrt(), 0.0)[:, None]
     width = min(3, len(count))
     generator = torch.Generator().manual_seed(0)
-    Z = torch.randn(len(count), width, generator=generator, dtype=torch.float64, device="cpu").to(scale) * (
-        scale > 0
-    )
-    Z = torch.linalg.qr(Z)[0]
+    start = torch.randn(len(count), width, generator=generator, dtype=torch.float64, device="cpu")
+    Z = torch.linalg.qr(start.to(scale) * (scale > 0))[0]
     shift = 0.0
     for last in [*[False] * (POWER - 1), True]:
         v = Z * scale

@@ -71,7 +71,7 @@ def test_other_squares_change_the_bound_linearly():
 
 
 def test_fields_that_qualify():
-    """Fields of at least two categories, at most one of which a row has."""
+    """Fields that have at least two categories and at most one of them in each row."""
     rows = [
         # two categories; two categories that some rows lack; a list; a single category; numbers
         [1, 0, 1, 0, 1, 1, 1, 0.5],

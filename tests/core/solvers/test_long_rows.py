@@ -37,7 +37,7 @@ def one_long_row(length, *, of_numbers=False, n=400, seed=0):
         for solver in SOLVERS
         for length in (30, 60, 300, 3000, 16000)
         for of_numbers in (False, True)
-        # With so many non-zeros, adam still retreats to a smaller learning rate.
+        # For longer rows, adam still falls back to a smaller learning rate, with a warning.
         if solver != "adam" or length < (3000 if of_numbers else 16000)
     ],
     fast=lambda solver, length, of_numbers: length in (60, 3000) and not of_numbers,

@@ -33,9 +33,7 @@ def effective_rows(n_samples: int, total_weight: float) -> int:
     A weight of two is the row twice, so that the sum of the weights counts. Weights can also have an arbitrary scale,
     so that it does not count where it is below the number of rows, or far above.
     """
-    return int(
-        min(max(round(min(total_weight, MOST_REPEATS * n_samples)), n_samples), MOST_REPEATS * n_samples)
-    )
+    return round(min(max(total_weight, n_samples), MOST_REPEATS * n_samples))
 
 
 def auto_epochs(n_samples: int | None) -> int:
