@@ -19,6 +19,7 @@ DIFFERENT_TYPES = {
 }
 DIFFERENT_DESCRIPTIONS = {
     "loss": "each loss has its formula",
+    "select_factors": "vb tests whether the data support factors in regression only",
     "init_scale": "the default of a classifier depends on the solver, that of a regressor does not",
     "intercept_": "says which attributes have a leading axis for the classes",
     "history_": "a regressor has a noise precision, and losses in the units of the target",

@@ -206,7 +206,22 @@ class SvmlightChunks(TextChunks):
 
 
 def load_range(piece: ByteRange, **options: Any) -> tuple[Any, np.ndarray]:
-    """Read and parse the rows of a range: see `parse_range`."""
+    """Read and parse the rows of a range.
+
+    Parameters
+    ----------
+    piece : ByteRange
+        A range of complete lines of a file.
+    **options : dict
+        Arguments of `parse_range`.
+
+    Returns
+    -------
+    X : csr_matrix
+        Rows of the range.
+    y : ndarray
+        Targets of the rows.
+    """
     return parse_range(piece, read_range(piece), **options)
 
 
