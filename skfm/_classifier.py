@@ -489,7 +489,8 @@ class FMClassifier(ClassifierMixin, BaseFM):
             Log odds ("log_loss"), standard normal quantiles ("probit") or margins (the hinge losses). With two classes,
             these are the scores of ``classes_[1]``, else the scores of each class against the rest. For multinomial
             models and for "ordered_probit" with more than two classes, the scores are the logarithms of the
-            probabilities up to a constant per sample. With "mcmc", they are derived from the averaged probabilities.
+            probabilities up to a constant per sample. With "vb" and "mcmc", they are derived from the probabilities
+            averaged over the posterior distribution, so that both rank samples alike.
         """
         X = self.encode(X)
         scores = predictor(self).scores(X).numpy()
@@ -508,18 +509,17 @@ class FMClassifier(ClassifierMixin, BaseFM):
         y : ndarray of shape (n_samples,)
             The predicted class labels.
         """
-        scores = self.decision_function(X)
-        return self.classes_[(scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(1)]
+        X = self.encode(X)
+        return self.classes_[predictor(self).classes(X).numpy()]
 
     @available_if(_has_probabilities)
     def predict_proba(self, X):
         """Predict the class probabilities of samples.
 
-        With "vb" and "mcmc", the probabilities are expected values over the posterior distribution. They are closer to
-        1/2 if the posterior variance of a sample is larger, so with "vb" they can rank samples with similar scores in a
-        different order than `decision_function`. With more than two classes, the probabilities of the minibatch solvers
-        are the softmax of the scores, and those of the block solvers are the normalized probabilities of each class
-        against the rest. Not available for the hinge losses.
+        With "vb" and "mcmc", the probabilities are expected values over the posterior distribution: they are closer to
+        1/2 if the posterior variance of a sample is larger. With more than two classes, the probabilities of the
+        minibatch solvers are the softmax of the scores, and those of the block solvers are the normalized probabilities
+        of each class against the rest. Not available for the hinge losses.
 
         Parameters
         ----------
@@ -563,8 +563,8 @@ class FMClassifier(ClassifierMixin, BaseFM):
         ----------
         output : {"probability", "raw"}, default="probability"
             Output of the module: the probabilities, as from `predict_proba`, or the raw predictions, as from
-            `decision_function`, of shape (n_samples,) or (n_samples, n_classes). With "mcmc", the raw predictions are
-            the means over the draws.
+            `decision_function`, of shape (n_samples,) or (n_samples, n_classes). With "vb" and "mcmc", the raw
+            predictions are the means over the posterior distribution.
         sparse_grad : bool, default=False
             Whether gradients are sparse tensors: see :class:`skfm.nn.FactorizationMachine`.
 

@@ -57,6 +57,10 @@ class Predictor(ABC):
         """Return the decision function of a classifier, (1, n_samples) or (n_classes, n_samples)."""
         return self.raw(X)
 
+    def classes(self, X: Any) -> Tensor:
+        """Return the number of the class with the highest score, (n_samples,)."""
+        return most_likely(self.scores(X))
+
 
 class Point(Predictor):
     """A model without a posterior."""
@@ -94,9 +98,24 @@ class Gaussian(Predictor):
         rows = self.model.rows(X)
         return class_probabilities(self.model.link, self.model.raw(rows), self._variance(rows))
 
+    def scores(self, X: Any) -> Tensor:
+        rows = self.model.rows(X)
+        # All classes of a sample share one variance, as in their probabilities.
+        variance = self._variance(rows).mean(0)
+        return self.model.link.averaged_score(self.model.raw(rows), variance)
+
+    def classes(self, X: Any) -> Tensor:
+        # The average over the posterior changes neither the sign nor the order of the scores of a sample.
+        return most_likely(self.raw(X))
+
     def _variance(self, rows: Any) -> Tensor:
         variance = self.model.standard_variance(rows)
         return (variance * self.model.scaling.scale[:, None].square()).to(rows.dtype)
+
+
+def most_likely(scores: Tensor) -> Tensor:
+    """Return the number of the class with the highest score, where two classes have one score."""
+    return (scores[0] > 0).long() if len(scores) == 1 else scores.argmax(0)
 
 
 def no_posterior(purpose: str) -> ValueError:

@@ -165,8 +165,9 @@ def explain(
 
     The terms sum to the raw prediction, up to rounding. The raw prediction is the result of ``predict`` of a regressor,
     or its logarithm with the losses "poisson" and "gamma", and the result of ``decision_function`` of a classifier.
-    With "mcmc", the explained model is that of ``coef_`` and ``factors_``, whose raw predictions are the averages over
-    the draws.
+    With "vb" and "mcmc", the explained raw predictions are the means over the posterior. ``decision_function`` of a
+    classifier with one of these solvers has the same sign, but is closer to zero for samples about which the model
+    knows little.
 
     Parameters
     ----------

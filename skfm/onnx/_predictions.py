@@ -12,6 +12,7 @@ from skl2onnx.algebra.onnx_ops import (
     OnnxDiv,
     OnnxLog,
     OnnxMatMul,
+    OnnxMin,
     OnnxMul,
     OnnxSigmoid,
     OnnxSoftmax,
@@ -73,7 +74,7 @@ def decision_function(graph: Graph) -> Any:
     """Return the decision function, (n_samples, n_classes); two classes have opposite numbers."""
     link = graph.model.link
     if graph.model.draws is None:
-        return _scores_of(graph, graph.raw(graph.mean_parameters()))
+        return _scores_of(graph, _averaged_scores(graph))
     if graph.is_ordered:
         log_p = _logarithm(graph, level_probabilities(graph))
         if len(graph.estimator.classes_) > 2:
@@ -83,6 +84,19 @@ def decision_function(graph: Graph) -> Any:
         raise inexpressible(graph, link, "decision function (option 'raw_scores') over draws")
     p, q = _averaged(graph)
     return _scores_of(graph, graph.op(OnnxSub, _logarithm(graph, p), _logarithm(graph, q)))
+
+
+def _averaged_scores(graph: Graph) -> Any:
+    """Return the scores of the outputs of a model without draws, averaged over the posterior if there is one."""
+    parameters, link = graph.mean_parameters(), graph.model.link
+    raw = graph.raw(parameters)
+    if not graph.model.has_posterior:
+        return raw
+    if link.variance_factor is not None:
+        return graph.op(OnnxDiv, raw, _width(graph, _shared_variance(graph, parameters), link))
+    average = _averaging(graph, parameters, link)
+    log_p, log_q = (_logarithm(graph, average(signed)) for signed in (raw, _negative(graph, raw)))
+    return graph.op(OnnxSub, log_p, log_q)
 
 
 def level_probabilities(graph: Graph) -> Any:
@@ -128,21 +142,35 @@ def _averaging(graph: Graph, parameters: FMParameters, link: InverseLink) -> Cal
     variance = _shared_variance(graph, parameters)
     if link.nodes is not None:
         (z, w), n_outputs = link.nodes, len(parameters.intercept)
+        scale, variance = _narrowed(graph, variance, link)
         spread = graph.op(OnnxMatMul, graph.op(OnnxSqrt, variance), graph.array([z * n_outputs]))
         # The raw prediction of each output, repeated for each of the nodes.
         repeat = graph.array(np.kron(np.eye(n_outputs), np.ones((1, len(z)))))
         mean = graph.array(np.kron(np.eye(n_outputs), np.array(w)[:, None]))
 
         def average(raw: Any) -> Any:
-            nodes = graph.op(OnnxAdd, graph.op(OnnxMatMul, raw, repeat), spread)
+            narrow = graph.op(OnnxDiv, raw, scale)
+            nodes = graph.op(OnnxAdd, graph.op(OnnxMatMul, narrow, repeat), spread)
             return graph.op(OnnxMatMul, predicted(graph, nodes, link), mean)
 
         return average
     if link.variance_factor is None:
         raise inexpressible(graph, link, "averages over a posterior")
-    wider = graph.op(OnnxMul, variance, graph.array([link.variance_factor]))
-    width = graph.op(OnnxSqrt, graph.op(OnnxAdd, wider, graph.array([1.0])))
+    width = _width(graph, variance, link)
     return lambda raw: predicted(graph, graph.op(OnnxDiv, raw, width), link)
+
+
+def _narrowed(graph: Graph, variance: Any, link: Any) -> tuple[Any, Any]:
+    """Return what raw predictions are divided by, and the variance afterwards: see `Sigmoid.narrowed`."""
+    c, most = link.logistic_variance, link.max_variance
+    ratio = graph.op(OnnxMul, graph.op(OnnxAdd, variance, graph.array([c])), graph.array([1 / (most + c)]))
+    return graph.op(OnnxSqrt, graph.at_least(ratio, 1.0)), graph.op(OnnxMin, variance, graph.array([most]))
+
+
+def _width(graph: Graph, variance: Any, link: InverseLink) -> Any:
+    """Return what raw predictions are divided by for an expectation over a Gaussian, (n_samples, 1)."""
+    wider = graph.op(OnnxMul, variance, graph.array([link.variance_factor]))
+    return graph.op(OnnxSqrt, graph.op(OnnxAdd, wider, graph.array([1.0])))
 
 
 def _shared_variance(graph: Graph, parameters: FMParameters) -> Any:

@@ -26,6 +26,7 @@ from skfm.core.solvers import SOLVERS
 from skfm.datasets import make_factorization
 from tests.helpers.encoded import mixed, one_hot, plant
 from tests.helpers.problems import brute_force
+from tests.helpers.raw import raw_scores
 
 ALL_SOLVERS = pytest.mark.parametrize("solver", sorted(SOLVERS))
 #: Those that end in one model. What a sampler averages over its draws is tested in test_mcmc.py.
@@ -97,7 +98,7 @@ def test_number_of_factors_zero_is_a_linear_model(solver):
     assert model.factors_.shape == (X.shape[1], 0)
     assert_allclose(model.predict(X), X @ model.coef_ + model.intercept_)
     classifier = FMClassifier(0, solver=solver).fit(X, y > np.median(y))
-    assert_allclose(classifier.decision_function(X), X @ classifier.coef_ + classifier.intercept_)
+    assert_allclose(raw_scores(classifier, X), X @ classifier.coef_ + classifier.intercept_)
     assert classifier.predict_proba(X).shape == (X.shape[0], 2)
 
 

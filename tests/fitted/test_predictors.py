@@ -62,6 +62,27 @@ def predictions(model, X):
     return found
 
 
+@pytest.mark.parametrize("loss", ["log_loss", "probit"])
+@pytest.mark.parametrize("solver", ["vb", "mcmc"])
+def test_scores_and_probabilities_rank_alike(solver, loss):
+    """Samples of two classes, and the classes of a sample of three, although the variance differs between samples."""
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((60, 3)) * np.repeat([0.3, 1, 300], 20)[:, None]
+    for n_classes in (2, 3):
+        y = np.digitize(rows[:, 0] + rng.standard_normal(60) / 2, [0, 0.5][: n_classes - 1])
+        model = FMClassifier(2, solver=solver, loss=loss, max_iter=12, random_state=0).fit(rows[:40], y[:40])
+        p, scores = model.predict_proba(rows), model.decision_function(rows)
+        assert np.isfinite(scores).all()
+        assert_allclose(p[np.arange(60), model.predict(rows)], p.max(1), rtol=1e-9)
+        if n_classes == 3:
+            assert_array_equal(scores.argsort(1), p.argsort(1))
+            continue
+        # Close to one, probabilities have fewer digits than scores.
+        order = np.argsort(scores, kind="stable")
+        assert (np.diff(p[order, 1]) >= 0).all()
+        assert (np.diff(p[order, 0]) <= 0).all()
+
+
 def assert_same(found, expected, assert_equal=assert_array_equal, **tolerance):
     assert found.keys() == expected.keys()
     for name, values in expected.items():

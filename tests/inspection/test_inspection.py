@@ -28,6 +28,7 @@ from skfm.inspection import (
     explain,
     interaction_strength,
 )
+from tests.helpers.raw import raw_scores
 
 
 def mixed(n=80, seed=0):
@@ -62,7 +63,7 @@ def data(kind):
 
 def raw_prediction(model, X):
     if hasattr(model, "decision_function"):
-        return model.decision_function(X)
+        return raw_scores(model, X)
     raw = model.predict(X)
     return np.log(raw) if model.loss in ("poisson", "gamma") else raw
 
@@ -220,7 +221,7 @@ def test_terms_of_a_class():
     found = explain(model, X)
     for number, label in enumerate(["low", "mid", "top"]):
         total = found.to_frame(0, class_of_interest=label)["contribution"].sum()
-        assert_allclose(total, model.decision_function(X)[0, number])
+        assert_allclose(total, raw_prediction(model, X)[0, number])
     with pytest.raises(ValueError, match=r"must be one of \['low', 'mid', 'top'\], got None"):
         found.to_frame(0)
     with pytest.raises(ValueError, match="must be one of"):

@@ -243,9 +243,26 @@ def test_expectation_over_a_gaussian(link):
             m, v = torch.tensor(mean, dtype=torch.float64), torch.tensor(variance, dtype=torch.float64)
             found = float(link.expectation(m, v))
             assert_allclose(found, average, rtol=1e-5 if link.nodes else 1e-8)
+            if link.is_probability:
+                assert_allclose(link(link.averaged_score(m, v)), found, rtol=1e-7)
             if link.variance_factor is not None:
                 shrunk = m / torch.sqrt(1 + link.variance_factor * v)
                 assert_allclose(found, link.expectation(shrunk), rtol=1e-12)
+
+
+def test_the_logistic_expectation_over_wide_distributions():
+    """The integral over the standard logistic variable, in place of the normal one."""
+    logistic = np.linspace(-40, 40, 8001)
+    density = np.exp(-np.logaddexp(0, logistic) - np.logaddexp(0, -logistic))
+    for std in (1.0, 3.0, 4.9, 5.1, 30.0, 1e3, 1e6):
+        for quotient in (-3.0, -1.0, -0.1, 0.0, 0.7):
+            m = torch.tensor([quotient * std], dtype=torch.float64)
+            below = ndtr((m[:, None] - torch.tensor(logistic)) / std).numpy()
+            found = SIGMOID.expectation(m, torch.full_like(m, std**2))
+            assert_allclose(found, below @ density * 0.01, atol=2e-3 if std > 3 else 1e-4)
+            assert_allclose(
+                torch.sigmoid(SIGMOID.averaged_score(m, torch.full_like(m, std**2))), found, rtol=1e-9
+            )
 
 
 def test_models_hand_on_what_their_links_do():
