@@ -12,17 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
-from ..bayes.quadrature import normal_expectations, normal_nodes
+from ..bayes.quadrature import NODES, SMALLEST, normal_expectations
 from ..bayes.sampling import polya_gamma
 from .base import CLASS_NUMBERS, CLASSIFICATION, ObservationModel
 from .classes import loss_of_probability, smoothed_shares
 from .inverse_links import SIGMOID, SOFTMAX
 from .parts import LatentVariables, MinibatchLoss, QuadraticBound
-
-#: Nodes of the quadrature in every sweep, with errors below 1e-3 up to a standard deviation of three.
-NODES = normal_nodes(15)
-#: Smallest precision, so that no working target is far from all others.
-SMALLEST = 1e-6
 
 
 class LogisticLoss(MinibatchLoss):

@@ -5,9 +5,11 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 from scipy import sparse
+from sklearn.metrics import log_loss
 
 from skfm import FMClassifier
 from skfm.core.solvers.block.caution import DECAY, FIRST, GROWTH, LEAST, SHORTENED, Caution
+from tests.helpers.raw import raw_scores
 
 
 def two_fields(seed, n, levels, probability):
@@ -29,6 +31,25 @@ def test_rare_events_have_their_probability(n, levels, n_events, covariance_type
     assert_allclose(model.predict_proba(X)[:, 1].sum(), y.sum(), rtol=0.02)
 
 
+def test_probit_finds_interactions_of_few_rows():
+    """As the log loss does: a bound that is loose for wide posteriors lost them."""
+    rng = np.random.default_rng(1)
+    user, item = rng.integers(0, 200, 3200), rng.integers(0, 40, 3200)
+    raw = (rng.standard_normal((200, 2))[user] * rng.standard_normal((40, 2))[item]).sum(1)
+    y = raw + rng.standard_normal(3200) > 0
+    rows = np.arange(3200)
+    X = sparse.csr_matrix((np.ones(6400), (np.r_[rows, rows], np.r_[user, 200 + item])))
+    found = [
+        log_loss(
+            y[1600:],
+            FMClassifier(4, loss=loss, random_state=0).fit(X[:1600], y[:1600]).predict_proba(X[1600:]),
+        )
+        for loss in ("probit", "log_loss")
+    ]
+    assert abs(found[0] - found[1]) < 0.01
+    assert max(found) < 0.65
+
+
 def test_rare_events_of_each_class():
     """So is that of several rare classes, each against the rest."""
     X, rare = two_fields(1, 4000, 100, 0.02)
@@ -37,17 +58,18 @@ def test_rare_events_of_each_class():
     assert_allclose(p.sum(0), np.bincount(y), rtol=0.1)
 
 
+@pytest.mark.parametrize("loss", ["log_loss", "probit"])
 @pytest.mark.parametrize("dense", [False, True])
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("seed", range(3))
-def test_the_bound_never_falls(seed, n_classes, dense):
+def test_the_bound_never_falls(seed, n_classes, dense, loss):
     """Also where the steps of Newton's method overshoot: large numbers, separable classes."""
     rng = np.random.default_rng(seed)
     X = rng.standard_normal((80, 6)) * (1 + 3 * rng.random(6))
     if not dense:
         X = sparse.csr_matrix(np.where(rng.random(X.shape) < 0.5, X, 0))
     y = np.argmax(np.asarray(X @ rng.standard_normal((6, n_classes))), 1)
-    model = FMClassifier(3, max_iter=60, tol=0, random_state=seed).fit(X, y)
+    model = FMClassifier(3, loss=loss, max_iter=60, tol=0, random_state=seed).fit(X, y)
     bound = np.array(model.history_["bound"])
     assert (np.diff(bound) >= -1e-9 * np.abs(bound[1:])).all()
 
@@ -82,4 +104,4 @@ def test_outputs_are_independent():
     together = FMClassifier(0, max_iter=40, tol=0, random_state=0).fit(X, y)
     for c in range(3):
         alone = FMClassifier(0, max_iter=40, tol=0, random_state=0).fit(X, y == c)
-        assert_allclose(together.decision_function(X)[:, c], alone.decision_function(X), rtol=1e-6, atol=1e-6)
+        assert_allclose(raw_scores(together, X)[:, c], raw_scores(alone, X), rtol=1e-6, atol=1e-6)
