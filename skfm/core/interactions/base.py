@@ -102,8 +102,8 @@ class Interaction(ABC):
         """
 
     @abstractmethod
-    def factor_mask(self, n_outputs: int, n_factors: int, like: Tensor) -> Tensor:
-        """Return the matrix that sums the factors of each output, (n_outputs * (1 + n_factors), n_outputs)."""
+    def factor_mask(self, n_factors: int, like: Tensor) -> Tensor:
+        """Return the matrix that sums the factors of an output, (1 + n_factors, 1)."""
 
     @abstractmethod
     def shift_origin(

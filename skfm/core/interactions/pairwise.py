@@ -37,8 +37,8 @@ class Pairwise(Interaction):
     ) -> Tensor:
         return bound_long_rows(batch, squares, delta, omega, most_entries)
 
-    def factor_mask(self, n_outputs: int, n_factors: int, like: Tensor) -> Tensor:
-        return factor_mask(n_outputs, n_factors, like)
+    def factor_mask(self, n_factors: int, like: Tensor) -> Tensor:
+        return factor_mask(n_factors, like)
 
     def shift_origin(
         self, intercept: Tensor, linear: Tensor, factors: Tensor, by: Tensor

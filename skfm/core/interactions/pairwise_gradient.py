@@ -20,18 +20,18 @@ from ..matrix.batches import Batch
 from .base import Backward, Forward
 
 
-def factor_mask(n_outputs: int, n_factors: int, like: Tensor) -> Tensor:
-    """Return the matrix that sums the factors of each output, (n_outputs * (1 + n_factors), n_outputs)."""
-    one = torch.ones(1 + n_factors, dtype=like.dtype, device=like.device)
-    one[0] = 0
-    return torch.block_diag(*[one[:, None]] * n_outputs)
+def factor_mask(n_factors: int, like: Tensor) -> Tensor:
+    """Return the matrix that sums the factors of an output, (1 + n_factors, 1)."""
+    mask = torch.ones(1 + n_factors, 1, dtype=like.dtype, device=like.device)
+    mask[0] = 0
+    return mask
 
 
 def forward(batch: Batch, theta: Tensor, intercept: Tensor, mask: Tensor) -> Forward:
     """Return raw predictions and sums. See `Interaction.forward`."""
     n_rows, n_outputs, n_sparse = len(batch.target), len(intercept), len(batch.columns)
-    width = theta.shape[1]
-    squares = theta.square() @ mask
+    width, size = theta.shape[1], len(mask)
+    squares = (theta.square().view(-1, size) @ mask).view(-1, n_outputs)
     # If all values are one, x^2 = x, and one pass over the rows computes both sums.
     bags: list[tuple[Tensor, Tensor | None]] = [(torch.cat([theta[:n_sparse], squares[:n_sparse]], 1), None)]
     if batch.values is not None:
@@ -46,11 +46,11 @@ def forward(batch: Batch, theta: Tensor, intercept: Tensor, mask: Tensor) -> For
     if batch.dense.shape[1]:
         sums = torch.addmm(sums, batch.dense, theta[n_sparse:])
         self_interactions = torch.addmm(self_interactions, batch.dense.square(), squares[n_sparse:])
-    shaped = sums.reshape(n_rows, n_outputs, width // n_outputs)
+    shaped = sums.reshape(n_rows, n_outputs, size)
     linear = intercept + shaped[:, :, 0]
     shaped[:, :, 0] = 1
     squared = shaped.square()
-    pairs = (squared.view(n_rows, width) @ mask).sub_(self_interactions)
+    pairs = (squared.view(-1, size) @ mask).view(n_rows, n_outputs).sub_(self_interactions)
     return Forward(torch.add(linear, pairs, alpha=0.5), shaped, squared)
 
 

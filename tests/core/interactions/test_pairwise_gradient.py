@@ -83,7 +83,7 @@ class Model(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, theta, intercept, batch):
-        mask = factor_mask(len(intercept), theta.shape[1] // len(intercept) - 1, theta)
+        mask = factor_mask(theta.shape[1] // len(intercept) - 1, theta)
         raw, sums, _ = forward(batch, theta, intercept, mask)
         ctx.batch = batch
         ctx.save_for_backward(theta, sums)
@@ -106,7 +106,7 @@ def test_forward_is_a_double_loop(container, n_outputs, n_factors):
     batch, columns = make_batch(X, dense_columns)
     theta, intercept = make_theta(rng, len(columns), n_outputs, n_factors)
     before = theta.clone()
-    raw, sums, squares = forward(batch, theta, intercept, factor_mask(n_outputs, n_factors, theta))
+    raw, sums, squares = forward(batch, theta, intercept, factor_mask(n_factors, theta))
     used = X[:, columns]
     assert_allclose(raw, double_loop(used, theta, intercept), rtol=1e-12, atol=1e-12)
     expected = np.einsum("np,pbk->nbk", used, theta.view(len(theta), n_outputs, -1).numpy())
@@ -144,7 +144,7 @@ def test_gradient_of_a_loss_is_autograd(name, container, n_outputs):
     theta, intercept = make_theta(rng, len(columns), n_outputs, 2)
     loss = make_loss(name, n_outputs, quantile=0.3)
 
-    raw, sums, _ = forward(batch, theta, intercept, factor_mask(n_outputs, 2, theta))
+    raw, sums, _ = forward(batch, theta, intercept, factor_mask(2, theta))
     slope, curve = loss.derivatives(target[None], raw.T)
     delta, omega = (slope * weight).T.contiguous(), (curve * weight).T.contiguous()
     gradient, curvature = backward(batch, theta, sums, delta, omega)
@@ -171,7 +171,7 @@ def test_gradient_and_curvature_are_sums_over_rows(container, n_outputs, n_facto
     X, dense_columns = make_matrix(container, rng)
     batch, columns = make_batch(X, dense_columns)
     theta, intercept = make_theta(rng, len(columns), n_outputs, n_factors)
-    _, sums, _ = forward(batch, theta, intercept, factor_mask(n_outputs, n_factors, theta))
+    _, sums, _ = forward(batch, theta, intercept, factor_mask(n_factors, theta))
     delta, omega = (torch.tensor(rng.normal(size=(len(X), n_outputs))) for _ in range(2))
     given_sums = sums.clone(), theta.clone()
     gradient, curvature = backward(batch, theta, sums, delta, omega)
@@ -200,7 +200,7 @@ def test_dense_is_sparse(n_outputs):
         batch, columns = make_batch(X, np.array(dense_columns, dtype=int))
         assert sorted(columns.tolist()) == [0, 1, 2, 3, 4]
         theta = full[columns]
-        raw, sums, _ = forward(batch, theta, intercept, factor_mask(n_outputs, 3, theta))
+        raw, sums, _ = forward(batch, theta, intercept, factor_mask(3, theta))
         gradient, curvature = backward(batch, theta, sums, delta, omega)
         order = columns.argsort()
         found.append((raw, sums, gradient[order], curvature[order]))
@@ -210,8 +210,8 @@ def test_dense_is_sparse(n_outputs):
 
 
 def test_factor_mask():
-    """Sums the factors of each output, and leaves the linear weights out."""
-    mask = factor_mask(2, 2, torch.ones(1, dtype=torch.float32))
+    """The mask sums the factors of an output, and leaves the linear weight out."""
+    mask = factor_mask(2, torch.ones(1, dtype=torch.float32))
     assert mask.dtype == torch.float32
-    assert mask.tolist() == [[0, 0], [1, 0], [1, 0], [0, 0], [0, 1], [0, 1]]
-    assert factor_mask(3, 0, mask).tolist() == [[0, 0, 0]] * 3
+    assert mask.tolist() == [[0], [1], [1]]
+    assert factor_mask(0, mask).tolist() == [[0]]

@@ -78,7 +78,7 @@ def test_the_bound_is_at_least_the_curvature_of_the_loss(has_dense):
     assert batch.longest_row == np.count_nonzero(X, axis=1).max()
     columns = torch.cat([batch.columns, design.dense_columns])
     theta = torch.from_numpy(rng.normal(size=(12, 4)))[columns]
-    mask = PAIRWISE.factor_mask(1, 3, theta)
+    mask = PAIRWISE.factor_mask(3, theta)
     # Rows of no more than eight non-zeros do not count.
     long = np.count_nonzero(X, axis=1) > 8
     assert long.sum() == 1

@@ -30,14 +30,13 @@ def draw_table(rng, n_columns, n_outputs, n_factors):
 
 
 def draw_step(rng, n_columns, n_outputs, n_factors, **options):
-    """A step of a batch; the profile has the blocks that a trainer makes."""
+    """A step of a batch."""
     size = 1 + n_factors
     width = n_outputs * size
-    blocks = torch.eye(n_outputs, dtype=torch.float64).repeat_interleave(size, 1)
     fields = {
         "gradient": torch.tensor(rng.normal(size=(n_columns, width)) * 3),
         "curvature": torch.tensor(rng.gamma(1.0, 1.0, (n_columns, n_outputs))),
-        "profile": blocks * torch.tensor(rng.gamma(2.0, 1.0, width)),
+        "profile": torch.tensor(rng.gamma(2.0, 1.0, (n_outputs, size))),
         "rate": 0.3,
         "penalty": torch.tensor(rng.gamma(1.0, 1.0, (n_columns, width))),
         "l2": torch.tensor(rng.gamma(1.0, 3.0, (n_columns, n_outputs))),
@@ -68,7 +67,7 @@ class Reference:
         size = self.size
         places = range(b * size, (b + 1) * size)
         g = [float(step.gradient[j, p]) for p in places]
-        least = [float(step.curvature[j, b] * step.profile[b, p]) for p in places]
+        least = [float(step.curvature[j, b] * step.profile[b, k]) for k in range(size)]
         penalty = [float(step.penalty[j, p]) for p in places]
         before = [self.theta[j][p] for p in places]
         r = {
@@ -261,7 +260,7 @@ def test_steps_are_no_longer_than_the_curvature_allows(name):
         step = step._replace(l2=torch.zeros(6, 2))
     theta = before.clone()
     rule.update(theta, slots, step)
-    least = step.curvature @ step.profile
+    least = step.curvature * step.profile[:, 0]
     if name == "ftrl":
         least = least.clamp(min=1)
     assert_allclose(theta, before - step.gradient / least, rtol=1e-9)

@@ -28,8 +28,8 @@ class Step(NamedTuple):
     gradient : Tensor of shape (n_columns, width)
         Sums over the rows of the batch.
     curvature : Tensor of shape (n_columns, n_outputs)
-    profile : Tensor of shape (n_outputs, width)
-        ``curvature @ profile`` is the least r of each parameter.
+    profile : Tensor of shape (n_outputs, width / n_outputs)
+        The least r of each parameter of a column, per unit of the curvature of its output: see `least_r`.
     rate : float
     penalty : Tensor of shape (n_columns, width)
         The part of the penalties that this batch sees.
@@ -96,7 +96,7 @@ class SGD(Optimizer):
         return []
 
     def update(self, theta: Tensor, slots: list[Tensor], step: Step) -> None:
-        r = (step.curvature @ step.profile).add_(1 / step.rate)
+        r = least_r(step.curvature, step.profile).add_(1 / step.rate)
         if step.extra is not None:
             r += step.extra
         descend(theta, step.gradient, r, step.penalty)
@@ -157,8 +157,8 @@ class Adam(Optimizer):
         first, second = slots
         second.mul_(self.beta2).addcmul_(step.gradient, step.gradient, value=1 - self.beta2)
         spread = second / (1 - self.beta2**step.batches_seen)
-        least = torch.addmm(spread, step.curvature.square(), step.profile.square(), beta=step.rate**-2)
-        r = least.sqrt_().add_(self.epsilon / step.rate)
+        least = least_r(step.curvature.square(), step.profile.square())
+        r = least.add_(spread, alpha=step.rate**-2).sqrt_().add_(self.epsilon / step.rate)
         # The mean moves the columns again in later batches, which do not know of the long rows of this one.
         gradient = step.gradient if step.extra is None else step.gradient * (r / (r + step.extra))
         first.lerp_(gradient, 1 - self.beta1)
@@ -237,10 +237,24 @@ def spread(pooled: Tensor, n_outputs: int, width: int) -> Tensor:
 
 def root(squares: Tensor, step: Step) -> Tensor:
     """Return r of rules that are based on squared gradients: sqrt(squares / rate^2 + curvature^2), both pooled."""
-    n_outputs = step.curvature.shape[1]
-    least = pool(step.profile.square(), n_outputs)
-    r = torch.addmm(squares, step.curvature.square(), least, beta=step.rate**-2).sqrt_()
-    return r if step.extra is None else r + pool(step.extra, n_outputs)
+    least = least_r(step.curvature.square(), pool(step.profile.square(), 1))
+    r = least.add_(squares, alpha=step.rate**-2).sqrt_()
+    return r if step.extra is None else r + pool(step.extra, step.curvature.shape[1])
+
+
+def least_r(curvature: Tensor, profile: Tensor) -> Tensor:
+    """Return the least r of the parameters of columns, given the curvature of each output.
+
+    Parameters
+    ----------
+    curvature : Tensor of shape (n_columns, n_outputs)
+    profile : Tensor of shape (n_outputs, size)
+
+    Returns
+    -------
+    Tensor of shape (n_columns, n_outputs * size)
+    """
+    return (curvature[:, :, None] * profile).flatten(1)
 
 
 def descend(theta: Tensor, gradient: Tensor, r: Tensor, l2: Tensor) -> None:

@@ -78,11 +78,9 @@ class Trainer:
         self.n_batches = 0
         #: Batches of a pass; None until the first one is over: until then, the data so far are all data.
         self.pass_batches: int | None = None
-        self._mask = interaction.factor_mask(n_outputs, n_factors, self.theta)
-        self._diagonal = torch.eye(n_outputs, dtype=self.theta.dtype, device=self.theta.device)
-        self._blocks = self._diagonal.repeat_interleave(1 + n_factors, 1)
+        self._mask = interaction.factor_mask(n_factors, self.theta)
         self._moves = max(1.0, MOVES * n_factors**0.5)
-        self._constants = torch.zeros_like(self.intercept), torch.ones_like(self.intercept[:, :1])
+        self._constants = torch.zeros_like(self.intercept), torch.ones_like(self.intercept)
 
     def learn(self, batches: Iterable[tuple[Batch, float]]) -> None:
         """Take a step for each batch at its learning rate, and add its losses to ``totals``."""
@@ -115,7 +113,7 @@ class Trainer:
         gradient, curvature = self.interaction.backward(batch, theta, sums, delta, omega)
 
         n_outputs, _, size = self.shape
-        moments = torch.bmm(omega.T[:, None], squares.transpose(0, 1))[:, 0]
+        moments = _weighted_sums(squares, omega)
         if self.penalties.learns:
             self.penalties.sums[:, :-1] += moments
             self.penalties.sums[:, -1] += (self.loss.noise(losses, slope, curve) * batch.weight).sum(1)
@@ -131,7 +129,7 @@ class Trainer:
         step = Step(
             gradient=gradient,
             curvature=curvature,
-            profile=self._blocks * (crowd * spread).view(1, -1),
+            profile=crowd * spread,
             rate=rate,
             penalty=self.penalties.share(columns, per_pass.reciprocal(), curvature),
             passes=(seen / per_pass).clamp_(min=1) if self.optimizer.counts_batches else seen,
@@ -168,11 +166,12 @@ class Trainer:
         return per_pass.clamp(min=1)[:, None], seen[:, None]
 
     def _move_intercept(self, gradient: Tensor, curvature: Tensor, crowd: float, rate: float) -> None:
-        nothing, once = self._constants
+        nothing, ones = self._constants
+        once = ones[:, :1]
         step = Step(
             gradient=gradient[None],
             curvature=curvature[None],
-            profile=self._diagonal * crowd,
+            profile=ones.T * crowd,
             rate=rate,
             penalty=nothing,
             passes=once,
@@ -245,3 +244,11 @@ class Trainer:
             tensor.copy_(tensors[name])
         self.n_batches, self.pass_batches = numbers["n_batches"], numbers["pass_batches"]
         self.penalties.next_update = numbers["next_update"]
+
+
+def _weighted_sums(squares: Tensor, omega: Tensor) -> Tensor:
+    """Return the sums over the rows of squares of shape (n_rows, n_outputs, size), weighted by (n_rows, n_outputs)."""
+    if squares.shape[1] == 1:
+        return omega.T @ squares[:, 0]
+    # A batched product makes one call per output.
+    return (squares * omega[:, :, None]).sum(0)
