@@ -16,7 +16,7 @@ from ..core.observation.registry import MODELS, find_model, loss_parameters
 from ..core.solvers import Solver
 from .samples import Samples
 from .scaling import as_tensor
-from .target_transform import TargetTransform
+from .target_transform import SMALLEST_UNIT, TargetTransform
 
 #: Distinct values of the target of a regressor, where only their order counts.
 MOST_LEVELS = 1000
@@ -111,7 +111,7 @@ class NumericTarget(Target):
         if not bool(torch.isfinite(start).all()):
             raise ValueError(f"loss={self.estimator.loss!r} needs targets that are not all zero.")
         try:
-            unit = float(scale) ** loss.degree
+            unit = max(float(scale) ** loss.degree, SMALLEST_UNIT)
         except OverflowError:
             raise ValueError(
                 f"The target is too large: losses are squares of y, which spreads over {float(scale):.3g}. Divide y by "
