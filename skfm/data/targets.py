@@ -154,6 +154,13 @@ class OrdinalTarget(Target):
         return self.estimator.levels_[y]
 
     def measure(self, rows: Samples, solver: Solver) -> TargetTransform:
+        levels, limits = self.estimator.levels_, np.finfo(rows.X.dtype)
+        if not float(limits.tiny) <= np.abs(levels).max() <= float(limits.max):
+            advice = ", or pass X in float64" if limits.dtype == np.float32 else ""
+            raise ValueError(
+                f"Predictions have the type of X, {limits.dtype}, which cannot hold the levels of the target: they "
+                f"range from {levels[0]:.3g} to {levels[-1]:.3g}. Multiply or divide y by a constant{advice}."
+            )
         # The cut-points take the place of the intercept.
         return TargetTransform(0.0, 1.0, np.zeros(1))
 
