@@ -89,6 +89,7 @@ def check_rows(
     return samples if weight.all() else samples.take(np.flatnonzero(weight))
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _check_frame(
     estimator: Any,
     encoder: FrameEncoder,
@@ -141,7 +142,8 @@ def check_features(estimator: Any, X: Any) -> Any:
             "Expected 2D array, got 1D array instead. For a single row pass X.iloc[[0]], not X.iloc[0]."
         )
     validate_data(estimator, X, reset=False, skip_check_array=True)
-    return check_array(encoder.transform(X), estimator=estimator, **X_OPTIONS)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return check_array(encoder.transform(X), estimator=estimator, **X_OPTIONS)
 
 
 @contextmanager

@@ -109,7 +109,7 @@ def _extreme_scales(task: TrainingProblem) -> str:
     if not len(scales):
         return ""
     place = int(scales.log().abs().argmax())
-    y = f", and y over {task.coding.scale:.3g}" if task.coding.outputs is None else ""
+    y = f", and y over {task.coding.scale:.3g}" if task.coding.scale != 1 else ""
     return f" (column {place} of the encoded X spreads over {float(scales[place]):.3g}{y})"
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -230,15 +231,23 @@ def check(case):
                 assert score == pytest.approx(r2(y[TRAINING], found["prediction"][TRAINING]), abs=1e-3)
         reference.fit(S[TRAINING], target[TRAINING], sample_weight=weight)
         expected = outcomes(reference, S, case)
-        if case.fit_intercept or not case.centered.any():
+        comparable = case.fit_intercept or not case.centered.any()
+        if comparable:
             compare(case, y, units, found, expected)
-        if weight is not None and case.weight_exponent > 0 and not case.loss:
+        if comparable and weight is not None and case.weight_exponent > 0 and not case.loss:
             unweighted = case.model().fit(S[TRAINING], target[TRAINING], sample_weight=base)
             compare_with_lighter(case, y, units, found, outcomes(unweighted, S, case))
-        for other, rows, values in ((loaded, X, y), (reference, S, target)):
-            other.set_params(max_iter=2).fit(rows[TRAINING], values[TRAINING], sample_weight=weight)
+        try:
+            loaded.set_params(max_iter=2).fit(X[TRAINING], y[TRAINING], sample_weight=weight)
+        except ValueError as error:
+            message = str(error)
+        if message is not None:
+            # The parameters have grown beyond what their type holds.
+            assert CLEAR.search(message), message
+            return message
+        reference.set_params(max_iter=2).fit(S[TRAINING], target[TRAINING], sample_weight=weight)
         found, expected = outcomes(loaded, X, case), outcomes(reference, S, case)
-        if case.fit_intercept and case.loss not in KINKED:
+        if comparable and case.loss not in KINKED:
             compare(case, y, units, found, expected, tolerance=0.02)
     return None
 
@@ -261,8 +270,9 @@ def compare(case, y, units, found, expected, tolerance=0.01):
         if (case.weight_exponent or 0) > -2:
             # With smaller weights, all samples are in the middle between the classes.
             shares = [(values["prediction"] == y).mean() for values in (found, expected)]
-            assert abs(shares[0] - shares[1]) < 0.04, shares
-        if "probability" in found and (case.weight_exponent or 0) < 3:
+            assert abs(shares[0] - shares[1]) < (0.1 if case.loses_digits else 0.04), shares
+        another_chain = case.solver == "mcmc" and case.loses_digits
+        if "probability" in found and (case.weight_exponent or 0) < 3 and not another_chain:
             apart = abs(found["probability"] - expected["probability"])
             assert apart.max() < (0.2 if case.loses_digits else 0.05), apart.max()
         return
@@ -275,9 +285,11 @@ def compare(case, y, units, found, expected, tolerance=0.01):
     goal = r2(y, kept)
     if case.solver == "sgd" and case.loss in KINKED:
         tolerance = 0.1
-    # Draws from the prior predict badly, and not always the same.
+    if case.solver == "mcmc" and (case.weight_exponent or 0) <= -2:
+        # Draws from the prior predict anything.
+        return
     reached = r2(y, found["prediction"])
-    assert abs(reached - goal) < tolerance * max(1, 1 - goal), (reached, goal)
+    assert abs(reached - goal) < tolerance, (reached, goal)
     if "std" not in found or (case.solver == "mcmc" and not case.weight_is_moderate):
         return
     # A center of fewer digits is another path of the chain.
@@ -352,6 +364,34 @@ def test_early_stopping_does_not_depend_on_the_unit_of_the_target(y_exponent, so
     assert far.score(Z, y * 10.0**y_exponent) == pytest.approx(near.score(Z, y), abs=1e-6)
 
 
+@pytest.mark.parametrize("loss", ["poisson", "gamma"])
+@pytest.mark.parametrize("y_exponent", [-300, -160, 160, 300])
+def test_positive_targets_of_all_scales(y_exponent, loss):
+    """The sum of the losses of large weights leaves the range of numbers before their mean does."""
+    Z, y = planted(Case("adagrad"))
+    y = np.exp(y)
+    near, far = (
+        Case("adagrad", loss=loss).model().fit(Z, target, sample_weight=np.full(N_ROWS, 1e30))
+        for target in (y, y * 10.0**y_exponent)
+    )
+    np.testing.assert_allclose(far.predict(Z) / 10.0**y_exponent, near.predict(Z), rtol=1e-9)
+
+
+@pytest.mark.parametrize("y_exponent", [-300, 300])
+def test_levels_of_all_scales(y_exponent):
+    Z, y = planted(Case("mcmc"))
+    y, scale = np.digitize(y, [-0.4, 0.4]) + 1, 10.0**y_exponent
+    near, far = (Case("mcmc", loss="ordered_probit").model().fit(Z, target) for target in (y, y * scale))
+    for found, expected in zip(
+        far.predict(Z, return_std=True), near.predict(Z, return_std=True), strict=True
+    ):
+        np.testing.assert_allclose(found / scale, expected, rtol=1e-9)
+    with pytest.raises(
+        ValueError, match=r"float32, which cannot hold the levels of the target: .* Multiply or divide"
+    ):
+        far.fit(Z.astype(np.float32), y * scale)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("exponent", [-300, -30, 0, 30, 300])
 def test_a_score_does_not_depend_on_units(exponent, dtype):
@@ -367,6 +407,18 @@ def test_a_score_does_not_depend_on_units(exponent, dtype):
         assert score == r2_score(y, found, sample_weight=weight)
     with pytest.raises(ValueError, match="NaN"):
         fitted_r2([np.nan] * 50, found)
+
+
+@pytest.mark.parametrize("as_frame", [False, True])
+def test_numbers_whose_sum_is_infinite_raise_no_warning(as_frame):
+    """Neither in an array nor in a DataFrame, whose columns may be categories."""
+    Z, y = planted(Case("als"))
+    X, y = (Z * [5e37, 1, -5e37, 1]).astype(np.float32), (y * 3e37).astype(np.float32)
+    if as_frame:
+        X = pd.DataFrame(X).assign(kind=["a", "b"] * (N_ROWS // 2)).rename(columns=str)
+    model = Case("vb").model().fit(X, y)
+    assert model.score(X, y) > 0.9
+    assert np.isfinite(model.predict(X, quantiles=[0.1, 0.9])).all()
 
 
 @pytest.mark.parametrize(
