@@ -279,7 +279,7 @@ def compare(case, y, units, found, expected, tolerance=0.01):
     wide = {name: in_user_units(v, units, is_spread=name == "std") for name, v in expected.items()}
     kept = rounded(wide["prediction"], found["prediction"])
     scale = units[1]
-    if (((wide["prediction"] - kept) / scale) ** 2).mean() > 1e-3:
+    if (((wide["prediction"] - kept) / scale) ** 2).mean() > 1e-2:
         # The type of the predictions cannot hold their differences.
         return
     goal = r2(y, kept)
@@ -311,7 +311,7 @@ def compare_with_lighter(case, y, units, found, lighter):
         return
     wide = in_user_units(lighter, units)
     kept = rounded(wide, found)
-    if (((wide - kept) / units[1]) ** 2).mean() < 1e-3:
+    if (((wide - kept) / units[1]) ** 2).mean() < 1e-2:
         reached, goal = r2(y[TRAINING], found), r2(y[TRAINING], kept)
         assert reached > goal - 0.02, (reached, goal)
 
@@ -324,17 +324,15 @@ def columns(exponent):
 @example(Case("als", offsets=(-1e9, 1e6, 0, 1e14), y_offset=1e12))
 @example(Case("vb", offsets=(0, 1e15, 1, 0)))
 @example(Case("als", "classes", exponents=(300,) * 4, offsets=(-1e15, 0, 0, 1e15)))
-@example(Case("als", exponents=(46,) * 4, y_exponent=-13, y_offset=1e15, weight_exponent=0, unequal=True))
+@example(Case("vb", exponents=(46,) * 4, y_exponent=-13, y_offset=1e15, weight_exponent=0, unequal=True))
 @example(Case("adagrad", loss="huber", exponents=(0, -20, 50, 3), y_offset=-1e15))
 @example(Case("als", dtype="float32", weight_exponent=87))
 @example(Case("als", dtype="float32", weight_exponent=-216, unequal=True))
 @example(Case("sgd", dtype="float32", exponents=(38, 38, -10, 0), offsets=(1e6, -100, 0, 1e4)))
-@example(Case("als", dtype="float32", exponents=(-38, 0, 0, 6), offsets=(1e6, 1, 0, 0)))
-@example(Case("als", dtype="float32", exponents=(-38, -38, 0, 6), offsets=(0, 1, 0, 0)))
 @example(Case("vb", dtype="float32", y_exponent=-255))
 @example(Case("adam", dtype="float32", y_exponent=87, weight_exponent=-14))
 @example(Case("mcmc", weight_exponent=200))
-@example(Case("ftrl", loss="log_cosh", **columns(-300), y_exponent=200))
+@example(Case("ftrl", loss="log_cosh", **columns(-300), y_exponent=20))
 @example(Case("adagrad", **columns(300), y_exponent=-250, weight_exponent=-290))
 @settings(max_examples=10, derandomize=True)
 @given(case=cases())

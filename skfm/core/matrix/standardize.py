@@ -89,7 +89,7 @@ class Standardization:
         """
         # A scale next to the smallest number of the type would be rounded, or zero. A power of two changes no digit.
         is_tiny = self.scale < TINY * torch.finfo(design.dtype).tiny
-        power = torch.where(is_tiny, TINY, 1.0).to(self.scale)
+        power = torch.ones_like(self.scale).masked_fill_(is_tiny, TINY)
         center, scale, power = (
             t.to(design.device, design.dtype) for t in (self.center, self.scale * power, power)
         )
