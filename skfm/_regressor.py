@@ -14,6 +14,7 @@ from ._base import BaseFM, learns_online
 from .core.observation.registry import find_model, losses_for
 from .data.targets import REGRESSION_TARGETS, Target, target_kind
 from .fitted.cache import predictor
+from .fitted.scores import r2
 from .training.arguments import explain_arguments
 from .training.rollback import all_or_nothing
 
@@ -530,6 +531,28 @@ class FMRegressor(RegressorMixin, BaseFM):
             mean, std = predictor(self).moments(X)
             return mean.numpy(), std.numpy()
         return predictor(self).mean(X).numpy()
+
+    def score(self, X, y, sample_weight=None):
+        """Return the coefficient of determination R2 of the predictions.
+
+        This is :func:`sklearn.metrics.r2_score` of ``predict(X)``, also for targets and weights so large or small that
+        their squares are not finite or zero.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
+            The samples.
+        y : array-like of shape (n_samples,)
+            The target values.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Sample weights. If None, all samples have equal weights.
+
+        Returns
+        -------
+        score : float
+            The coefficient of determination.
+        """
+        return r2(y, self.predict(X), sample_weight)
 
     def to_module(self, output="prediction", *, sparse_grad=False):
         """Return the fitted model as a PyTorch module.

@@ -156,13 +156,13 @@ def as_tensor(array: Any, dtype: torch.dtype, device: torch.device | str = "cpu"
     return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(dtype).to(device)
 
 
-def finite(array: np.ndarray, dtype: Any) -> np.ndarray:
-    """Return an array in another type. Raise a ValueError if its numbers do not fit into it."""
+def finite(array: np.ndarray, dtype: Any, reason: str = "") -> np.ndarray:
+    """Return an array in another type. If its numbers do not fit into it, raise an error that contains the reason."""
     with np.errstate(over="ignore"):
         array = array.astype(dtype)
     if not np.isfinite(array).all():
         raise ValueError(
-            f"The fitted parameters do not fit into {array.dtype} in the units of X and y. Look for extreme "
+            f"The fitted parameters do not fit into {array.dtype} in the units of X and y{reason}. Look for extreme "
             "values in both, or scale them (for example with sklearn.preprocessing.StandardScaler)."
         )
     return array

@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+#: The smallest unit of the loss. In a smaller one, losses could not be compared: they would lose digits, or be zero.
+SMALLEST_UNIT = float(np.finfo(np.float64).tiny)
+
 
 class TargetTransform(NamedTuple):
     """How encoded y become targets, measured on the training rows. Plain numbers and arrays, kept with the model.
@@ -19,7 +22,7 @@ class TargetTransform(NamedTuple):
     identity_link : bool
         Whether raw predictions have the scale of the target; otherwise they have its logarithm.
     unit : float
-        What a loss of one is in the user's units.
+        What a loss of one is in the user's units, or `SMALLEST_UNIT` if that is larger.
     outputs : ndarray of shape (n_outputs,) or None
         Numbers of the classes that are one model each, with targets 0 and 1. None if the targets are y itself.
     class_weight : ndarray of shape (n_classes,) or None
@@ -75,7 +78,7 @@ class TargetTransform(NamedTuple):
         """Return the factor of a penalty on numbers that are proportional to the scale to the given power / 2."""
         if not self.identity_link:
             return 1 / self.unit
-        if not self.unit:
+        if self.unit <= SMALLEST_UNIT:
             # The unit of the squared error underflows before the scale does.
             return self.scale ** (power - 2)
         try:

@@ -16,7 +16,7 @@ from ..core.observation.registry import MODELS, find_model, loss_parameters
 from ..core.solvers import Solver
 from .samples import Samples
 from .scaling import as_tensor
-from .target_transform import TargetTransform
+from .target_transform import SMALLEST_UNIT, TargetTransform
 
 #: Distinct values of the target of a regressor, where only their order counts.
 MOST_LEVELS = 1000
@@ -111,7 +111,7 @@ class NumericTarget(Target):
         if not bool(torch.isfinite(start).all()):
             raise ValueError(f"loss={self.estimator.loss!r} needs targets that are not all zero.")
         try:
-            unit = float(scale) ** loss.degree
+            unit = max(float(scale) ** loss.degree, SMALLEST_UNIT)
         except OverflowError:
             raise ValueError(
                 f"The target is too large: losses are squares of y, which spreads over {float(scale):.3g}. Divide y by "
@@ -154,6 +154,13 @@ class OrdinalTarget(Target):
         return self.estimator.levels_[y]
 
     def measure(self, rows: Samples, solver: Solver) -> TargetTransform:
+        levels, limits = self.estimator.levels_, np.finfo(rows.X.dtype)
+        if not float(limits.tiny) <= np.abs(levels).max() <= float(limits.max):
+            advice = ", or pass X in float64" if limits.dtype == np.float32 else ""
+            raise ValueError(
+                f"Predictions have the type of X, {limits.dtype}, which cannot hold the levels of the target: they "
+                f"range from {levels[0]:.3g} to {levels[-1]:.3g}. Multiply or divide y by a constant{advice}."
+            )
         # The cut-points take the place of the intercept.
         return TargetTransform(0.0, 1.0, np.zeros(1))
 

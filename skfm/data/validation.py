@@ -89,6 +89,7 @@ def check_rows(
     return samples if weight.all() else samples.take(np.flatnonzero(weight))
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _check_frame(
     estimator: Any,
     encoder: FrameEncoder,
@@ -141,14 +142,17 @@ def check_features(estimator: Any, X: Any) -> Any:
             "Expected 2D array, got 1D array instead. For a single row pass X.iloc[[0]], not X.iloc[0]."
         )
     validate_data(estimator, X, reset=False, skip_check_array=True)
-    return check_array(encoder.transform(X), estimator=estimator, **X_OPTIONS)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return check_array(encoder.transform(X), estimator=estimator, **X_OPTIONS)
 
 
 @contextmanager
 def _hint_at_categories(X: Any) -> Iterator[None]:
     """Add advice to errors about values that are not numbers, in X or else in y."""
     try:
-        yield
+        # scikit-learn adds all numbers first to see whether any is not finite. The sum can be infinite or NaN.
+        with np.errstate(over="ignore", invalid="ignore"):
+            yield
     except ValueError as error:
         if str(error).startswith("Input X contains"):
             if as_frame(X) is not None:
@@ -166,9 +170,11 @@ def _hint_at_categories(X: Any) -> Iterator[None]:
 
 
 def _check_weight(sample_weight: Any, X: Any, dtype: Any) -> np.ndarray:
-    """Return weights, none of them negative and some of them not zero."""
+    """Return weights in the type of X, none of them negative and some of them not zero."""
     try:
-        weight = _check_sample_weight(sample_weight, X, dtype=dtype)
+        weight = _check_sample_weight(
+            sample_weight, X, dtype=np.float64 if sample_weight is not None else dtype
+        )
     except ValueError as error:
         # Newer versions of scikit-learn check this themselves.
         if "at least one non-zero" in str(error):
@@ -180,14 +186,21 @@ def _check_weight(sample_weight: Any, X: Any, dtype: Any) -> np.ndarray:
             f"sample_weight must not be negative, but sample_weight[{first}] = {weight[first]}. "
             "Give the samples that should not count a weight of 0."
         )
-    if not weight.any():
+    largest = float(weight.max(initial=0.0))
+    if not largest:
         raise NoWeightError("Sample weights are all zero: they must contain at least one positive number.")
     with np.errstate(over="ignore"):
+        weight = weight.astype(dtype, copy=False)
         total = weight.sum(dtype=dtype)
     if not np.isfinite(total):
         raise ValueError(
-            f"The sum of sample_weight exceeds the range of {np.dtype(dtype)}. Divide the weights by a constant, for "
-            "example by their mean."
+            f"The sum of sample_weight exceeds the range of {np.dtype(dtype)}: the largest weight is {largest:.3g}. "
+            "Divide the weights by a constant, for example by their mean."
+        )
+    if not total:
+        raise NoWeightError(
+            f"All of sample_weight is zero in {np.dtype(dtype)}, the type of X: the largest weight is {largest:.3g}. "
+            "Multiply the weights by a constant, or divide them by their mean."
         )
     return weight
 

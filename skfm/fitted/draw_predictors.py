@@ -99,9 +99,11 @@ class OrderedDraws(Draws):
 
     def moments(self, X: Any) -> tuple[Tensor, Tensor]:
         p = self.probabilities(X)
-        mean = self._values(p)
-        variance = (p * (self._levels().to(p)[:, None] - mean).square()).sum(0)
-        return mean, variance.sqrt()
+        mean, levels = self._values(p), self._levels().to(p)
+        # Squares of levels may be too large or too small for numbers.
+        size = levels.abs().max()
+        relative = (levels / size)[:, None] - mean / size
+        return mean, (p * relative.square()).sum(0).sqrt() * size
 
     def quantiles(self, X: Any, levels: Any) -> Tensor:
         wanted = check_quantiles(levels)

@@ -15,6 +15,7 @@ from ..core.matrix.parameters import FMParameters
 from ..core.observation.registry import MODELS
 from ..core.solvers import Iterate
 from ..data.scaling import finite
+from ..data.target_transform import TargetTransform
 from ..fitted.draws import UserDraws
 from .exact import side_by_side, standardized_attribute
 from .history import History, n_sweeps
@@ -35,6 +36,7 @@ def fitted_attributes(task: TrainingProblem, iterate: Iterate, record: History) 
     dtype = np.float32 if task.dtype == np.float32 else np.float64
     # With centered columns, predictions in the user's units are small differences of large numbers.
     exact = np.float64 if task.units.conditioning.centers else dtype
+    check_predictions(task.coding, dtype)
     kept: dict[str, Any] | None = None
     if iterate.draws is None:
         solved = iterate.parameters
@@ -43,10 +45,9 @@ def fitted_attributes(task: TrainingProblem, iterate: Iterate, record: History) 
         sample = iterate.draws.stacked()
         solved = FMParameters(*(t.flatten(0, 1) for t in sample.parameters))
         parameters, draws = fold_draws(task, iterate.draws, sample, solved)
-        kept = draw_attributes(draws, exact)
-    intercept, coef, factors = (finite(t.numpy(), exact) for t in parameters)
-    # Predictions have the type of the data, and have to fit into it as well.
-    finite(np.array([abs(task.coding.shift) + LARGEST_PREDICTION * task.coding.scale]), dtype)
+        kept = draw_attributes(draws, exact, _extreme_scales(task))
+    reason = _extreme_scales(task)
+    intercept, coef, factors = (finite(t.numpy(), exact, reason) for t in parameters)
     # Several classes add a leading axis; a single output has none.
     single = len(intercept) == 1
     shown = 0 if single else slice(None)
@@ -86,6 +87,32 @@ def fitted_attributes(task: TrainingProblem, iterate: Iterate, record: History) 
     return attributes
 
 
+def check_predictions(coding: TargetTransform, dtype: Any) -> None:
+    """Raise an error if predictions of the target leave the range of their type, which is that of the data."""
+    limits, scale = np.finfo(dtype), float(coding.scale)
+    advice = ", or pass X in float64" if limits.dtype == np.float32 else ""
+    start = f"Predictions have the type of X, {limits.dtype}, "
+    if abs(float(coding.shift)) + LARGEST_PREDICTION * scale > float(limits.max):
+        raise ValueError(
+            f"{start}and the target is too large for it: its mean is {coding.shift:.3g}, and it spreads over "
+            f"{scale:.3g}. Divide y by a constant{advice}."
+        )
+    if scale < float(limits.tiny):
+        raise ValueError(
+            f"{start}and the target is too small for it: it spreads over {scale:.3g}. Multiply y by a constant{advice}."
+        )
+
+
+def _extreme_scales(task: TrainingProblem) -> str:
+    """Return the part of an error message that names the column of the most extreme scale."""
+    scales = task.units.conditioning.scale.cpu()
+    if not len(scales):
+        return ""
+    place = int(scales.log().abs().argmax())
+    y = f", and y over {task.coding.scale:.3g}" if task.coding.scale != 1 else ""
+    return f" (column {place} of the encoded X spreads over {float(scales[place]):.3g}{y})"
+
+
 def fold_draws(
     task: TrainingProblem, draws: Draws, sample: Sample, solved: FMParameters
 ) -> tuple[FMParameters, UserDraws]:
@@ -121,10 +148,10 @@ def fold_draws(
     return FMParameters(intercept.mean(0), coef.mean(0), side_by_side(factors)), kept
 
 
-def draw_attributes(kept: UserDraws, dtype: Any) -> dict[str, Any]:
-    """Return what an estimator holds of the draws, arrays in the given type."""
+def draw_attributes(kept: UserDraws, dtype: Any, reason: str = "") -> dict[str, Any]:
+    """Return what an estimator holds of the draws, arrays in the given type; the reason is that of an error."""
     values = kept._asdict()
-    return {name: finite(v, dtype) if isinstance(v, np.ndarray) else v for name, v in values.items()}
+    return {name: finite(v, dtype, reason) if isinstance(v, np.ndarray) else v for name, v in values.items()}
 
 
 def warn_if_not_converged(record: History, solver: str, tol: float) -> None:

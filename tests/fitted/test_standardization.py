@@ -192,6 +192,21 @@ def test_centers_are_numbers_of_the_type_of_the_columns():
     assert_allclose(z, exact, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("dense_columns", [[], [0, 1]])
+@pytest.mark.parametrize("scale", [3e-46, 2.3e-42, 1.2e-38])
+def test_scales_that_are_rounded_or_zero_in_single_precision(scale, dense_columns):
+    """The quotients have all digits nevertheless."""
+    rng = np.random.default_rng(0)
+    X = (rng.integers(1, 9000, (50, 2)) * [1e-45, 1]).astype(np.float32)
+    design = DesignMatrix.from_array(X, dtype=torch.float32, dense_columns=np.array(dense_columns, int))
+    columns = Standardization(
+        torch.zeros(2, dtype=torch.float64), torch.tensor([scale, 3.0], dtype=torch.float64)
+    )
+    found = columns.apply(design).matmul(torch.eye(2))
+    scales = np.array([float(s) for s in columns.scale])
+    assert_allclose(found, X.astype(float) / scales, rtol=2e-7)
+
+
 @pytest.mark.parametrize("in_place", [False, True])
 @pytest.mark.parametrize("centers", [False, True])
 def test_a_design_is_overwritten_only_if_it_may_be(centers, in_place):

@@ -85,11 +85,15 @@ def effective_sample_size(draws: np.ndarray) -> float:
 
 
 def _halves(draws: np.ndarray) -> np.ndarray | None:
+    """Return the halves of the chains, in a unit in which the squares of the draws are finite."""
     draws = np.asarray(draws, np.float64)
     n = draws.shape[1] // 2
     if draws.shape[1] < FEWEST or not np.isfinite(draws).all():
         return None
-    return np.concatenate([draws[:, :n], draws[:, -n:]])
+    halves = np.concatenate([draws[:, :n], draws[:, -n:]])
+    # A power of two changes no digit, and both diagnostics are ratios.
+    exponent = int(np.frexp(np.abs(halves).max())[1])
+    return np.ldexp(halves, -exponent)
 
 
 def _rounding(draws: np.ndarray) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,10 +10,12 @@ import torch
 from torch import Tensor
 
 from .design import DesignMatrix
+from .spread import NARROW, narrow_moments
 
-#: Spreads, relative to the largest value of a column, below which the rounding of the mean shows in them, and up to
-#: which the values of a column differ by nothing but rounding.
-NARROW, ROUNDING = 1e-6, 64 * torch.finfo(torch.float64).eps
+#: The smallest positive number. A scale below it would be zero.
+SMALLEST = math.ulp(0.0)
+#: Scales below this multiple of the smallest normal number of a type are too small to divide by.
+TINY = 2.0**64
 
 
 @dataclass(frozen=True)
@@ -54,14 +57,7 @@ class Standardization:
             scale = torch.where(numeric & (squares > 0), largest * (squares / total).sqrt(), scale)
         for k in design.dense_numeric().nonzero()[:, 0].tolist():
             place, x = int(design.dense_columns[k]), design.dense[k]
-            x = x.to(home, torch.float64)
-            largest_value = x.abs().max()
-            x = x / largest_value
-            mean, spread = _mean_and_spread(x, weight)
-            # A constant column is left unchanged: centered, it would carry no information.
-            varies = spread > ROUNDING
-            center[place] = mean * largest_value if varies else 0.0
-            scale[place] = largest_value * (spread if varies else (weight @ x.square() / weight.sum()).sqrt())
+            center[place], scale[place] = _center_and_scale(x.to(home, torch.float64), weight)
         return cls(center, scale)
 
     def rounded(self, dtype: torch.dtype) -> Standardization:
@@ -91,17 +87,26 @@ class Standardization:
         in_place : bool
             Whether the dense columns of the design may be overwritten.
         """
-        center, scale = (t.to(design.device, design.dtype) for t in (self.center, self.scale))
+        # A scale next to the smallest number of the type would be rounded, or zero. A power of two changes no digit.
+        is_tiny = self.scale < TINY * torch.finfo(design.dtype).tiny
+        power = torch.ones_like(self.scale).masked_fill_(is_tiny, TINY)
+        center, scale, power = (
+            t.to(design.device, design.dtype) for t in (self.center, self.scale * power, power)
+        )
         columns, values, dense = design.dense_columns, design.values, design.dense
         is_scaled = (self.scale != 1).to(design.device)
+        has_tiny = bool(is_tiny.any())
         if bool((center[columns] != 0).any()):
             dense = torch.sub(dense, center[columns, None], out=dense if in_place else None)
         if bool(is_scaled[columns].any()):
+            dense = dense * power[columns, None] if has_tiny else dense
             dense = torch.div(dense, scale[columns, None], out=dense if in_place else None)
         if len(design.indices) and bool(is_scaled.index_fill(0, columns, False).any()):
             columns_scale = scale.index_select(0, design.indices)
             if values is not None or bool((columns_scale != 1).any()):
-                values = (torch.ones_like(columns_scale) if values is None else values) / columns_scale
+                values = torch.ones_like(columns_scale) if values is None else values
+                values = values * power.index_select(0, design.indices) if has_tiny else values
+                values = values / columns_scale
         return design.replace(values, dense)
 
     def without_centers(self) -> Standardization:
@@ -118,14 +123,18 @@ class Standardization:
         return cls(*(torch.from_numpy(np.array(arrays[k], np.float64)) for k in ("center", "scale")))
 
 
-def _mean_and_spread(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the weighted mean and standard deviation of numbers between -1 and 1."""
+def _center_and_scale(x: Tensor, weight: Tensor) -> tuple[float, float]:
+    """Return the center and the scale of a dense column, both (n_samples,) in float64."""
+    # Dividing by the largest value first keeps squares of very small or large numbers finite.
+    largest = float(x.abs().max())
+    relative = x / largest
     total = weight.sum()
-    mean = (weight @ x) / total
-    spread = ((weight @ (x - mean).square()) / total).sqrt()
-    if spread < NARROW:
-        # Differences of numbers that are close to each other are exact.
-        apart = x - x[0]
-        offset = (weight @ apart) / total
-        mean, spread = x[0] + offset, ((weight @ (apart - offset).square()) / total).sqrt()
-    return mean, spread
+    mean = (weight @ relative) / total
+    spread = float(((weight @ (relative - mean).square()) / total).sqrt()) * largest
+    center = float(mean) * largest
+    if spread < NARROW * largest:
+        center, spread = narrow_moments(x, weight)
+    if spread > 0:
+        return center, max(spread, SMALLEST)
+    # A constant column is left unchanged: centered, it would carry no information.
+    return 0.0, largest * min(1.0, float((weight @ relative.square() / total).sqrt()))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..bayes.sampling import LOG_ROOT_2PI
+from ..matrix.spread import NARROW, narrow_moments
 from .base import REGRESSION, ObservationModel
 from .inverse_links import IDENTITY
 from .parts import LatentVariables, MinibatchLoss, QuadraticBound
@@ -36,8 +37,11 @@ class SquaredErrorLoss(MinibatchLoss):
         relative, share = y / largest, weight / weight.sum()
         mean = float(share @ relative) if center else 0.0
         spread = float((share @ (relative - mean).square()).sqrt())
-        # The spread of a constant target consists of rounding errors.
-        return mean * largest, spread * largest if spread > 10 * torch.finfo(y.dtype).eps else 1.0
+        if spread < NARROW and center:
+            mean, spread = narrow_moments(y, weight)
+            # The spread of a constant target consists of rounding errors.
+            return mean, spread or 1.0
+        return mean * largest, spread * largest or 1.0
 
 
 class GaussianNoise(QuadraticBound):

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import huber_loss
 
+from ..matrix.spread import ROUNDING
 from .base import REGRESSION, ObservationModel
 from .inverse_links import IDENTITY
 from .parts import MinibatchLoss
@@ -37,7 +38,7 @@ class RobustLoss(MinibatchLoss):
         if spread <= 1e-8 * float(weighted_quantile(errors, weight, 0.95)):
             # More than half of the target is one value.
             spread = float((weight / weight.sum()) @ errors)
-        return middle, spread if spread > 10 * torch.finfo(y.dtype).eps * max(abs(middle), 1e-300) else 1.0
+        return middle, spread if spread > ROUNDING * max(abs(middle), 1e-300) else 1.0
 
 
 class LaplaceLoss(RobustLoss):

@@ -135,3 +135,11 @@ def test_nothing_to_say(diagnose):
         draws = rng.normal(size=(2, 50))
         draws[1, 7] = bad
         assert np.isnan(diagnose(draws))
+
+
+@pytest.mark.parametrize("diagnose", [split_r_hat, effective_sample_size])
+@pytest.mark.parametrize("exponent", [-300, 200, 300])
+def test_units_of_the_draws_do_not_matter(diagnose, exponent):
+    """Log likelihoods of samples of large weights have squares that no number holds."""
+    draws = autoregressive(0.5, 2, 60)
+    assert_allclose(diagnose(draws * 10.0**exponent), diagnose(draws), rtol=1e-10)

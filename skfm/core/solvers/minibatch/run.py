@@ -173,9 +173,9 @@ class MinibatchRun(OnlineRun):
     def iterate(self) -> Iterate:
         """Return the current state, with the mean loss of the epoch so far."""
         losses, weights = (a + b for a, b in zip(self._totals, self.trainer.totals.tolist(), strict=True))
-        return Iterate(
-            self.trainer.parameters(), self.settings.unit * losses / weights if weights else math.nan
-        )
+        # The sum in the unit of the user can leave the range of numbers where the mean does not.
+        mean = self.settings.unit * (losses / weights) if weights else math.nan
+        return Iterate(self.trainer.parameters(), mean)
 
     @property
     def has_learned(self) -> bool:
