@@ -98,8 +98,8 @@ def test_without_caution_it_has_the_slopes_of_the_bound(name, target, mean, vari
         omega, working = likelihood.linearize(y, tensor(mean), tensor(variance), tensor(caution))
         assert_allclose(slopes[0], omega * (working - mean), rtol=1e-8, atol=1e-10)
         if caution == 0:
-            # The quadrature of the bound and of the curvature err differently.
-            assert_allclose(slopes[1], -omega / 2, rtol=1e-2)
+            # The quadrature of the bound and of the curvature err differently, most where both are nearly zero.
+            assert_allclose(slopes[1], -omega / 2, rtol=1e-2, atol=2e-4)
 
 
 @given(
