@@ -60,7 +60,7 @@ class BaseFM(FittedMixin, CallbackSupportMixin, BaseEstimator):
         "tol": [Interval(Real, 0, None, closed="left")],
         "init_scale": [StrOptions({"auto"}), Interval(Real, 0, np.inf, closed="neither")],
         "fields": [StrOptions({"auto"}), "array-like"],
-        "categorical_features": [StrOptions({"from_dtype"}), "array-like", None],
+        "categorical_features": [StrOptions({"from_dtype", "all"}), "array-like", None],
         "min_frequency": [
             Interval(Integral, 1, None, closed="left"),
             Interval(RealNotInt, 0, 1, closed="neither"),

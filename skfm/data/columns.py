@@ -78,12 +78,10 @@ class SourceColumn(NamedTuple):
             return CATEGORY
         if self.is_boolean():
             return CATEGORY if self.values.is_null().any() else NUMERIC
-        if dtype in (nw.List, nw.Array):
+        if self.holds_lists():
             return LIST
         if dtype == nw.Object:
             present = [value for value in self.objects() if value is not None]
-            if any(isinstance(value, LIST_TYPES) for value in present):
-                return LIST
             if any(isinstance(value, str | bytes | bool) for value in present):
                 return CATEGORY
             other = next((value for value in present if not _is_number(value)), None)
@@ -98,6 +96,14 @@ class SourceColumn(NamedTuple):
         if dtype.is_numeric() or (dtype == nw.Unknown and not is_other):
             return NUMERIC
         raise self._not_supported(f"has dtype {shown}", dtype.is_temporal() or shown.startswith("period"))
+
+    def holds_lists(self) -> bool:
+        """Return whether the column belongs to a DataFrame and has several values per row."""
+        if isinstance(self.values, np.ndarray):
+            return False
+        if self.values.dtype != nw.Object:
+            return self.values.dtype in (nw.List, nw.Array)
+        return any(isinstance(value, LIST_TYPES) for value in self.objects())
 
     def _not_supported(self, what: str, is_time: bool) -> TypeError:
         """Return the error for a column that is of no kind."""

@@ -86,20 +86,20 @@ class FrameEncoder:
         None if all columns are numeric and no numbers are missing.
         """
         given = estimator.categorical_features
-        from_dtype = isinstance(given, str)
+        from_dtype, takes_all = (isinstance(given, str) and given == name for name in ("from_dtype", "all"))
         has_no_lists = estimator.multi_value_features is None
         if has_no_lists and (given is None or from_dtype) and as_frame(X) is None:
             return None
         columns = list(source_columns(X))
         names = [column.name for column in columns]
         delimiters = _delimiters(estimator.multi_value_features, names)
-        if from_dtype:
-            chosen = np.zeros(len(columns), bool)
+        if from_dtype or takes_all:
+            chosen = np.full(len(columns), takes_all)
         else:
             chosen = column_mask([] if given is None else given, names, "categorical_features")
         kinds = []
         for number, column in enumerate(columns):
-            if number in delimiters:
+            if number in delimiters or (takes_all and column.holds_lists()):
                 kinds.append(LIST)
             elif from_dtype:
                 kinds.append(column.kind())

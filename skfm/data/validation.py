@@ -73,7 +73,8 @@ def check_rows(
     """
     is_frame = as_frame(X) is not None  # refuses frames that are not evaluated, or have a name twice
     encoder = FrameEncoder.plan(X, estimator) if reset else filling_encoder(estimator, X)
-    if reset and isinstance(estimator.categorical_features, str):
+    given = estimator.categorical_features
+    if reset and isinstance(given, str) and given == "from_dtype":
         warn_of_identifiers(X)
     if encoder is not None:
         samples = _check_frame(estimator, encoder, X, y, sample_weight, reset=reset, y_numeric=y_numeric)
