@@ -60,7 +60,7 @@ class BaseFM(FittedMixin, CallbackSupportMixin, BaseEstimator):
         "tol": [Interval(Real, 0, None, closed="left")],
         "init_scale": [StrOptions({"auto"}), Interval(Real, 0, np.inf, closed="neither")],
         "fields": [StrOptions({"auto"}), "array-like"],
-        "categorical_features": [StrOptions({"from_dtype"}), "array-like", None],
+        "categorical_features": [StrOptions({"from_dtype", "all"}), "array-like", None],
         "min_frequency": [
             Interval(Integral, 1, None, closed="left"),
             Interval(RealNotInt, 0, 1, closed="neither"),
@@ -113,7 +113,8 @@ class BaseFM(FittedMixin, CallbackSupportMixin, BaseEstimator):
         ----------
         X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features) or Chunks
             Training data: a DataFrame with numbers and categories (see `categorical_features`), or numbers, with
-            categories one-hot encoded, best as a sparse matrix. Or a stream of chunks from
+            categories one-hot encoded, best as a sparse matrix. Numbers of a DataFrame may be missing: the mean of the
+            column takes their place, and a column of zeros and ones indicates them. Or a stream of chunks from
             :mod:`skfm.streaming`, which brings targets and weights along, for the minibatch solvers.
         y : array-like of shape (n_samples,), default=None
             Target values or class labels. None only for a stream.

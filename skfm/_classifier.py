@@ -130,12 +130,14 @@ class FMClassifier(ClassifierMixin, BaseFM):
         of a row have unit variance, if this is larger: with smaller initial factors, those of categories with few rows
         can shrink to zero.
 
-    categorical_features : "from_dtype", array-like of bool, int or str, or None, default="from_dtype"
+    categorical_features : {"from_dtype", "all"}, array-like of bool, int or str, or None, default="from_dtype"
         Categorical columns, which are one-hot encoded internally. Each of them is a field.
 
         - "from_dtype": the columns of a pandas or polars DataFrame that have a string or categorical dtype, and columns
           of booleans with missing values. Booleans without missing values are the numbers 0 and 1. Columns of lists are
           encoded as well, with several categories per row.
+        - "all": all columns of a DataFrame or a dense array, of any type. Each distinct number is a category. Columns
+          of lists have several categories per row.
         - array-like: a mask, the numbers or the names of the categorical columns of a DataFrame or a dense array.
         - None: no columns.
 

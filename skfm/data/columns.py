@@ -78,12 +78,10 @@ class SourceColumn(NamedTuple):
             return CATEGORY
         if self.is_boolean():
             return CATEGORY if self.values.is_null().any() else NUMERIC
-        if dtype in (nw.List, nw.Array):
+        if self.holds_lists():
             return LIST
         if dtype == nw.Object:
             present = [value for value in self.objects() if value is not None]
-            if any(isinstance(value, LIST_TYPES) for value in present):
-                return LIST
             if any(isinstance(value, str | bytes | bool) for value in present):
                 return CATEGORY
             other = next((value for value in present if not _is_number(value)), None)
@@ -98,6 +96,14 @@ class SourceColumn(NamedTuple):
         if dtype.is_numeric() or (dtype == nw.Unknown and not is_other):
             return NUMERIC
         raise self._not_supported(f"has dtype {shown}", dtype.is_temporal() or shown.startswith("period"))
+
+    def holds_lists(self) -> bool:
+        """Return whether the column belongs to a DataFrame and has several values per row."""
+        if isinstance(self.values, np.ndarray):
+            return False
+        if self.values.dtype != nw.Object:
+            return self.values.dtype in (nw.List, nw.Array)
+        return any(isinstance(value, LIST_TYPES) for value in self.objects())
 
     def _not_supported(self, what: str, is_time: bool) -> TypeError:
         """Return the error for a column that is of no kind."""
@@ -127,19 +133,25 @@ class SourceColumn(NamedTuple):
         objects[[isinstance(value, float) and value != value for value in objects]] = None
         return objects
 
-    def numbers(self, dtype: Any) -> np.ndarray:
-        """Return the values as finite numbers, or raise a ValueError."""
-        values = self.values.to_native() if self._is_native() else self.objects()
+    def can_have_gaps(self) -> bool:
+        """Return whether missing numbers are allowed, which is the case in DataFrames, but not among booleans."""
+        return not isinstance(self.values, np.ndarray) and not self.is_boolean()
+
+    def numbers(self, dtype: Any, *, allow_missing: bool = False) -> np.ndarray:
+        """Return the values as finite numbers, or raise a ValueError. Missing ones are NaN if they are allowed."""
+        values = self._convertible()
         try:
             if np.iscomplexobj(values):
                 raise TypeError("complex numbers")
+            if self._is_temporal():
+                raise TypeError("times, which numpy would convert to numbers")
             numbers = np.asarray(values, dtype)
         except (TypeError, ValueError):
             shown = next((value for value in self.objects() if not _is_number(value)), None)
             raise ValueError(
                 f"Column {self.name!r} must hold numbers, but holds {shown!r}. {_remedy(shown)}"
             ) from None
-        bad = ~np.isfinite(numbers)
+        bad = np.isinf(numbers) if allow_missing else ~np.isfinite(numbers)
         if bad.any():
             # A column with both is best imputed last.
             is_infinite = np.isinf(numbers)
@@ -151,9 +163,19 @@ class SourceColumn(NamedTuple):
             )
         return numbers
 
-    def _is_native(self) -> bool:
-        """Return whether numpy can convert the native column, which is the case if it has no missing values."""
-        return not isinstance(self.values, np.ndarray) and not self.values.is_null().any()
+    def _is_temporal(self) -> bool:
+        return not isinstance(self.values, np.ndarray) and bool(self.values.dtype.is_temporal())
+
+    def _convertible(self) -> Any:
+        """Return the values as an object that numpy can convert to numbers, if they are numbers."""
+        if isinstance(self.values, np.ndarray):
+            return self.objects()
+        if not self.values.is_null().any():
+            return self.values.to_native()
+        dtype = self.values.dtype
+        if dtype.is_integer() or dtype.is_float():
+            return self.values.cast(nw.Float64).to_numpy()
+        return self.objects()
 
 
 def _remedy(value: Any) -> str:

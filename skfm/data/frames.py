@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from .columns import (
     column_mask,
     source_columns,
 )
+from .gaps import MISSING_SUFFIX, fill_gaps, has_gaps, mean_of, means_of_table
 
 #: Suffix of the name of the column for unknown categories.
 UNSEEN = "(unseen)"
@@ -39,10 +40,13 @@ UNSEEN = "(unseen)"
 class FrameEncoder:
     """Encodes the columns of a DataFrame as columns of a matrix, in the same order.
 
-    A numeric column remains a single column. A categorical column is one-hot encoded, with one column per category and
-    a last column for unknown categories, which are those that did not occur in `fit`. This last column is zero in the
-    training data, so a Bayesian solver leaves its parameters at the prior of the field. A column of lists, which has
-    several categories per row, is encoded in the same way.
+    A numeric column remains a single column, with the mean of the column in the place of missing numbers. If numbers
+    are missing in the training data, a column of zeros and ones that indicates these follows.
+
+    A categorical column is one-hot encoded, with one column per category and a last column for unknown categories,
+    which are those that did not occur in `fit`. This last column is zero in the training data, so a Bayesian solver
+    leaves its parameters at the prior of the field. A column of lists, which has several categories per row, is encoded
+    in the same way.
 
     Attributes
     ----------
@@ -58,6 +62,12 @@ class FrameEncoder:
         Weights of the categories of columns of lists, a key of `LIST_WEIGHTS`.
     dtype : str
         Data type of the matrix.
+    means : list of float or None
+        Mean of each numeric column, by which missing numbers are replaced; None for columns in which numbers must not
+        be missing: booleans, and the columns of arrays. None before `fit_transform`, and in models saved by earlier
+        versions.
+    indicators : list of bool, or None
+        Whether numbers of the column were missing in the training data.
     """
 
     names: list[str]
@@ -66,31 +76,36 @@ class FrameEncoder:
     delimiters: list[str | None]
     weights: str
     dtype: str
+    means: list[float | None] | None = None
+    indicators: list[bool] | None = None
 
     @classmethod
     def plan(cls, X: Any, estimator: Any) -> FrameEncoder | None:
-        """Return an unfitted encoder for the parameters of an estimator, or None if all columns are numeric."""
+        """Return an unfitted encoder for the parameters of an estimator.
+
+        None if all columns are numeric and no numbers are missing.
+        """
         given = estimator.categorical_features
-        from_dtype = isinstance(given, str)
+        from_dtype, takes_all = (isinstance(given, str) and given == name for name in ("from_dtype", "all"))
         has_no_lists = estimator.multi_value_features is None
-        if has_no_lists and (given is None or (from_dtype and as_frame(X) is None)):
+        if has_no_lists and (given is None or from_dtype) and as_frame(X) is None:
             return None
         columns = list(source_columns(X))
         names = [column.name for column in columns]
         delimiters = _delimiters(estimator.multi_value_features, names)
-        if from_dtype:
-            chosen = np.zeros(len(columns), bool)
+        if from_dtype or takes_all:
+            chosen = np.full(len(columns), takes_all)
         else:
             chosen = column_mask([] if given is None else given, names, "categorical_features")
         kinds = []
         for number, column in enumerate(columns):
-            if number in delimiters:
+            if number in delimiters or (takes_all and column.holds_lists()):
                 kinds.append(LIST)
             elif from_dtype:
                 kinds.append(column.kind())
             else:
                 kinds.append(CATEGORY if chosen[number] else NUMERIC)
-        if all(kind == NUMERIC for kind in kinds):
+        if all(kind == NUMERIC for kind in kinds) and not has_gaps(X):
             return None
         numeric = [column for column, kind in zip(columns, kinds, strict=True) if kind == NUMERIC]
         # Zeros and ones need no more digits than the other columns have.
@@ -109,20 +124,59 @@ class FrameEncoder:
     def _columns(self, X: Any) -> Iterator[tuple[SourceColumn, str, OneHotEncoder | None, str | None]]:
         return zip(source_columns(X), self.kinds, self.encoders, self.delimiters, strict=True)
 
-    def fit_transform(self, X: Any) -> sparse.csr_matrix:
-        """Fit the encoders, and return the encoded matrix."""
-        return self._transform(X, learn=True)
+    @classmethod
+    def of_numbers(cls, X: Any, table: Any, weight: np.ndarray) -> FrameEncoder:
+        """Return the encoder of a DataFrame of numbers without gaps: see `means_of_table`."""
+        names = [column.name for column in source_columns(X)]
+        n = len(names)
+        means = means_of_table(X, table, weight)
+        return cls(names, [NUMERIC] * n, [None] * n, [None] * n, "one", str(table.dtype), means, [False] * n)
 
-    def transform(self, X: Any) -> sparse.csr_matrix:
-        """Return the encoded matrix."""
+    @property
+    def is_trivial(self) -> bool:
+        """Whether the encoding of rows without gaps is the table of their numbers."""
+        return set(self.kinds) == {NUMERIC} and not any(self._indicators)
+
+    @property
+    def _indicators(self) -> list[bool]:
+        return [False] * len(self.names) if self.indicators is None else self.indicators
+
+    def fit_transform(self, X: Any, weight: np.ndarray) -> tuple[Any, FrameEncoder]:
+        """Return the encoded matrix and the fitted encoder.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray
+        weight : ndarray of shape (n_samples,)
+            Positive.
+        """
+        means: list[float | None] = []
+        indicators = []
+        for column, kind, *_ in self._columns(X):
+            mean, has_missing = None, False
+            if kind == NUMERIC and column.can_have_gaps():
+                numbers = column.numbers(self.dtype, allow_missing=True)
+                mean, has_missing = mean_of(numbers, weight, column.name), bool(np.isnan(numbers).any())
+            means.append(mean)
+            indicators.append(has_missing)
+        encoder = replace(self, means=means, indicators=indicators)
+        return encoder._transform(X, learn=True), encoder
+
+    def transform(self, X: Any) -> Any:
+        """Return the encoded matrix: sparse, or dense if there are neither categories nor lists."""
         return self._transform(X, learn=False)
 
-    def _transform(self, X: Any, *, learn: bool) -> sparse.csr_matrix:
+    def _transform(self, X: Any, *, learn: bool) -> Any:
         blocks: list[Any] = []
         one_hot_run: list[tuple[np.ndarray, int]] = []
-        for column, kind, encoder, delimiter in self._columns(X):
+        means = [None] * len(self.names) if self.means is None else self.means
+        for (column, kind, encoder, delimiter), mean, indicate in zip(
+            self._columns(X), means, self._indicators, strict=True
+        ):
             if encoder is None:
-                block = sparse.csr_matrix(column.numbers(self.dtype)[:, None])
+                is_fillable = mean is not None and column.can_have_gaps()
+                numbers = column.numbers(self.dtype, allow_missing=is_fillable)
+                block: Any = fill_gaps(numbers, mean, indicate=indicate)
             else:
                 values, lengths = values_of(column, kind, delimiter)
                 if learn:
@@ -135,6 +189,9 @@ class FrameEncoder:
                 block = list_block(codes, lengths, encoded_width(encoder), self.weights, self.dtype)
             blocks += [*_flush(one_hot_run, self.dtype), block]
         blocks += _flush(one_hot_run, self.dtype)
+        if set(self.kinds) == {NUMERIC}:
+            return np.hstack(blocks)
+        blocks = [sparse.csr_matrix(block) for block in blocks]
         return blocks[0] if len(blocks) == 1 else sparse.hstack(blocks, format="csr", dtype=self.dtype)
 
     def count_new(self, X: Any, encoded: sparse.csr_matrix, skipped: set[str]) -> dict[str, int]:
@@ -165,7 +222,10 @@ class FrameEncoder:
     @property
     def widths(self) -> list[int]:
         """Number of columns of the matrix for each column of the DataFrame."""
-        return [1 if encoder is None else encoded_width(encoder) for encoder in self.encoders]
+        return [
+            1 + indicate if encoder is None else encoded_width(encoder)
+            for encoder, indicate in zip(self.encoders, self._indicators, strict=True)
+        ]
 
     @property
     def sources(self) -> np.ndarray:
@@ -176,9 +236,9 @@ class FrameEncoder:
     def encoded_names(self) -> np.ndarray:
         """Name of each column of the matrix."""
         names: list[str] = []
-        for name, encoder in zip(self.names, self.encoders, strict=True):
+        for name, encoder, indicate in zip(self.names, self.encoders, self._indicators, strict=True):
             if encoder is None:
-                names.append(name)
+                names += [name, f"{name} {MISSING_SUFFIX}"] if indicate else [name]
             else:
                 names += [*encoder.get_feature_names_out([name]), f"{name}_{UNSEEN}"]
         return np.array(names, dtype=object)
@@ -209,10 +269,22 @@ class FrameEncoder:
         return dict(vars(self))
 
 
-def frame_encoder(estimator: Any) -> FrameEncoder | None:
-    """Return the encoder of a fitted estimator, or None if it does not encode its columns."""
+def stored_encoder(estimator: Any) -> FrameEncoder | None:
+    """Return the encoder of an estimator that was fitted to a DataFrame, or to an array with categories."""
     state = getattr(estimator, "_frame", None)
     return None if state is None else FrameEncoder(**state)
+
+
+def frame_encoder(estimator: Any) -> FrameEncoder | None:
+    """Return the encoder of a fitted estimator, or None if it does not encode its columns."""
+    encoder = stored_encoder(estimator)
+    return None if encoder is None or encoder.is_trivial else encoder
+
+
+def filling_encoder(estimator: Any, X: Any) -> FrameEncoder | None:
+    """Return the encoder of a fitted estimator, or None if it does not encode its columns and X has no gaps."""
+    encoder = stored_encoder(estimator)
+    return None if encoder is None or (encoder.is_trivial and not has_gaps(X)) else encoder
 
 
 def _flush(run: list[tuple[np.ndarray, int]], dtype: str) -> list[sparse.csr_matrix]:

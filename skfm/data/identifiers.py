@@ -46,17 +46,20 @@ def warn_of_identifiers(X: Any) -> None:
 
 def _distinct_identifiers(column: SourceColumn) -> int:
     """Return the number of distinct values of a column if they look like identifiers, else 0."""
-    if not _holds_integers(column) or not len(column.values) or column.values.is_null().any():
+    if not _holds_integers(column):
+        return 0
+    values = column.values.drop_nulls()
+    if not len(values):
         return 0
     is_named = named_like_identifiers(column.name)
-    low, high = int(column.values.min()), int(column.values.max())
-    n_rows, span = len(column.values), high - low + 1
+    low, high = int(values.min()), int(values.max())
+    n_rows, span = len(values), high - low + 1
     if is_named:
-        n = int(column.values.n_unique())
+        n = int(values.n_unique())
         return n if n >= FEWEST_NAMED and n_rows >= ROWS_PER_NAMED * n else 0
     if low not in (0, 1) or span < FEWEST_UNNAMED or n_rows < ROWS_PER_UNNAMED * span:
         return 0
-    counts = np.bincount(column.values.to_numpy().astype(np.int64) - low)
+    counts = np.bincount(values.to_numpy().astype(np.int64) - low)
     return int(np.count_nonzero(counts)) if _counted_like_identifiers(counts) else 0
 
 

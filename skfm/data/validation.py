@@ -15,7 +15,7 @@ from sklearn.utils import _safe_indexing, check_array, check_consistent_length
 from sklearn.utils.validation import _check_sample_weight, _check_y, validate_data
 
 from .columns import MISSING, as_frame, source_columns
-from .frames import FrameEncoder, frame_encoder
+from .frames import FrameEncoder, filling_encoder, frame_encoder
 from .identifiers import warn_of_identifiers
 from .samples import Samples, SideColumns
 from .sparse_structure import check_structure
@@ -71,9 +71,10 @@ def check_rows(
     With ``reset=False`` and a set ``known_new``, the samples are for training: unknown categories are reported, except
     those of the columns in the set, to which the reported ones are added.
     """
-    as_frame(X)  # to refuse frames that are not evaluated, or have a name twice
-    encoder = FrameEncoder.plan(X, estimator) if reset else frame_encoder(estimator)
-    if reset and isinstance(estimator.categorical_features, str):
+    is_frame = as_frame(X) is not None  # refuses frames that are not evaluated, or have a name twice
+    encoder = FrameEncoder.plan(X, estimator) if reset else filling_encoder(estimator, X)
+    given = estimator.categorical_features
+    if reset and isinstance(given, str) and given == "from_dtype":
         warn_of_identifiers(X)
     if encoder is not None:
         samples = _check_frame(estimator, encoder, X, y, sample_weight, reset=reset, y_numeric=y_numeric)
@@ -81,12 +82,17 @@ def check_rows(
             warn_of_new_categories(encoder, samples, known_new)
         return samples
     with _hint_at_categories(X):
-        X, y = validate_data(estimator, check_structure(X), y, reset=reset, y_numeric=y_numeric, **X_OPTIONS)
-    weight = _check_weight(sample_weight, X, X.dtype)
+        table, y = validate_data(
+            estimator, check_structure(X), y, reset=reset, y_numeric=y_numeric, **X_OPTIONS
+        )
+    weight = _check_weight(sample_weight, table, table.dtype)
+    samples = Samples(table, y, SideColumns(weight))
+    samples = samples if weight.all() else samples.take(np.flatnonzero(weight))
     if reset:
-        estimator._frame = None
-    samples = Samples(X, y, SideColumns(weight))
-    return samples if weight.all() else samples.take(np.flatnonzero(weight))
+        estimator._frame = (
+            FrameEncoder.of_numbers(X, samples.X, samples.sample_weight).attributes() if is_frame else None
+        )
+    return samples
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -109,9 +115,11 @@ def _check_frame(
     weight = _check_weight(sample_weight, X, np.dtype(encoder.dtype))
     places = np.flatnonzero(weight)
     source = X if len(places) == len(weight) else _safe_indexing(X, places)
-    encoded = encoder.fit_transform(source) if reset else encoder.transform(source)
     if reset:
+        encoded, encoder = encoder.fit_transform(source, weight[places])
         estimator._frame = encoder.attributes()
+    else:
+        encoded = encoder.transform(source)
     encoded = check_array(encoded, estimator=estimator, **X_OPTIONS)
     return Samples(encoded, y[places], SideColumns(weight[places]), X, places)
 
@@ -135,8 +143,14 @@ def check_features(estimator: Any, X: Any) -> Any:
     as_frame(X)  # to refuse frames that are not evaluated, or have a name twice
     encoder = frame_encoder(estimator)
     if encoder is None:
-        with _hint_at_categories(X):
-            return validate_data(estimator, check_structure(X), reset=False, **X_OPTIONS)
+        try:
+            with _hint_at_categories(X):
+                return validate_data(estimator, check_structure(X), reset=False, **X_OPTIONS)
+        except (TypeError, ValueError):
+            # The gaps are sought only now, because this takes longer than the prediction of a few rows.
+            encoder = filling_encoder(estimator, X)
+            if encoder is None:
+                raise
     if getattr(X, "ndim", 2) == 1:
         raise ValueError(
             "Expected 2D array, got 1D array instead. For a single row pass X.iloc[[0]], not X.iloc[0]."

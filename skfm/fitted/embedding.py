@@ -27,7 +27,7 @@ def embedding(estimator: Any, column: Any) -> Any:
             "embedding returns a pandas DataFrame. Install it with: pip install pandas"
         ) from error
     encoder = frame_encoder(estimator)
-    if encoder is None:
+    if encoder is None or not any(encoder.encoders):
         raise ValueError(
             f"embedding needs a model that was fitted to categories, but this {type(estimator).__name__} was fitted to "
             "numbers alone. Fit it to a DataFrame with columns of categories, or name them in categorical_features. "

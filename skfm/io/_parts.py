@@ -19,6 +19,7 @@ from ..data.target_transform import TargetTransform
 from ..fitted.draws import UserDraws
 from ..training.state_checks import MAX_SEED
 from ._checks import check_array, check_count, check_keys, check_not_negative, check_number
+from ._frame_checks import check_gaps
 
 
 class Sizes(NamedTuple):
@@ -103,7 +104,11 @@ def _field_numbers(name: str, value: Any, sizes: Sizes) -> None:
 def _frame(name: str, value: Any, sizes: Sizes) -> None:
     if value is None:
         return
-    check_keys(name, value, {f.name for f in dataclasses.fields(FrameEncoder)})
+    known = {f.name: f.default for f in dataclasses.fields(FrameEncoder)}
+    if type(value) is dict:
+        # Earlier versions did not write the attributes with a default.
+        value = {key: v for key, v in known.items() if v is not dataclasses.MISSING} | value
+    check_keys(name, value, set(known))
     lists = [value[part] for part in ("names", "kinds", "encoders", "delimiters")]
     if not all(type(part) is list and len(part) == sizes.n_features for part in lists):
         raise ValueError(f"{name} must describe each of the {sizes.n_features} columns of the DataFrame")
@@ -114,6 +119,7 @@ def _frame(name: str, value: Any, sizes: Sizes) -> None:
             raise ValueError(f"{name} has an invalid encoder for column {column!r}")
         if delimiter is not None and (type(delimiter) is not str or not delimiter or kind != LIST):
             raise ValueError(f"{name} has an invalid delimiter for column {column!r}")
+    check_gaps(name, value)
     if value["weights"] not in LIST_WEIGHTS:
         raise ValueError(f"{name}/weights must be one of {list(LIST_WEIGHTS)}, got {value['weights']!r}")
     _type_name(f"{name}/dtype", value["dtype"], sizes)

@@ -100,8 +100,8 @@ def to_onnx(estimator: Any, X: Any = None, **options: Any) -> Any:
     column, in which skl2onnx replaces spaces and punctuation by underscores. It accepts ``X[[name]].to_numpy()``:
     strings for columns of strings and of dtype object, and numbers or booleans in the type of the column for all
     others. Missing and unknown categories are encoded as in ``predict``. In onnxruntime, a missing string is None, NaN
-    or pandas.NA in an array of objects. Integer and boolean columns of categories that had missing values in `fit`
-    become inputs of type double, where NaN is a missing value.
+    or pandas.NA in an array of objects. Columns of integers, and boolean columns of categories, that had missing values
+    in `fit` become inputs of type double, where NaN is a missing value.
 
     Examples
     --------

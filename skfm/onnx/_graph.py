@@ -19,7 +19,7 @@ from skl2onnx.algebra.onnx_ops import (
 from skl2onnx.common.data_types import FloatTensorType, guess_proto_type
 
 from ..core.matrix.parameters import FMParameters
-from ..data.frames import frame_encoder
+from ..data.frames import frame_encoder, stored_encoder
 from ..fitted.cache import predictor
 from ..fitted.located import EXACT, standardized
 from ._operators import Operators, number_type
@@ -47,7 +47,9 @@ class Graph(Operators):
         names = getattr(self.estimator, "feature_names_in_", None) if encoder is None else encoder.names
         conditioning = self.units.conditioning
         center, scale = (t.numpy(force=True) for t in (conditioning.center, conditioning.scale))
-        self.rows = Rows(self, operator.inputs, names, encoder, center, scale)
+        stored = stored_encoder(self.estimator)
+        means = None if stored is None else stored.means
+        self.rows = Rows(self, operator.inputs, names, encoder, means, center, scale)
 
     def product(self, table: np.ndarray, power: int = 1) -> Any:
         """Return the ``power`` of the columns times a table of shape (n_features, width)."""

@@ -37,19 +37,25 @@ def column_types(estimator: Any, X: Any) -> list[tuple[str, Any]]:
     columns = list(source_columns(X))
     encoder = frame_encoder(estimator)
     encoders = [None] * len(columns) if encoder is None else encoder.encoders
+    indicators = None if encoder is None else encoder.indicators
     return [
-        (column.name, _column_type(column, categories))
-        for column, categories in zip(columns, encoders, strict=True)
+        (column.name, _column_type(column, categories, has_gaps=has_gaps))
+        for column, categories, has_gaps in zip(
+            columns, encoders, indicators or [False] * len(columns), strict=True
+        )
     ]
 
 
-def _column_type(column: SourceColumn, categories: Any) -> Any:
-    """Return the tensor type of a column."""
+def _column_type(column: SourceColumn, categories: Any, *, has_gaps: bool) -> Any:
+    """Return the tensor type of a column, in which numbers may have been missing in ``fit``."""
     values = column.values if isinstance(column.values, np.ndarray) else column.values.to_numpy()
     if categories is None:
         if values.dtype.kind not in "biuf":
-            values = column.numbers(np.float64)
-        return _tensor_type(values.dtype)([None, 1])
+            values = column.numbers(np.float64, allow_missing=column.can_have_gaps())
+        # Only floats have a value for what is missing.
+        return (DoubleTensorType if has_gaps and values.dtype.kind != "f" else _tensor_type(values.dtype))(
+            [None, 1]
+        )
     has_missing = None in category_positions(categories, column.name)
     dtype = values.dtype
     if not isinstance(column.values, np.ndarray) and column.dtype == nw.Boolean:

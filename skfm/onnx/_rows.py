@@ -27,6 +27,7 @@ from skl2onnx.common.data_types import (
 from ..data.columns import CATEGORY, NUMERIC
 from ..data.frames import FrameEncoder
 from ._categories import category_codes
+from ._gaps import fill_gaps
 from ._operators import Operators
 
 
@@ -59,6 +60,8 @@ class Rows:
     names : list of str or None
         Names of the columns that the model was fitted to.
     encoder : FrameEncoder or None
+    means : list of float or None, or None
+        Means of the columns that the model was fitted to, which replace missing numbers: see `FrameEncoder`.
     center, scale : ndarray of shape (n_columns,)
         Of the columns of the matrix.
     """
@@ -69,6 +72,7 @@ class Rows:
         inputs: Sequence[Any],
         names: list[str] | None,
         encoder: FrameEncoder | None,
+        means: list[float | None] | None,
         center: np.ndarray,
         scale: np.ndarray,
     ) -> None:
@@ -78,12 +82,19 @@ class Rows:
         inputs = _in_order(inputs, names)
         self.numbers = np.arange(len(center))
         numeric: list[tuple[Any, Any]] = [(variable, None) for variable in inputs]
+        indicators: dict[int, int] = {}
         if encoder is not None:
-            self.numbers, numeric = self._encode(encoder, inputs)
+            self.numbers, numeric, indicators = self._encode(encoder, inputs)
+        if means is not None and encoder is not None:
+            means = [mean for mean, kind in zip(means, encoder.kinds, strict=True) if kind == NUMERIC]
         self.powers: dict[int, Any] = {}
         if len(self.numbers):
             is_float = all(isinstance(variable.type, FloatTensorType) for variable, _ in numeric)
-            X = self._join(numeric, FloatTensorType if is_float else DoubleTensorType)
+            wanted = FloatTensorType if is_float else DoubleTensorType
+            X = self._join(numeric, wanted)
+            if means is not None:
+                X = fill_gaps(operators, X, means, list(indicators), wanted)
+                self.numbers = np.array([*self.numbers, *indicators.values()], np.int64)
             dtype = np.float32 if is_float else np.float64
             self.powers[1] = self._standardize(X, center[self.numbers], scale[self.numbers], dtype)
 
@@ -109,8 +120,11 @@ class Rows:
 
     def _encode(
         self, encoder: FrameEncoder, inputs: Sequence[Any]
-    ) -> tuple[np.ndarray, list[tuple[Any, Any]]]:
-        """Collect the blocks of the categories, and return the columns of numbers with their inputs."""
+    ) -> tuple[np.ndarray, list[tuple[Any, Any]], dict[int, int]]:
+        """Collect the blocks of the categories, and return the columns of numbers with their inputs.
+
+        The last of the results maps the positions of numbers among these to the columns that indicate missing ones.
+        """
         columns = [(variable, place) for variable in inputs for place in range(_width(variable))]
         if len(columns) != len(encoder.names):
             raise ValueError(
@@ -118,7 +132,9 @@ class Rows:
                 "one input per column, or a single one with all columns."
             )
         ends = np.cumsum(encoder.widths)
-        numbers, numeric = [], []
+        numbers: list[int] = []
+        numeric: list[tuple[Any, Any]] = []
+        indicators: dict[int, int] = {}
         for number, (name, kind) in enumerate(zip(encoder.names, encoder.kinds, strict=True)):
             variable, place = columns[number]
             start, stop = int(ends[number] - encoder.widths[number]), int(ends[number])
@@ -128,7 +144,7 @@ class Rows:
                 codes = category_codes(self.operators, values, variable.type, categories, name)
                 self.blocks.append(Block(start, stop, codes))
                 continue
-            if kind != NUMERIC or stop != start + 1:
+            if kind != NUMERIC:
                 raise NotImplementedError(
                     f"Column {name!r} is of kind {kind!r}, which cannot be exported: ONNX has no operators that "
                     "encode several values per row. Encode this column before the model, or drop it."
@@ -138,9 +154,11 @@ class Rows:
                     f"Column {name!r} holds numbers, but its ONNX input holds strings. Pass one input per column, "
                     "for example with a DataFrame as X."
                 )
+            if stop == start + 2:
+                indicators[len(numbers)] = start + 1
             numbers.append(start)
             numeric.append((variable, place))
-        return np.array(numbers, np.int64), numeric
+        return np.array(numbers, np.int64), numeric, indicators
 
     def _join(self, columns: list[tuple[Any, Any]], wanted: Any) -> Any:
         """Return the columns of numbers as one node of the given tensor type."""

@@ -444,17 +444,23 @@ BAD_FRAMES = {
         "'age' has dtype period[*days since the first date",
     ),
     "objects": (lambda: broken(age=object()), {}, TypeError, "of type object, which is neither a number nor"),
-    "missing number": (
+    "only missing numbers": (
         lambda: broken(age=np.nan),
         {},
         ValueError,
-        "contains NaN: column 'age' in row 0*Impute missing numbers",
+        "Column 'age' has no values in the training data",
     ),
-    "missing number without categories": (
+    "only missing numbers without categories": (
         lambda: broken(age=np.nan).drop(columns="city"),
         {},
         ValueError,
-        "contains NaN: column 'age' in row 0*Impute missing numbers",
+        "Column 'age' has no values in the training data",
+    ),
+    "missing flag as a number": (
+        lambda: broken(member=pd.array([True, None] * 100, "boolean")),
+        {"categorical_features": ["city"]},
+        ValueError,
+        "contains NaN: column 'member' in row 1*Impute the missing",
     ),
     "infinite": (
         lambda: broken(age=np.inf),

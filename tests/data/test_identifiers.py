@@ -123,3 +123,10 @@ def test_the_remedies_of_the_message_work(make, solver):
         with pytest.warns(UserWarning, match="look like identifiers"):
             online.partial_fit(frame, y, **options)
         online.partial_fit(frame, y)
+
+
+def test_missing_values_do_not_hide_identifiers():
+    frame = pd.DataFrame({"user": pd.array(np.arange(200) % 30, "Int64"), "age": np.arange(200.0)})
+    frame.loc[::9, "user"] = pd.NA
+    (message,) = warnings_of(frame)
+    assert "'user' (30 distinct values)" in message
