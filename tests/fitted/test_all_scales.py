@@ -228,7 +228,9 @@ def check(case):
             score = model.score(X[TRAINING], y[TRAINING], sample_weight=weight)
             assert np.isfinite(score)
             if not case.unequal:
-                assert score == pytest.approx(r2(y[TRAINING], found["prediction"][TRAINING]), abs=1e-3)
+                assert score == pytest.approx(
+                    r2(y[TRAINING], found["prediction"][TRAINING]), rel=1e-3, abs=1e-3
+                )
         reference.fit(S[TRAINING], target[TRAINING], sample_weight=weight)
         expected = outcomes(reference, S, case)
         comparable = case.fit_intercept or not case.centered.any()
