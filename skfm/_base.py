@@ -112,7 +112,7 @@ class BaseFM(FittedMixin, CallbackSupportMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features) or Chunks
-            Training data: a DataFrame with numbers and categories (see `categorical_features`), or numbers, with
+            Training data: a DataFrame with numbers, dates and categories (see `categorical_features`), or numbers, with
             categories one-hot encoded, best as a sparse matrix. Numbers of a DataFrame may be missing: the mean of the
             column takes their place, and a column of zeros and ones indicates them. Or a stream of chunks from
             :mod:`skfm.streaming`, which brings targets and weights along, for the minibatch solvers.

@@ -141,8 +141,12 @@ class FMClassifier(ClassifierMixin, BaseFM):
         - array-like: a mask, the numbers or the names of the categorical columns of a DataFrame or a dense array.
         - None: no columns.
 
-        Missing values are a category of their own. Unknown categories, which did not occur in the training data, are
-        treated as an average category of their column: their parameters are at the prior of the field.
+        From columns of dates, the year, the month, the weekday and the hour are derived as categories, and the days
+        since the first training date as a number.
+
+        Missing values of a category are a category of their own. Unknown categories, which did not occur in the
+        training data, are treated as an average category of their column: their parameters are at the prior of the
+        field.
 
     min_frequency : int, float or None, default=None
         Minimum number of samples (int) or minimum fraction of the samples (float) of a category. Categories with fewer

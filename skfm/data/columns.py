@@ -15,17 +15,21 @@ from scipy import sparse
 LIST_TYPES = (list, tuple, set, frozenset, np.ndarray)
 
 #: Types of values that are dates, times or durations. Those of pandas and polars are derived from these.
-TIMES = (datetime.date, datetime.time, datetime.timedelta)
+DATES, DURATIONS = datetime.date, datetime.timedelta
+TIMES = (DATES, DURATIONS, datetime.time)
 
 #: The kinds of columns.
 NUMERIC, CATEGORY, LIST = "numeric", "category", "list"
+#: The kinds of columns from which columns of these kinds are derived.
+DATE, DURATION = "date", "duration"
 
 
 #: Advice for columns that are neither numbers nor categories.
 _FROM_TIMES = (
-    "Replace it by columns of numbers or categories, for example by the days since the first date (a number) and by "
-    "the weekday, the month or the hour (categories, as strings). If each distinct value is a category, convert the "
-    "column to a categorical dtype."
+    "Convert it to dates of the type datetime64, for example with pandas.to_datetime, or replace it by columns of "
+    "numbers or categories, for example by the days since the first date (a number) and by the weekday, the month or "
+    "the hour (categories, as strings). If each distinct value is a category, convert the column to a categorical "
+    "dtype."
 )
 _FROM_OTHERS = (
     "Derive columns of numbers or categories from it, convert it to a categorical dtype if each distinct value is a "
@@ -56,10 +60,13 @@ class SourceColumn(NamedTuple):
         Name of the column.
     values : narwhals Series or ndarray of shape (n_samples,)
         Values of the column.
+    is_derived : bool
+        Whether the values, an array, are derived from a column of a DataFrame.
     """
 
     name: str
     values: Any
+    is_derived: bool = False
 
     @property
     def dtype(self) -> Any:
@@ -80,6 +87,8 @@ class SourceColumn(NamedTuple):
             return CATEGORY if self.values.is_null().any() else NUMERIC
         if self.holds_lists():
             return LIST
+        if (kind := self.kind_of_times()) is not None:
+            return kind
         if dtype == nw.Object:
             present = [value for value in self.objects() if value is not None]
             if any(isinstance(value, str | bytes | bool) for value in present):
@@ -96,6 +105,30 @@ class SourceColumn(NamedTuple):
         if dtype.is_numeric() or (dtype == nw.Unknown and not is_other):
             return NUMERIC
         raise self._not_supported(f"has dtype {shown}", dtype.is_temporal() or shown.startswith("period"))
+
+    def kind_of_times(self) -> str | None:
+        """Return `DATE` or `DURATION` if the column belongs to a DataFrame and holds these, else None."""
+        if isinstance(self.values, np.ndarray):
+            return None
+        if self.values.dtype == nw.Object:
+            return _kind_of_times([value for value in self.objects() if value is not None])
+        if self.holds_dates():
+            return DATE
+        return DURATION if self.values.dtype == nw.Duration else None
+
+    def holds_dates(self) -> bool:
+        """Return whether the column belongs to a DataFrame and has a dtype of dates."""
+        if isinstance(self.values, np.ndarray):
+            return False
+        return self.values.dtype in (nw.Date, nw.Datetime) or self.time_zone() is not None
+
+    def time_zone(self) -> str | None:
+        """Return the time zone of a column with a dtype of dates."""
+        if self.values.dtype != nw.Unknown:
+            return getattr(self.values.dtype, "time_zone", None)
+        # narwhals does not know all time zones of pandas, such as America/New_York.
+        zone = getattr(getattr(self.values.to_native(), "dtype", None), "tz", None)
+        return None if zone is None else str(zone)
 
     def holds_lists(self) -> bool:
         """Return whether the column belongs to a DataFrame and has several values per row."""
@@ -135,7 +168,7 @@ class SourceColumn(NamedTuple):
 
     def can_have_gaps(self) -> bool:
         """Return whether missing numbers are allowed, which is the case in DataFrames, but not among booleans."""
-        return not isinstance(self.values, np.ndarray) and not self.is_boolean()
+        return self.is_derived or (not isinstance(self.values, np.ndarray) and not self.is_boolean())
 
     def numbers(self, dtype: Any, *, allow_missing: bool = False) -> np.ndarray:
         """Return the values as finite numbers, or raise a ValueError. Missing ones are NaN if they are allowed."""
@@ -164,18 +197,30 @@ class SourceColumn(NamedTuple):
         return numbers
 
     def _is_temporal(self) -> bool:
-        return not isinstance(self.values, np.ndarray) and bool(self.values.dtype.is_temporal())
+        return not isinstance(self.values, np.ndarray) and (
+            self.values.dtype.is_temporal() or self.holds_dates()
+        )
 
     def _convertible(self) -> Any:
         """Return the values as an object that numpy can convert to numbers, if they are numbers."""
         if isinstance(self.values, np.ndarray):
-            return self.objects()
+            return self.values if self.is_derived else self.objects()
         if not self.values.is_null().any():
             return self.values.to_native()
         dtype = self.values.dtype
         if dtype.is_integer() or dtype.is_float():
             return self.values.cast(nw.Float64).to_numpy()
         return self.objects()
+
+
+def _kind_of_times(values: list[Any]) -> str | None:
+    """Return `DATE` or `DURATION` if all values are Python objects of these types, without a time zone; else None."""
+    if not values:
+        return None
+    if all(isinstance(value, DURATIONS) for value in values):
+        return DURATION
+    is_date = all(isinstance(value, DATES) and getattr(value, "tzinfo", None) is None for value in values)
+    return DATE if is_date else None
 
 
 def _remedy(value: Any) -> str:

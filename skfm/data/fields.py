@@ -61,13 +61,13 @@ def fields_of(fields: Any, design: DesignMatrix, encoder: FrameEncoder | None, *
 def given_fields(fields: Any, n_columns: int, encoder: FrameEncoder | None = None) -> Fields:
     """Return the fields that the user has given as one label per column of X."""
     labels = np.asarray(fields)
-    n_given = n_columns if encoder is None else len(encoder.names)
+    n_given = n_columns if encoder is None else int(encoder.origins[-1]) + 1
     if labels.shape != (n_given,):
         raise ValueError(
             f"fields must be 'auto' or hold one label for each of the {n_given} columns of X, "
             f"got an array of shape {labels.shape}."
         )
-    labels = labels if encoder is None else labels[encoder.sources]
+    labels = labels if encoder is None else labels[encoder.origins[encoder.sources]]
     return Fields(labels, as_field_labels(torch.from_numpy(np.unique(labels, return_inverse=True)[1])))
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.preprocessing import OneHotEncoder
 
 from .categories import (
@@ -17,19 +18,17 @@ from .categories import (
     fit_categories,
     infrequent_categories,
     list_block,
-    make_encoder,
     one_hot_block,
     values_of,
 )
 from .columns import (
-    CATEGORY,
-    LIST,
+    DATE,
+    DURATION,
     NUMERIC,
     SourceColumn,
-    as_frame,
-    column_mask,
     source_columns,
 )
+from .dates import DAYS, derive_parts, derived_columns, derived_kind, derived_name
 from .gaps import MISSING_SUFFIX, fill_gaps, has_gaps, mean_of, means_of_table
 
 #: Suffix of the name of the column for unknown categories.
@@ -68,6 +67,9 @@ class FrameEncoder:
         versions.
     indicators : list of bool, or None
         Whether numbers of the column were missing in the training data.
+    parts : list of dict, or None
+        What is derived from columns of dates and durations: see `derive_parts`. If it is not None, all other attributes
+        describe the derived columns.
     """
 
     names: list[str]
@@ -78,51 +80,13 @@ class FrameEncoder:
     dtype: str
     means: list[float | None] | None = None
     indicators: list[bool] | None = None
-
-    @classmethod
-    def plan(cls, X: Any, estimator: Any) -> FrameEncoder | None:
-        """Return an unfitted encoder for the parameters of an estimator.
-
-        None if all columns are numeric and no numbers are missing.
-        """
-        given = estimator.categorical_features
-        from_dtype, takes_all = (isinstance(given, str) and given == name for name in ("from_dtype", "all"))
-        has_no_lists = estimator.multi_value_features is None
-        if has_no_lists and (given is None or from_dtype) and as_frame(X) is None:
-            return None
-        columns = list(source_columns(X))
-        names = [column.name for column in columns]
-        delimiters = _delimiters(estimator.multi_value_features, names)
-        if from_dtype or takes_all:
-            chosen = np.full(len(columns), takes_all)
-        else:
-            chosen = column_mask([] if given is None else given, names, "categorical_features")
-        kinds = []
-        for number, column in enumerate(columns):
-            if number in delimiters or (takes_all and column.holds_lists()):
-                kinds.append(LIST)
-            elif from_dtype:
-                kinds.append(column.kind())
-            else:
-                kinds.append(CATEGORY if chosen[number] else NUMERIC)
-        if all(kind == NUMERIC for kind in kinds) and not has_gaps(X):
-            return None
-        numeric = [column for column, kind in zip(columns, kinds, strict=True) if kind == NUMERIC]
-        # Zeros and ones need no more digits than the other columns have.
-        types = [str(column.dtype).lower() for column in numeric if not column.is_boolean()]
-        is_float32 = bool(types) and all("float32" in dtype for dtype in types)
-        limits = estimator.min_frequency, estimator.max_categories
-        return cls(
-            names,
-            kinds,
-            [None if kind == NUMERIC else make_encoder(*limits) for kind in kinds],
-            [delimiters.get(number) for number in range(len(columns))],
-            estimator.multi_value_weights,
-            "float32" if is_float32 else "float64",
-        )
+    parts: list[dict[str, Any]] | None = None
 
     def _columns(self, X: Any) -> Iterator[tuple[SourceColumn, str, OneHotEncoder | None, str | None]]:
-        return zip(source_columns(X), self.kinds, self.encoders, self.delimiters, strict=True)
+        columns = source_columns(X)
+        if self.parts is not None:
+            columns = derived_columns(list(columns), self.parts)
+        return zip(columns, self.kinds, self.encoders, self.delimiters, strict=True)
 
     @classmethod
     def of_numbers(cls, X: Any, table: Any, weight: np.ndarray) -> FrameEncoder:
@@ -135,7 +99,7 @@ class FrameEncoder:
     @property
     def is_trivial(self) -> bool:
         """Whether the encoding of rows without gaps is the table of their numbers."""
-        return set(self.kinds) == {NUMERIC} and not any(self._indicators)
+        return set(self.kinds) == {NUMERIC} and not any(self._indicators) and self.parts is None
 
     @property
     def _indicators(self) -> list[bool]:
@@ -150,17 +114,43 @@ class FrameEncoder:
         weight : ndarray of shape (n_samples,)
             Positive.
         """
+        plan = self._derived(X)
         means: list[float | None] = []
         indicators = []
-        for column, kind, *_ in self._columns(X):
+        for column, kind, *_ in plan._columns(X):
             mean, has_missing = None, False
             if kind == NUMERIC and column.can_have_gaps():
                 numbers = column.numbers(self.dtype, allow_missing=True)
                 mean, has_missing = mean_of(numbers, weight, column.name), bool(np.isnan(numbers).any())
             means.append(mean)
             indicators.append(has_missing)
-        encoder = replace(self, means=means, indicators=indicators)
+        encoder = replace(plan, means=means, indicators=indicators)
         return encoder._transform(X, learn=True), encoder
+
+    def _derived(self, X: Any) -> FrameEncoder:
+        """Return an encoder of the columns that are derived from the training data."""
+        if not {DATE, DURATION} & set(self.kinds):
+            return self
+        parts = derive_parts(list(source_columns(X)), self.kinds)
+        origins = [part["column"] for part in parts]
+        kinds = [
+            derived_kind(self.kinds[number], part["part"])
+            for number, part in zip(origins, parts, strict=True)
+        ]
+        return replace(
+            self,
+            names=[
+                derived_name(self.names[number], part["part"])
+                for number, part in zip(origins, parts, strict=True)
+            ],
+            kinds=kinds,
+            encoders=[
+                None if kind == NUMERIC else clone(self.encoders[number])
+                for kind, number in zip(kinds, origins, strict=True)
+            ],
+            delimiters=[self.delimiters[number] for number in origins],
+            parts=parts,
+        )
 
     def transform(self, X: Any) -> Any:
         """Return the encoded matrix: sparse, or dense if there are neither categories nor lists."""
@@ -205,6 +195,8 @@ class FrameEncoder:
         skipped : set of str
             Names of the columns that are left out.
         """
+        if not any(self.encoders):
+            return {}
         entries = np.bincount(encoded.indices, minlength=encoded.shape[1])
         found = {}
         for (column, kind, encoder, delimiter), end in zip(
@@ -229,16 +221,28 @@ class FrameEncoder:
 
     @property
     def sources(self) -> np.ndarray:
-        """Index of the DataFrame's column from which each column of the matrix is derived."""
+        """Index of the column, in `names`, from which each column of the matrix is derived."""
         return np.repeat(np.arange(len(self.names)), self.widths)
+
+    @property
+    def origins(self) -> np.ndarray:
+        """Index of the DataFrame's column from which each of the columns `names` is derived."""
+        if self.parts is None:
+            return np.arange(len(self.names))
+        return np.array([part["column"] for part in self.parts])
 
     @property
     def encoded_names(self) -> np.ndarray:
         """Name of each column of the matrix."""
         names: list[str] = []
-        for name, encoder, indicate in zip(self.names, self.encoders, self._indicators, strict=True):
+        parts = [None] * len(self.names) if self.parts is None else [part["part"] for part in self.parts]
+        for name, encoder, indicate, part in zip(
+            self.names, self.encoders, self._indicators, parts, strict=True
+        ):
             if encoder is None:
-                names += [name, f"{name} {MISSING_SUFFIX}"] if indicate else [name]
+                # A missing date is indicated next to its days.
+                source = name.removesuffix(f" ({DAYS})") if part == DAYS else name
+                names += [name, f"{source} {MISSING_SUFFIX}"] if indicate else [name]
             else:
                 names += [*encoder.get_feature_names_out([name]), f"{name}_{UNSEEN}"]
         return np.array(names, dtype=object)
@@ -294,20 +298,3 @@ def _flush(run: list[tuple[np.ndarray, int]], dtype: str) -> list[sparse.csr_mat
     codes, widths = zip(*run, strict=True)
     run.clear()
     return [one_hot_block(list(codes), list(widths), dtype)]
-
-
-def _delimiters(given: Any, names: list[str]) -> dict[int, str | None]:
-    """Return the delimiters of the columns in `multi_value_features`, by column number."""
-    if given is None:
-        return {}
-    pairs = dict(given) if isinstance(given, Mapping) else dict.fromkeys(given)
-    found: dict[int, str | None] = {}
-    for key, delimiter in pairs.items():
-        if delimiter is not None and (not isinstance(delimiter, str) or not delimiter):
-            raise ValueError(
-                f"multi_value_features[{key!r}] must be a delimiter such as '|', or None if the values are lists, "
-                f"got {delimiter!r}."
-            )
-        (number,) = np.flatnonzero(column_mask([key], names, "multi_value_features"))
-        found[int(number)] = delimiter
-    return found

@@ -15,6 +15,7 @@ from sklearn.utils import _safe_indexing, check_array, check_consistent_length
 from sklearn.utils.validation import _check_sample_weight, _check_y, validate_data
 
 from .columns import MISSING, as_frame, source_columns
+from .frame_plan import plan_encoder
 from .frames import FrameEncoder, filling_encoder, frame_encoder
 from .identifiers import warn_of_identifiers
 from .samples import Samples, SideColumns
@@ -72,7 +73,7 @@ def check_rows(
     those of the columns in the set, to which the reported ones are added.
     """
     is_frame = as_frame(X) is not None  # refuses frames that are not evaluated, or have a name twice
-    encoder = FrameEncoder.plan(X, estimator) if reset else filling_encoder(estimator, X)
+    encoder = plan_encoder(X, estimator) if reset else filling_encoder(estimator, X)
     given = estimator.categorical_features
     if reset and isinstance(given, str) and given == "from_dtype":
         warn_of_identifiers(X)

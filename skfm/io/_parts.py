@@ -19,7 +19,7 @@ from ..data.target_transform import TargetTransform
 from ..fitted.draws import UserDraws
 from ..training.state_checks import MAX_SEED
 from ._checks import check_array, check_count, check_keys, check_not_negative, check_number
-from ._frame_checks import check_gaps
+from ._frame_checks import check_gaps, check_parts
 
 
 class Sizes(NamedTuple):
@@ -110,8 +110,10 @@ def _frame(name: str, value: Any, sizes: Sizes) -> None:
         value = {key: v for key, v in known.items() if v is not dataclasses.MISSING} | value
     check_keys(name, value, set(known))
     lists = [value[part] for part in ("names", "kinds", "encoders", "delimiters")]
-    if not all(type(part) is list and len(part) == sizes.n_features for part in lists):
-        raise ValueError(f"{name} must describe each of the {sizes.n_features} columns of the DataFrame")
+    # Columns that are derived from dates are described one by one.
+    n_described = sizes.n_features if type(value["parts"]) is not list else len(value["parts"])
+    if not all(type(part) is list and len(part) == n_described for part in lists):
+        raise ValueError(f"{name} must describe each of the {n_described} columns of the DataFrame")
     for column, kind, encoder, delimiter in zip(*lists, strict=True):
         if type(column) is not str or kind not in (NUMERIC, CATEGORY, LIST):
             raise ValueError(f"{name} has a column {column!r} of the unknown kind {kind!r}")
@@ -120,6 +122,7 @@ def _frame(name: str, value: Any, sizes: Sizes) -> None:
         if delimiter is not None and (type(delimiter) is not str or not delimiter or kind != LIST):
             raise ValueError(f"{name} has an invalid delimiter for column {column!r}")
     check_gaps(name, value)
+    check_parts(name, value, sizes.n_features)
     if value["weights"] not in LIST_WEIGHTS:
         raise ValueError(f"{name}/weights must be one of {list(LIST_WEIGHTS)}, got {value['weights']!r}")
     _type_name(f"{name}/dtype", value["dtype"], sizes)

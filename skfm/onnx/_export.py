@@ -11,6 +11,7 @@ from .._classifier import FMClassifier
 from .._regressor import FMRegressor
 from ..data.columns import as_frame
 from ..data.frames import frame_encoder
+from ._times import refuse_times
 
 
 def register_converters() -> None:
@@ -124,6 +125,7 @@ def to_onnx(estimator: Any, X: Any = None, **options: Any) -> Any:
     from skl2onnx import to_onnx as convert
 
     last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+    refuse_times(frame_encoder(last))
     if isinstance(last, FMClassifier):
         options["options"] = _with_matrices(options.get("options"), estimator, last)
     if last is estimator and options.get("initial_types") is None and _is_table(estimator, X):

@@ -29,6 +29,7 @@ from ..data.frames import FrameEncoder
 from ._categories import category_codes
 from ._gaps import fill_gaps
 from ._operators import Operators
+from ._times import refuse_times
 
 
 class Block(NamedTuple):
@@ -125,6 +126,7 @@ class Rows:
 
         The last of the results maps the positions of numbers among these to the columns that indicate missing ones.
         """
+        refuse_times(encoder)
         columns = [(variable, place) for variable in inputs for place in range(_width(variable))]
         if len(columns) != len(encoder.names):
             raise ValueError(

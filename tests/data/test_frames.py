@@ -426,16 +426,16 @@ def broken(**columns):
 #: name: (frame, parameters, error, message with * for any text)
 BAD_FRAMES = {
     "dates": (
-        lambda: broken(age=pd.date_range("2024", periods=200)),
+        lambda: broken(age=pd.NaT),
         {},
-        TypeError,
-        "'age' has dtype datetime64[*days since the first date",
+        ValueError,
+        "Column 'age' has no values in the training data: all dates are missing",
     ),
-    "dates as objects": (
-        lambda: broken(age=datetime.date(2024, 1, 1)),
+    "times of the day": (
+        lambda: broken(age=datetime.time(12)),
         {},
         TypeError,
-        "'age' holds datetime.date(2024, 1, 1) of type date,*days since the first date",
+        "'age' holds datetime.time(12, 0) of type time,*days since the first date",
     ),
     "periods": (
         lambda: broken(age=pd.period_range("2024", periods=200)),

@@ -164,11 +164,15 @@ def test_saved_and_loaded_models_predict_the_same(tmp_path, solver, with_categor
             assert_array_equal(loaded.encoded_feature_names_, model.encoded_feature_names_)
 
 
-def test_the_first_data_decide_whether_there_is_an_indicator():
-    frame, y, _ = gappy()
+@pytest.mark.parametrize("with_category", [True, False])
+def test_the_first_data_decide_whether_there_is_an_indicator(with_category):
+    frame, y, _ = gappy(with_category=with_category)
     full = frame.assign(age=np.arange(120.0))
     options = {"solver": "adagrad", "max_iter": 3, "random_state": 0}
-    for first, later, names in ((frame, full, ["age", "age (missing)"]), (full, frame, ["age", "city_Oslo"])):
+    for first, later, names in (
+        (frame, full, ["age", "age (missing)"]),
+        (full, frame, ["age", "city_Oslo" if with_category else "size"]),
+    ):
         mean = first["age"].mean()
         filled = [by_hand(part, mean) for part in (first, later)]
         if first is full:

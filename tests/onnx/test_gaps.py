@@ -50,3 +50,13 @@ def test_missing_numbers(solver, columns):
                 for name, kind in types.items()
             }
             assert_allclose(session.run(None, inputs)[0][:, 0], model.predict(rows), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "what"), [("when", "dates"), ("took", "durations")])
+def test_dates_and_durations_are_refused_by_name(name, what):
+    frame, y = gappy()
+    times = pd.date_range("2024-01-01", periods=len(y), freq="7h")
+    X = frame[["age", "city"]].assign(**{name: times if name == "when" else times - times[0]})
+    model = FMRegressor(2, max_iter=3).fit(X, y)
+    with pytest.raises(NotImplementedError, match=f"Column '{name}.* is derived from a column of {what}"):
+        to_onnx(model, X[:1])
