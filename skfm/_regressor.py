@@ -172,10 +172,10 @@ class FMRegressor(RegressorMixin, BaseFM):
         neither solver makes one if there are dense numeric columns.
 
     noise : {"auto", "common"} or field, default="auto"
-        Whether "vb" with `squared_error` learns the noise of each category of a field, such as users, some of whom rate
-        more erratically than others. Rows of categories with more noise then have less influence, and their
+        Whether "vb" and "mcmc" with `squared_error` learn the noise of each category of a field, such as users, some of
+        whom rate more erratically than others. Rows of categories with more noise then have less influence, and their
         predictions have larger standard deviations. "auto" selects the field of at least 100 categories that raises
-        the bound on the evidence most, if there is one. A label of `fields_` stands for that field, whatever the
+        the evidence of the noise most, if there is one. A label of `fields_` stands for that field, whatever the
         number of its categories. "common" is the same noise for all rows.
 
     covariance_type : {"auto", "full", "diag"}, default="auto"
@@ -460,7 +460,9 @@ class FMRegressor(RegressorMixin, BaseFM):
             A label of `fields_`. None if the noise is the same for all rows.
         """
         check_is_fitted(self)
-        ratio = (self._posterior or {}).get("noise_ratio")
+        # The last draw of a sampler has the field that was selected.
+        ratio = (self._posterior or self._draws or {}).get("noise_ratio")
+        ratio = ratio[-1:] if ratio is not None else None
         if ratio is None or not (ratio[0] != 1).any():
             return None
         label = self.fields_[np.flatnonzero(ratio[0] != 1)[0]]

@@ -27,22 +27,20 @@ class Draws(Predictor):
         return variance * self.model.units.scale.to(variance)[:, None].square()
 
     def moments(self, X: Any) -> tuple[Tensor, Tensor]:
-        noise = self._noise().square().mean()
-        mean, std = self._over_pieces(
-            self.model.rows(X),
-            lambda raw: torch.stack(
-                [raw[:, 0].mean(0), (raw[:, 0].var(0, correction=0) + noise.to(raw)).sqrt()]
-            ),
-        )
+        rows = self.model.rows(X)
+
+        def mean_and_std(raw: Tensor, noise: Tensor) -> Tensor:
+            variance = raw[:, 0].var(0, correction=0) + noise.square().mean(0).to(raw)
+            return torch.stack([raw[:, 0].mean(0), variance.sqrt()])
+
+        mean, std = self._over_pieces_with_noise(rows, mean_and_std)
         return self._to_user(mean), std * float(self.model.units.scale[0])
 
     def quantiles(self, X: Any, levels: Any) -> Tensor:
-        places, noise = check_quantiles(levels), self._noise()
-        found = self._over_pieces(
+        places = check_quantiles(levels)
+        found = self._over_pieces_with_noise(
             self.model.rows(X),
-            lambda raw: torch.stack(
-                [mixture_quantile(raw[:, 0].double(), noise.to(raw.device), q) for q in places]
-            ),
+            lambda raw, noise: torch.stack([mixture_quantile(raw[:, 0].double(), noise, q) for q in places]),
         )
         return self._to_user(found).T.contiguous()
 
@@ -62,7 +60,7 @@ class Draws(Predictor):
         The raw predictions are in the units of predictions.
         """
         parameters = self.model.drawn.at(rows.place, rows.columns)
-        for _, part in rows.design.pieces(max(1, PREDICTIONS // len(parameters.intercept))):
+        for _, part in rows.design.pieces(self._n_rows()):
             yield self.model.interaction.raw(part, parameters).unflatten(0, (-1, self.model.n_outputs))
 
     def _log_probabilities(self, X: Any) -> Tensor:
@@ -79,11 +77,18 @@ class Draws(Predictor):
         """Return a function of the raw predictions of all draws, whose last axis is that of the rows."""
         return torch.cat([function(raw) for raw in self.raw_draws(rows)], -1).to("cpu").to(rows.dtype)
 
-    def _noise(self) -> Tensor:
-        """Return the standard deviations of the noise in the units of predictions, (n_draws, 1)."""
-        kept = self.model.draws
-        assert kept is not None  # for the type checker
-        return as_tensor(kept.noise_std, torch.float64)[:, None] / self.model.units.scale[0]
+    def _over_pieces_with_noise(self, rows: Rows, function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Return a function of the raw predictions and of the noise of all draws, as `drawn_noise` returns it."""
+        pieces = (part for _, part in rows.design.pieces(self._n_rows()))
+        found = [
+            function(raw, self.model.drawn_noise(rows._replace(design=part)).to(raw.device))
+            for raw, part in zip(self.raw_draws(rows), pieces, strict=True)
+        ]
+        return torch.cat(found, -1).to("cpu").to(rows.dtype)
+
+    def _n_rows(self) -> int:
+        """Return the number of rows of a piece."""
+        return max(1, PREDICTIONS // len(self.model.drawn.intercept))
 
     def _to_user(self, values: Tensor) -> Tensor:
         """Return numbers on the scale of the raw predictions in the user's units."""

@@ -24,6 +24,8 @@ class UserDraws(NamedTuple):
     noise_std : ndarray of shape (n_chains * n_draws,) or None
     cut_points : ndarray of shape (n_chains * n_draws, n_levels - 1) or None
     log_likelihood : ndarray of shape (n_chains * n_draws,)
+    noise_ratio : ndarray of shape (n_chains * n_draws, n_features) or None
+        The noise precision of rows with a category, divided by that of rows without one. None if the noise is common.
     """
 
     n_chains: int
@@ -33,6 +35,8 @@ class UserDraws(NamedTuple):
     noise_std: np.ndarray | None
     cut_points: np.ndarray | None
     log_likelihood: np.ndarray
+    # Models saved by earlier versions do not have it.
+    noise_ratio: np.ndarray | None = None
 
 
 def draws_of(estimator: Any) -> UserDraws | None:

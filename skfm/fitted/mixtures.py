@@ -17,7 +17,7 @@ def mixture_quantile(mean: Tensor, spread: Tensor, level: Tensor) -> Tensor:
     Parameters
     ----------
     mean : Tensor of shape (n_parts, n_samples)
-    spread : Tensor of shape (n_parts, 1)
+    spread : Tensor of shape (n_parts, 1) or (n_parts, n_samples)
         Standard deviations.
     level : Tensor of shape ()
 

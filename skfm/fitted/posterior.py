@@ -30,11 +30,15 @@ class PosteriorDraws:
     factors : ndarray of shape (n_chains, n_draws, n_features, n_factors)
         The vectors of the interactions.
     noise_std : ndarray of shape (n_chains, n_draws) or None
-        Standard deviation of the noise of a regression, in the units of y.
+        Standard deviation of the noise of a regression, in the units of y. If it differs between the categories of a
+        field, this is that of a new category.
     cut_points : ndarray of shape (n_chains, n_draws, n_levels - 1) or None
         Cut-points between the levels of an ordered target.
     log_likelihood : ndarray of shape (n_chains, n_draws)
         Weighted log likelihood of the training data, of a standardized target.
+    noise_ratio : ndarray of shape (n_chains, n_draws, n_features) or None
+        The precision of the noise of rows with a category, divided by ``noise_std ** -2``; one for the columns of other
+        fields. None if the noise is the same for all rows.
 
     Examples
     --------
@@ -56,6 +60,7 @@ class PosteriorDraws:
     noise_std: np.ndarray | None
     cut_points: np.ndarray | None
     log_likelihood: np.ndarray
+    noise_ratio: np.ndarray | None = None
 
     def to_dict(self) -> dict[str, np.ndarray]:
         """Return the arrays by name, without those that the model does not have.
@@ -125,4 +130,5 @@ def posterior_draws(estimator: Any) -> PosteriorDraws:
         unfold(kept.noise_std),
         unfold(kept.cut_points),
         unfold(kept.log_likelihood),
+        unfold(kept.noise_ratio),
     )

@@ -197,7 +197,15 @@ class FittedModel:
 
     @cached_property
     def log_noise(self) -> np.ndarray | None:
-        """The logarithm of the factor by which a column changes the noise variance, (n_features,)."""
+        """The logarithm of the factor by which a column changes the noise variance, (n_features,).
+
+        With draws, the variance is the mean over the draws.
+        """
+        if self.draws is not None:
+            if self.draws.noise_ratio is None:
+                return None
+            variance = np.square(np.asarray(self.draws.noise_std, np.float64) / np.max(self.draws.noise_std))
+            return np.log(variance / variance.sum() @ (1 / np.asarray(self.draws.noise_ratio, np.float64)))
         ratio = self.fitted._posterior.get("noise_ratio")
         return None if ratio is None else -np.log(np.asarray(ratio[0], np.float64))
 
@@ -206,11 +214,29 @@ class FittedModel:
         common = torch.tensor(self.noise_variance, dtype=torch.float64, device="cpu")
         if self.log_noise is None:
             return common
-        table = self.log_noise if rows.columns is None else self.log_noise[rows.columns]
+        return common * self._sums_of_columns(rows, self.log_noise[:, None])[:, 0].exp()
+
+    def drawn_noise(self, rows: Rows) -> Tensor:
+        """Return the standard deviation of the noise of each row in every draw, in the units of predictions.
+
+        Returns
+        -------
+        Tensor of shape (n_draws, n_samples) or (n_draws, 1)
+            In float64 on the CPU.
+        """
+        assert self.draws is not None  # for the type checker
+        common = as_tensor(self.draws.noise_std, torch.float64)[:, None] / self.units.scale[0]
+        if self.draws.noise_ratio is None:
+            return common
+        logs = -0.5 * np.log(np.asarray(self.draws.noise_ratio, np.float64))
+        return common * self._sums_of_columns(rows, logs.T).T.exp()
+
+    def _sums_of_columns(self, rows: Rows, table: np.ndarray) -> Tensor:
+        """Return sums over the columns that each row has, (n_samples, n), of a table (n_features, n)."""
+        used = table if rows.columns is None else table[rows.columns]
         place = Place(torch.float64, rows.place.device) if rows.place.device.type != "mps" else rows.place
         # The power of zero leaves out the numbers in the columns.
-        logs = rows.design.matmul(as_tensor(table[:, None], *place), power=0)
-        return common * logs[:, 0].to("cpu", torch.float64).exp()
+        return rows.design.matmul(as_tensor(used, *place), power=0).to("cpu", torch.float64)
 
     @cached_property
     def draws(self) -> UserDraws | None:

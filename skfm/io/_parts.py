@@ -234,7 +234,8 @@ def _posterior(name: str, value: Any, sizes: Sizes) -> None:
 def _draws(name: str, value: Any, sizes: Sizes) -> None:
     if value is None:
         return
-    check_keys(name, value, set(UserDraws._fields))
+    # Models saved by earlier versions have no ratios.
+    check_keys(name, {"noise_ratio": None} | value, set(UserDraws._fields))
     model = MODELS[sizes.loss]
     if model.latent is None:
         raise ValueError(f"{name} does not match loss={sizes.loss!r}")
@@ -255,6 +256,8 @@ def _draws(name: str, value: Any, sizes: Sizes) -> None:
         "cut_points": None if n_cuts is None else (n_draws, n_cuts),
         "log_likelihood": (n_draws,),
     }
+    if value.get("noise_ratio") is not None:
+        shapes["noise_ratio"] = (n_draws, sizes.n_columns) if model.has_noise else None
     for part, shape in shapes.items():
         if shape is not None:
             check_array(f"{name}/{part}", value[part], shape)
@@ -262,6 +265,8 @@ def _draws(name: str, value: Any, sizes: Sizes) -> None:
             raise ValueError(f"{name}/{part} does not match loss={sizes.loss!r}")
     if value["noise_std"] is not None:
         check_not_negative(f"{name}/noise_std", value["noise_std"])
+    if value.get("noise_ratio") is not None and not (value["noise_ratio"] > 0).all():
+        raise ValueError(f"{name}/noise_ratio must be positive")
     if value["cut_points"] is not None and (np.diff(value["cut_points"]) < 0).any():
         raise ValueError(f"{name}/cut_points must be ascending in each draw")
 

@@ -83,10 +83,10 @@ def _moments(graph: Graph) -> list[Any]:
     else:
         noise = graph.model.noise_variance * float(graph.units.scale[0]) ** 2
         (variance,) = graph.variance(graph.mean_parameters())
-        if graph.model.log_noise is not None:
-            own = graph.exp(graph.product(graph.model.log_noise[:, None]))
-            variance = graph.op(OnnxAdd, variance, graph.op(OnnxMul, own, graph.array([noise])))
-            return [mean, graph.op(OnnxSqrt, variance)]
+    if graph.model.log_noise is not None:
+        own = graph.exp(graph.product(graph.model.log_noise[:, None]))
+        variance = graph.op(OnnxAdd, variance, graph.op(OnnxMul, own, graph.array([noise])))
+        return [mean, graph.op(OnnxSqrt, variance)]
     return [mean, graph.op(OnnxSqrt, graph.op(OnnxAdd, variance, graph.array([noise])))]
 
 

@@ -190,7 +190,9 @@ def attributes_of(
         # The interrupt is what the user has to see.
         return attributes
     if plan.solver.samples:
-        warn_if_chains_disagree(history.history, estimator.n_chains)
+        draws = history.kept.draws
+        n_after = 0 if draws is None else draws.n_seen - draws.burn_in
+        warn_if_chains_disagree(history.history, estimator.n_chains, n_after)
     elif _should_have_converged(estimator, plan, outcome):
         warn_if_not_converged(history, plan.solver.name, estimator.tol)
     warn_if_no_interactions(problem, history.kept)

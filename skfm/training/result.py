@@ -29,6 +29,8 @@ LARGEST_PREDICTION = 8.0
 
 #: Value of R-hat from which chains count as different.
 LARGEST_R_HAT = 1.1
+#: Number of sweeps after the burn-in below which the halves of a single chain are not compared.
+FEWEST_SWEEPS = 50
 
 
 def fitted_attributes(task: TrainingProblem, iterate: Iterate, record: History) -> dict[str, Any]:
@@ -144,6 +146,7 @@ def fold_draws(
         noise,
         None if cuts is None else cuts.flatten(0, 1).numpy(force=True),
         sample.log_likelihood.sum(2).flatten().numpy(force=True),
+        None if sample.noise_ratio is None else sample.noise_ratio[:, :, 0].flatten(0, 1).numpy(force=True),
     )
     return FMParameters(intercept.mean(0), coef.mean(0), side_by_side(factors)), kept
 
@@ -168,15 +171,25 @@ def warn_if_not_converged(record: History, solver: str, tol: float) -> None:
     )
 
 
-def warn_if_chains_disagree(history: dict[str, list[float]], n_chains: int) -> None:
-    """Warn if several chains have not come to the same distribution."""
+def warn_if_chains_disagree(history: dict[str, list[float]], n_chains: int, n_sweeps_after: int) -> None:
+    """Warn if the chains, or the halves of a single one, have not come to the same distribution.
+
+    Parameters
+    ----------
+    history : dict of list of float
+    n_chains : int
+    n_sweeps_after : int
+        Number of sweeps after the burn-in. In a single chain of few, the halves differ by chance.
+    """
     found = {name.removeprefix("r_hat_"): v[-1] for name, v in history.items() if name.startswith("r_hat_")}
     name = max(found, key=lambda key: found[key] if found[key] > 0 else 0.0)
-    if n_chains > 1 and found[name] > LARGEST_R_HAT:
-        warnings.warn(
-            f"The chains disagree: R-hat of the {name.replace('_', ' ')} is {found[name]:.2f} after "
-            f"{n_sweeps(len(history[f'r_hat_{name}']))}, which should be below {LARGEST_R_HAT}. Raise max_iter, or "
-            "burn_in.",
-            ConvergenceWarning,
-            stacklevel=2,
-        )
+    if not found[name] > LARGEST_R_HAT or (n_chains == 1 and n_sweeps_after < FEWEST_SWEEPS):
+        return
+    who = "The chains disagree" if n_chains > 1 else "The halves of the chain disagree"
+    warnings.warn(
+        f"{who}: R-hat of the {name.replace('_', ' ')} is {found[name]:.2f} after "
+        f"{n_sweeps(len(history[f'r_hat_{name}']))}, which should be below {LARGEST_R_HAT}. Raise max_iter, or "
+        "burn_in.",
+        ConvergenceWarning,
+        stacklevel=2,
+    )

@@ -20,6 +20,9 @@ class ChainState(NamedTuple):
     mean : Tensor of shape (n_outputs, n_samples)
         The predictions.
     cut_points : Tensor of shape (n_outputs, n_levels - 1) or None
+    noise_ratio, noise_ratio_without : Tensor of shape (n_outputs, n_features), (n_outputs, 1), or None
+        The noise precision of rows with a category of the field of the noise, and of rows without one, divided by
+        ``noise_precision``. None if the noise is common.
     """
 
     intercept: Tensor
@@ -29,6 +32,8 @@ class ChainState(NamedTuple):
     prior_precision: Tensor
     mean: Tensor
     cut_points: Tensor | None
+    noise_ratio: Tensor | None = None
+    noise_ratio_without: Tensor | None = None
 
     def clone(self) -> ChainState:
         """Return a copy that shares no memory with this one."""

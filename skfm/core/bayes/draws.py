@@ -20,18 +20,20 @@ class Sample(NamedTuple):
     noise_precision : Tensor of shape (n_chains * n_outputs,)
     log_likelihood : Tensor of shape (n_chains * n_outputs,)
     cut_points : Tensor of shape (n_chains, n_levels - 1) or None
+    noise_ratio : Tensor of shape (n_chains * n_outputs, n_features) or None
+        The noise precision of rows with a category, divided by that of rows without one. None if the noise is common.
     """
 
     parameters: FMParameters
     noise_precision: Tensor
     log_likelihood: Tensor
     cut_points: Tensor | None
+    noise_ratio: Tensor | None = None
 
     def clone(self) -> Sample:
         """Return a copy that shares no memory with this one."""
-        cut_points = None if self.cut_points is None else self.cut_points.clone()
-        return Sample(
-            self.parameters.clone(), self.noise_precision.clone(), self.log_likelihood.clone(), cut_points
+        return self._replace(
+            **{name: part.clone() for name, part in self._asdict().items() if part is not None}
         )
 
     def tensors(self) -> dict[str, Tensor]:
@@ -43,9 +45,8 @@ class Sample(NamedTuple):
     def from_tensors(cls, tensors: dict[str, Tensor]) -> Sample:
         """Undo `tensors`."""
         parameters = FMParameters(*(tensors[name] for name in FMParameters._fields))
-        return cls(
-            parameters, tensors["noise_precision"], tensors["log_likelihood"], tensors.get("cut_points")
-        )
+        rest = (tensors.get(name) for name in cls._fields[1:])
+        return cls(parameters, *rest)  # type: ignore[arg-type]
 
 
 class Draws:
@@ -102,9 +103,18 @@ class Draws:
     def _stored(self) -> list[Sample]:
         return self._kept or ([] if self._last is None else [self._last])
 
+    def _with_equal_parts(self) -> list[Sample]:
+        """Return what is stored. The first draws may have been made before the noise was found to vary."""
+        stored = self._stored
+        ratios = [sample.noise_ratio for sample in stored if sample.noise_ratio is not None]
+        if not ratios:
+            return stored
+        one = torch.ones_like(ratios[0])
+        return [s if s.noise_ratio is not None else s._replace(noise_ratio=one) for s in stored]
+
     def tensors(self) -> dict[str, Tensor]:
         """Return what is stored as named tensors with a leading axis for the draws."""
-        parts = [sample.tensors() for sample in self._stored]
+        parts = [sample.tensors() for sample in self._with_equal_parts()]
         return {name: torch.stack([part[name] for part in parts]) for name in (parts[0] if parts else ())}
 
     def load(self, tensors: dict[str, Tensor], n_seen: int) -> None:
@@ -123,7 +133,7 @@ class Draws:
 
         A run that ended in its burn-in has its last state as its only draw.
         """
-        kept = self._stored
+        kept = self._with_equal_parts()
         if not kept:
             raise LookupError("No sweep has ended.")
 
@@ -132,9 +142,11 @@ class Draws:
             return torch.stack(tensors).unflatten(1, (self.n_chains, -1)).transpose(0, 1)
 
         cuts = [sample.cut_points for sample in kept if sample.cut_points is not None]
+        ratios = [sample.noise_ratio for sample in kept if sample.noise_ratio is not None]
         return Sample(
             FMParameters(*(stack(list(part)) for part in zip(*(s.parameters for s in kept), strict=True))),
             stack([sample.noise_precision for sample in kept]),
             stack([sample.log_likelihood for sample in kept]),
             torch.stack(cuts).transpose(0, 1) if cuts else None,
+            stack(ratios) if ratios else None,
         )

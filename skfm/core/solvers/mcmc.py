@@ -6,7 +6,8 @@ N(mu, Lam^-1) of the column's field::
     (w_j, v_j) ~ N(P^-1 (Lam mu + alpha b_j), P^-1)        P = Lam + alpha A_j
     alpha ~ Gamma((1 + sum s) / 2, (1 + sum s (y - yhat)^2) / 2)
 
-for weights s. The chains are more outputs over the same design. Columns without data are drawn from their prior.
+for weights s. If the noise differs between the categories of a field, each of them has its own precision, see
+`skfm.core.bayes.sampled_noise`. The chains are more outputs over the same design. Columns without data are drawn from their prior.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from ..bayes.chain_state import ChainState
 from ..bayes.diagnostics import Traces
 from ..bayes.draws import Draws, Sample
 from ..bayes.sampled_priors import Hyperpriors, SampledPriors
-from ..bayes.sampling import normal, normal_given
+from ..bayes.sampling import LOG_ROOT_2PI, normal, normal_given
 from ..matrix.parameters import FMParameters, all_finite
 from ..observation.registry import MODELS, losses_with
+from .block.row_noise import LearnedNoise
 from .block.run import BlockRun, BlockSolver, cholesky
+from .mcmc_noise import SampledRowNoise
 from .problem import Problem, Settings
 from .run import AfterSegment, Iterate, StateDict
 
@@ -34,6 +37,11 @@ from .run import AfterSegment, Iterate, StateDict
 #: sweeps from large ones to see whether it has missed something. From small ones it finds a better place where the
 #: signal is weak (MovieLens), but where it is strong some factors can stay near zero for hundreds of sweeps.
 SMALL_START, LARGE_START = 60.0, 1.0
+#: Where there is a noise precision to learn, large factors can explain the noise of the training data: they are accepted
+#: only if they explain more than this share of all that is explained. The first precision of small factors is the least
+#: one, which finds factors soon, where columns have as many rows as parameters, and otherwise larger by the cube of what
+#: they lack, up to a largest one: such a chain drifts to interpolation the sooner the larger its factors are.
+NOISY_BETTER, LEAST_PRECISION, MOST_PRECISION = 0.5, 8.0, 100.0
 #: When it does so, for how many sweeps, over how many of the last the log likelihoods are averaged, and by what
 #: share of its gain the other has to be better.
 SECOND_START, SECOND_SWEEPS, COMPARED, BETTER = 20, 8, 3, 0.2
@@ -48,7 +56,7 @@ class MCMC(BlockSolver):
 
     name = "mcmc"
     losses = losses_with("latent")
-    options = frozenset({"covariance_type", "select_factors", "burn_in", "n_draws", "n_chains"})
+    options = frozenset({"covariance_type", "select_factors", "noise", "burn_in", "n_draws", "n_chains"})
     objective_name = "log_likelihood"
     objective_rises = True
     converges = False
@@ -78,6 +86,16 @@ def plan_draws(problem: Problem, n_factors: int, settings: Settings) -> Draws:
         numbers = settings.n_chains * len(problem.target) * (problem.design.shape[1] * (1 + n_factors) + 1)
         n_draws = max(LEAST_DRAWS, BYTES // (numbers * problem.design.dtype.itemsize))
     return Draws(settings.n_chains, burn_in, n_sweeps, n_draws, settings.n_before)
+
+
+def _first_precision(problem: Problem, n_factors: int) -> float:
+    """Return the first precision of the priors of a chain with a noise precision."""
+    design, reduce = problem.design, problem.reduction.sum
+    rows = torch.bincount(design.indices.long(), minlength=design.shape[1]).double()
+    rows[design.dense_columns] = design.shape[0]
+    rows = reduce(rows)
+    lack = (1 + n_factors) * float((rows > 0).sum()) / max(float(rows.sum()), 1.0)
+    return min(LEAST_PRECISION * max(1.0, lack) ** 3, MOST_PRECISION)
 
 
 class MCMCRun(BlockRun):
@@ -113,8 +131,9 @@ class MCMCRun(BlockRun):
         size = self.state.theta.shape[2] - self.first
         scatter, growth, degrees = hyper.scatter(size, full=full, has_linear=problem.fit_linear)
         like = self.state.theta
+        precision = _first_precision(problem, n_factors) if latent.has_noise else SMALL_START
         self.priors = SampledPriors(
-            like.new_full((size,), SMALL_START),
+            like.new_full((size,), precision),
             scatter.to(like),
             growth.to(like),
             degrees,
@@ -126,6 +145,10 @@ class MCMCRun(BlockRun):
         total_weight = problem.sample_weight.sum(dtype=self.accum_dtype)
         self.total_weight = float(self.reduction.sum(total_weight))
         self.noise: Tensor | None = None
+        #: None if the noise is common.
+        self.row_noise: SampledRowNoise | None = None
+        if self.rows.has_noise and settings.noise != "common":
+            self.row_noise = SampledRowNoise(problem, None if settings.noise == "auto" else [settings.noise])
         self.traces = Traces(n_chains, self.draws.burn_in)
         #: Log likelihoods of the last sweeps.
         self._fits: list[Tensor] = []
@@ -137,6 +160,8 @@ class MCMCRun(BlockRun):
             self._second_start = -1
         if settings.start != "random":
             # The state of a chain is its parameters: all else is drawn given them.
+            if self.row_noise is not None:
+                self._choose_noise(self.row_noise)
             self._draw_noise()
             self.priors.draw(self.state.theta[:, :, self.first :], self.rng)
         elif self._second_start < 0:
@@ -160,7 +185,14 @@ class MCMCRun(BlockRun):
     def working_response(self) -> tuple[Tensor, Tensor]:
         # Numbers for all columns at once, so that it does not matter in which tiles they come.
         self.noise = normal(self.state.theta[:, :, self.first :], self.generator)
-        return self.rows.draw(self.mean)
+        omega, target = self.rows.draw(self.mean)
+        return omega if self._noise_of_rows is None else omega * self._noise_of_rows, target
+
+    @property
+    def _noise_of_rows(self) -> Tensor | None:
+        """The noise precision of each row divided by that of rows without a category; None if the noise is common."""
+        noise = self.row_noise
+        return None if noise is None or noise.field is None else noise.of_rows()
 
     def update(self, block: Any, A: Tensor, b: Tensor) -> tuple[Tensor, Tensor | None]:
         alpha = self.state.noise_precision.repeat_interleave(len(block.columns))
@@ -175,6 +207,10 @@ class MCMCRun(BlockRun):
 
     def finish(self) -> float:
         """Draw noise and priors, and return the log likelihood, averaged over the chains."""
+        if self.row_noise is not None:
+            self.row_noise.begin_sweep()
+            if self.row_noise.is_due:
+                self._choose_noise(self.row_noise)
         self._draw_noise()
         theta = self.state.theta[:, :, self.first :]
         self.priors.draw(theta, self.rng)
@@ -185,7 +221,12 @@ class MCMCRun(BlockRun):
 
     def _log_likelihood(self) -> Tensor:
         """Return the log likelihood of each output, (n_outputs,)."""
-        return self.reduction.sum(self.rows.log_likelihood(self.mean, self.state.noise_precision))
+        alpha, ratio = self.state.noise_precision, self._noise_of_rows
+        if ratio is None:
+            return self.reduction.sum(self.rows.log_likelihood(self.mean, alpha))
+        tau = ratio * alpha[:, None]
+        rows = tau.log() - tau * (self.problem.target - self.mean).square()
+        return self.weighted_sum(rows) / 2 - self.total_weight * LOG_ROOT_2PI
 
     def _chain_state(self) -> ChainState:
         """Return the state of the chains, not copied."""
@@ -198,6 +239,8 @@ class MCMCRun(BlockRun):
             priors.precision,
             self.mean,
             self.rows.cut_points,
+            None if self.row_noise is None else self.row_noise.ratio,
+            None if self.row_noise is None else self.row_noise.without,
         )
 
     def _set_chain_state(self, chains: ChainState) -> None:
@@ -207,6 +250,11 @@ class MCMCRun(BlockRun):
         self.mean = chains.mean
         if chains.cut_points is not None:
             self.rows.cut_points = chains.cut_points
+        if self.row_noise is not None:
+            # States of earlier versions have a common noise.
+            assert chains.noise_ratio is not None  # for the type checker
+            assert chains.noise_ratio_without is not None
+            self.row_noise.set(chains.noise_ratio, chains.noise_ratio_without)
         self.engine.reset()
 
     def _try_second_start(self) -> None:
@@ -215,10 +263,15 @@ class MCMCRun(BlockRun):
         assert self._first_state is not None  # for the type checker
         self._set_chain_state(self._first_state)
         self.priors.reset(LARGE_START)
+        if self.row_noise is not None:
+            self.row_noise.is_held = True
         for _ in range(SECOND_SWEEPS):
             self._sweep()
+        if self.row_noise is not None:
+            self.row_noise.is_held = False
         fit = sum(self._fits[-COMPARED:]) / COMPARED
-        better = fit - own_fit > BETTER * (fit - self._first_fit)
+        share = NOISY_BETTER if self.rows.has_noise else BETTER
+        better = fit - own_fit > share * (fit - self._first_fit)
         self._set_chain_state(self._chain_state().where(better, own))
         self._first_state = None
         self._second_start = -1
@@ -230,7 +283,10 @@ class MCMCRun(BlockRun):
         parameters = self.state.parameters
         # A failed sweep does not count as a draw.
         if all_finite(parameters) and math.isfinite(self.objective):
-            self.draws.add(Sample(parameters, self.state.noise_precision, self.fit, self.rows.cut_points))
+            varies = self.row_noise is not None and self.row_noise.field is not None
+            ratio = self.row_noise.ratio if self.row_noise is not None and varies else None
+            sample = Sample(parameters, self.state.noise_precision, self.fit, self.rows.cut_points, ratio)
+            self.draws.add(sample)
         self.traces.add({name: values.tolist() for name, values in self._followed().items()})
         return self.iterate()
 
@@ -263,6 +319,8 @@ class MCMCRun(BlockRun):
             "second_start": self._second_start,
             "traces": self.traces.values,
         }
+        if self.row_noise is not None:
+            sampler["noise"] = self.row_noise.state_dict()[1]
         return StateDict(tensors, numbers | {"sampler": sampler})
 
     def load_state_dict(self, state: StateDict) -> None:
@@ -274,6 +332,8 @@ class MCMCRun(BlockRun):
         def named(prefix: str) -> dict[str, Tensor]:
             return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
 
+        if self.row_noise is not None:
+            self.row_noise.load_state_dict(tensors, sampler["noise"])
         self._set_chain_state(ChainState.from_tensors(tensors))
         self.draws.load(named("draws_"), sampler["n_seen"])
         self._fits = [fit for _, fit in sorted(named("fit_").items())]
@@ -285,13 +345,31 @@ class MCMCRun(BlockRun):
         self._first_state = ChainState.from_tensors(first) if first else None
         self.traces.values = {name: list(trace) for name, trace in sampler["traces"].items()}
 
+    def _choose_noise(self, noise: SampledRowNoise) -> None:
+        """Choose the field whose categories differ in their noise."""
+        squares = self._squares()
+        error, total = self.row_sum(squares), self.total_weight
+        alpha = (1 + total) / (1 + error)
+        fit = (total * alpha.log() - alpha * error) / 2 - total * LOG_ROOT_2PI
+        common = LearnedNoise(fit, (alpha.log() - alpha) / 2, alpha)
+        self.state.noise_precision.copy_(noise.choose(squares, common))
+
+    def _squares(self) -> Tensor:
+        """Return the squared errors of the rows times their weights, (n_outputs, n_samples)."""
+        squares = (self.problem.target - self.mean).square() * self.problem.sample_weight
+        return squares.to(self.accum_dtype)
+
     def _draw_noise(self) -> None:
         if not self.rows.has_noise:
             return
+        alpha, hyper, noise = self.state.noise_precision, self.hyper, self.row_noise
+        if noise is not None and noise.field is not None:
+            prior = hyper.noise_shape, hyper.noise_rate
+            alpha.copy_(noise.draw(self._squares(), alpha, prior, self.rng))
+            return
         error = self.weighted_sum((self.problem.target - self.mean).square())
-        gammas = self.rng.standard_gamma((self.hyper.noise_shape + self.total_weight) / 2, len(error))
-        alpha = torch.from_numpy(gammas).to(error) * 2 / (self.hyper.noise_rate + error)
-        self.state.noise_precision.copy_(alpha)
+        gammas = self.rng.standard_gamma((hyper.noise_shape + self.total_weight) / 2, len(error))
+        alpha.copy_(torch.from_numpy(gammas).to(error) * 2 / (hyper.noise_rate + error))
 
     def _draw_unused(self, theta: Tensor) -> None:
         columns = (~self.used).nonzero()[:, 0]

@@ -21,7 +21,8 @@ def sample(sweep, n_chains=CHAINS, n_outputs=OUTPUTS, cuts=False):
         code[:, None, None].repeat(1, FEATURES, FACTORS) + torch.arange(FACTORS) / 10,
     )
     cut_points = (100.0 * sweep + 10 * chain + torch.arange(LEVELS - 1)) if cuts else None
-    return Sample(parameters, code + 0.25, code + 0.5, cut_points)
+    noise_ratio = (code + 0.75)[:, None].repeat(1, FEATURES)
+    return Sample(parameters, code + 0.25, code + 0.5, cut_points, noise_ratio)
 
 
 def kept_sweeps(draws):

@@ -11,6 +11,7 @@ import pytest
 import torch
 from scipy import sparse, stats
 
+from skfm.core.bayes.category_noise import SHAPES
 from skfm.core.bayes.sampled_priors import Hyperpriors, wishart
 from skfm.core.interactions.pairwise import raw_prediction
 from skfm.core.matrix.design import DesignMatrix
@@ -63,6 +64,9 @@ def make_design(kind, n=N_ROWS):
     rng = np.random.default_rng(5)
     if kind == "pairs":
         X, fields = one_hot(rng, n, 4, 5)
+    elif kind == "partial":
+        X, fields = one_hot(rng, n, 4, 5)
+        X[rng.random(n) < 0.3, :4] = 0
     elif kind == "one-hot":
         X, fields = one_hot(rng, n, 3, 4, 3)
     elif kind == "bag":
@@ -100,10 +104,19 @@ def draw_prior(rng, fields, known, n_replications, *, full):
     return theta, precisions[0]
 
 
+def draw_categories(rng, alpha, n_categories):
+    """Return precisions of the noise of categories, (n_replications, n_categories), and of rows without one."""
+    shape = torch.from_numpy(rng.choice(SHAPES, (len(alpha), 1)))
+    gammas = torch.from_numpy(rng.standard_gamma(shape.numpy(), (len(alpha), n_categories + 1)))
+    tau = gammas * alpha[:, None] / shape
+    return tau[:, :-1], tau[:, -1]
+
+
 def simulate(rng, loss, raw, weight, noise_precision, cut_points):
+    """Return targets; the noise precision has the shape of the raw predictions."""
     z = torch.from_numpy(rng.standard_normal(tuple(raw.shape)))
     if loss == "squared_error":
-        return raw + z / (noise_precision[:, None] * weight).sqrt()
+        return raw + z / (noise_precision * weight).sqrt()
     if loss == "log_loss":
         return (torch.from_numpy(rng.random(tuple(raw.shape))) < torch.sigmoid(raw)).double()
     if loss == "probit":
@@ -111,8 +124,11 @@ def simulate(rng, loss, raw, weight, noise_precision, cut_points):
     return (cut_points[:, :, None] < (raw + z)[:, None]).sum(1).double()
 
 
-def calibrate(loss, kind, size, *, covariance_type="full", weight=None, seed=1):
-    """Return the ranks of some quantities, each (n_replications,), among draws of their posterior."""
+def calibrate(loss, kind, size, *, covariance_type="full", weight=None, seed=1, noise_field=None):
+    """Return the ranks of some quantities, each (n_replications,), among draws of their posterior.
+
+    With a ``noise_field``, each of its categories has a noise precision of its own, and so have rows without one.
+    """
     rng = np.random.default_rng(seed)
     X, fields = make_design(kind)
     known = torch.from_numpy((X != 0).any(0))
@@ -129,7 +145,12 @@ def calibrate(loss, kind, size, *, covariance_type="full", weight=None, seed=1):
     noise = torch.from_numpy(rng.gamma(HYPER.noise_shape / 2, 2 / HYPER.noise_rate, B))
     cuts = torch.from_numpy(np.sort(rng.standard_normal((B, N_LEVELS - 1))))
     truth = FMParameters(intercept, theta[:, :, 0].clone(), theta[:, :, 1:].clone())
-    y = simulate(rng, loss, raw_prediction(design, truth), weight, noise, cuts)
+    of_rows = noise[:, None]
+    if noise_field is not None:
+        member = torch.from_numpy(X[:, (fields == noise_field).numpy()]).double()
+        categories, without = draw_categories(rng, noise, member.shape[1])
+        of_rows = categories @ member.T + without[:, None] * (1 - member.sum(1))
+    y = simulate(rng, loss, raw_prediction(design, truth), weight, of_rows, cuts)
     if not has_intercept:
         # There are the levels that the data show: what they are is no matter of chance.
         complete = (torch.nn.functional.one_hot(y.long(), N_LEVELS).sum(1) > 0).all(1)
@@ -140,13 +161,20 @@ def calibrate(loss, kind, size, *, covariance_type="full", weight=None, seed=1):
     problem = Problem(design, y, weight, loss, fields)
     n_sweeps = size.thin * size.n_draws
     settings = Settings(
-        covariance_type=covariance_type, max_iter=n_sweeps + 1, n_draws=1, seed=seed, start="chain"
+        covariance_type=covariance_type,
+        max_iter=n_sweeps + 1,
+        n_draws=1,
+        seed=seed,
+        start="chain",
+        noise="common" if noise_field is None else noise_field,
     )
     run = MCMCRun(problem, truth.clone(), settings, HYPER)
     if loss == "ordered_probit":
         run.rows.cut_points = cuts.clone()
+    if noise_field is not None:
+        assert run.row_noise.field == noise_field
 
-    def quantities(parameters, noise, cuts, precision):
+    def quantities(parameters, noise, cuts, precision, of_rows):
         w0, w, V = parameters
         values = {
             "w": w[:, 0],
@@ -158,13 +186,15 @@ def calibrate(loss, kind, size, *, covariance_type="full", weight=None, seed=1):
         }
         if loss == "squared_error":
             values["noise"] = noise
+        if noise_field is not None:
+            values |= {"noise of the first row": of_rows[:, 0], "noise of the last row": of_rows[:, -1]}
         if has_intercept:
             values["intercept"] = w0
         else:
             values |= {"first cut": cuts[:, 0], "last cut": cuts[:, -1]}
         return values
 
-    target = quantities(truth, noise, cuts, precision)
+    target = quantities(truth, noise, cuts, precision, of_rows)
     ranks = dict.fromkeys(target, 0)
     for sweep in range(n_sweeps):
         iterate = run.step()
@@ -174,6 +204,7 @@ def calibrate(loss, kind, size, *, covariance_type="full", weight=None, seed=1):
                 run.state.noise_precision,
                 iterate.draws.latest.cut_points,
                 run.priors.precision[:, 0],
+                run.state.noise_precision[:, None] * run.row_noise.of_rows() if noise_field is not None else None,
             )
             ranks = {name: ranks[name] + (drawn[name] < target[name]).long() for name in target}
     return ranks
@@ -235,6 +266,21 @@ def test_ranks_are_uniform_with_weights(size, kind):
     """Weights whose mean is one are precisions of the rows, in the likelihood of the noise precision too."""
     weight = torch.from_numpy(np.random.default_rng(3).uniform(0.2, 3, N_ROWS))
     found = p_values(calibrate("squared_error", kind, size, weight=weight / weight.mean()), size)
+    assert min(found.values()) > 0.01 / len(found), found
+
+
+@parametrize(
+    ("size", "kind"),
+    [(SMALL, "pairs"), (LARGE, "pairs"), (LARGE, "partial")],
+    fast=lambda size, kind: size is SMALL,
+    ids=name,
+)
+def test_ranks_are_uniform_with_noise_by_category(size, kind):
+    """Also with weights, and with rows that have no category ("partial")."""
+    weight = torch.from_numpy(np.random.default_rng(3).uniform(0.2, 3, N_ROWS))
+    found = p_values(
+        calibrate("squared_error", kind, size, weight=weight / weight.mean(), noise_field=0), size
+    )
     assert min(found.values()) > 0.01 / len(found), found
 
 
