@@ -57,7 +57,7 @@ class Standardization:
             x = x.to(home, torch.float64)
             largest_value = x.abs().max()
             x = x / largest_value
-            mean, spread = _mean_and_spread(x, weight)
+            mean, spread = mean_and_spread(x, weight)
             # A constant column is left unchanged: centered, it would carry no information.
             varies = spread > ROUNDING
             center[place] = mean * largest_value if varies else 0.0
@@ -118,7 +118,7 @@ class Standardization:
         return cls(*(torch.from_numpy(np.array(arrays[k], np.float64)) for k in ("center", "scale")))
 
 
-def _mean_and_spread(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+def mean_and_spread(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Return the weighted mean and standard deviation of numbers between -1 and 1."""
     total = weight.sum()
     mean = (weight @ x) / total
