@@ -142,8 +142,9 @@ class BaseFM(FittedMixin, CallbackSupportMixin, BaseEstimator):
         data = read_data(self, plan.target, plan.solver, training, validation, plan.seed)
         problem, settings = describe_fit(self, plan, data)
         max_iter = settings.max_iter
+        attached, problem = attach_stream(self, plan, data, problem, settings)
         observers = observe(self, plan, data, problem, max_iter, is_weighted=sample_weight is not None)
-        data, problem = attach_stream(data, problem, settings)
+        data = attached
         run = start_run(self, plan, problem, settings)
         validation_loss = held_out_loss(self, plan.target, data, problem)
         outcome = None

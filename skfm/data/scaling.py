@@ -57,8 +57,11 @@ class Scaling(NamedTuple):
             # mean^2 + variance: the columns get unit root mean square about zero instead.
             spread = torch.hypot(measured.center, measured.scale)
             measured = Standardization(torch.zeros_like(measured.center), spread)
-        raw = (as_tensor(values, torch.float64) for values in (coding.raw_shift, coding.raw_scale))
-        return cls(measured, *raw)
+        return cls(measured, *_of_raw_predictions(coding))
+
+    def with_target(self, coding: TargetTransform) -> Scaling:
+        """Return the same units of the columns with those of another target."""
+        return Scaling(self.conditioning, *_of_raw_predictions(coding))
 
     def design(
         self, X: Any, dtype: torch.dtype, device: torch.device, dense_columns: np.ndarray | None = None
@@ -124,8 +127,7 @@ class Scaling(NamedTuple):
     def of(cls, estimator: Any) -> Scaling:
         """Rebuild the units of a fitted estimator."""
         coding = TargetTransform(**estimator._coding)
-        raw = (as_tensor(values, torch.float64) for values in (coding.raw_shift, coding.raw_scale))
-        return cls(Standardization.from_arrays(estimator._conditioning), *raw)
+        return cls(Standardization.from_arrays(estimator._conditioning), *_of_raw_predictions(coding))
 
 
 class LocatedParameters(NamedTuple):
@@ -148,6 +150,11 @@ class LocatedParameters(NamedTuple):
         if self.scaling is None:
             return units.repeated(times).to_solver(self.parameters)
         return self.scaling.repeated(times).rebase(self.parameters, units.repeated(times))
+
+
+def _of_raw_predictions(coding: TargetTransform) -> tuple[Tensor, Tensor]:
+    """Return the shift and the scale of the raw predictions."""
+    return as_tensor(coding.raw_shift, torch.float64), as_tensor(coding.raw_scale, torch.float64)
 
 
 def as_tensor(array: Any, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:

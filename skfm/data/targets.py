@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
+from torch import Tensor
 
 from ..core.observation.parts import MinibatchLoss
 from ..core.observation.registry import MODELS, find_model, loss_parameters
@@ -53,8 +54,20 @@ class Target(ABC):
         """Undo `encode`."""
 
     @abstractmethod
-    def measure(self, rows: Samples, solver: Solver) -> TargetTransform:
-        """Measure the encoded target."""
+    def measure(self, rows: Samples, solver: Solver, *, more_follow: bool = False) -> TargetTransform:
+        """Measure the encoded target.
+
+        Parameters
+        ----------
+        rows : Samples
+        solver : Solver
+        more_follow : bool
+            Whether these are the first of the training data only, so that the target may be one that no model fits.
+        """
+
+    def loss(self) -> MinibatchLoss | None:
+        """Return the loss that determines the scale of the target. None if it has no scale."""
+        return None
 
     def check_split(self, rows: Samples, training: Samples) -> None:
         """Raise an error if no training sample is left of a value that the model needs samples of."""
@@ -102,12 +115,21 @@ class NumericTarget(Target):
     def decode(self, y: np.ndarray) -> np.ndarray:
         return y
 
-    def measure(self, rows: Samples, solver: Solver) -> TargetTransform:
-        model = MODELS[self.estimator.loss]
-        loss = model.make_loss(**parameters_of(self.estimator))
+    def loss(self) -> MinibatchLoss:
+        return MODELS[self.estimator.loss].make_loss(**parameters_of(self.estimator))
+
+    def measure(self, rows: Samples, solver: Solver, *, more_follow: bool = False) -> TargetTransform:
         y, weight = (as_tensor(part, torch.float64) for part in (rows.y, rows.sample_weight))
+        return self.transform(y, weight, more_follow=more_follow)
+
+    def transform(self, y: Tensor, weight: Tensor, *, more_follow: bool = False) -> TargetTransform:
+        """Return how targets are scaled, given some that represent them, in float64 on the CPU."""
+        model, loss = MODELS[self.estimator.loss], self.loss()
         shift, scale = loss.location_and_scale(y, weight, center=self.estimator.fit_intercept)
         start = loss.constant((y - shift) / scale, weight, 1)
+        if more_follow and not bool(torch.isfinite(start).all()):
+            # The logarithm of zero. With half a count more, it is a number.
+            start = torch.log(0.5 / (weight.sum() + 1))[None]
         if not bool(torch.isfinite(start).all()):
             raise ValueError(f"loss={self.estimator.loss!r} needs targets that are not all zero.")
         try:
@@ -153,7 +175,7 @@ class OrdinalTarget(Target):
     def decode(self, y: np.ndarray) -> np.ndarray:
         return self.estimator.levels_[y]
 
-    def measure(self, rows: Samples, solver: Solver) -> TargetTransform:
+    def measure(self, rows: Samples, solver: Solver, *, more_follow: bool = False) -> TargetTransform:
         levels, limits = self.estimator.levels_, np.finfo(rows.X.dtype)
         if not float(limits.tiny) <= np.abs(levels).max() <= float(limits.max):
             advice = ", or pass X in float64" if limits.dtype == np.float32 else ""
@@ -223,7 +245,7 @@ class ClassTarget(Target):
     def decode(self, y: np.ndarray) -> np.ndarray:
         return self.estimator.classes_[y]
 
-    def measure(self, rows: Samples, solver: Solver) -> TargetTransform:
+    def measure(self, rows: Samples, solver: Solver, *, more_follow: bool = False) -> TargetTransform:
         n_classes = len(self.estimator.classes_)
         class_weight = self.class_weight(rows)
         n_outputs = n_classes if n_classes > 2 else 1
@@ -267,7 +289,7 @@ class OrderedClassTarget(ClassTarget):
 
     needs_every_value = True
 
-    def measure(self, rows: Samples, solver: Solver) -> TargetTransform:
+    def measure(self, rows: Samples, solver: Solver, *, more_follow: bool = False) -> TargetTransform:
         # The cut-points take the place of the intercept.
         return TargetTransform(0.0, 1.0, np.zeros(1), class_weight=self.class_weight(rows))
 

@@ -9,8 +9,10 @@ import torch
 
 from ..core.matrix.design import DesignMatrix
 from ..core.matrix.parameters import FMParameters
+from ..core.observation.registry import MODELS
 from ..core.solvers import SOLVERS, OnlineRun, Problem, Settings
 from ..data.scaling import as_tensor
+from ..training.scale_checks import check_scales
 from ..training.state_checks import check_counts, check_entry, check_numbers
 from ._checks import check_keys
 from ._parts import Sizes
@@ -32,6 +34,11 @@ def check_online(state: dict[str, Any], sizes: Sizes) -> None:
             shape = tuple(a + (b - a) * (sizes.n_outputs - outputs[0]) for a, b in pairs)
             check_entry(name, found["tensors"][name], shape, run.signed_tensors)
         check_counts(found["tensors"], found["numbers"]["n_batches"])
+        if "scales" in found:
+            # The loss of classes has no scale.
+            loss, is_regression = MODELS[sizes.loss].loss, not sizes.n_values
+            has_sample = loss is not None and loss.uses_medians
+            check_scales(found["scales"], sizes.n_columns, has_target=is_regression, has_sample=has_sample)
     except ValueError as error:
         raise ValueError(f"_online: {error}") from None
 

@@ -301,7 +301,9 @@ def _lasting(name: str, value: Any, sizes: Sizes) -> None:
 
 
 def _online(name: str, value: Any, sizes: Sizes) -> None:
-    check_keys(name, value, {"tensors", "numbers", "n_chunks"})
+    # Models of earlier versions have no running scales.
+    optional = {"scales"} if isinstance(value, dict) and "scales" in value else set()
+    check_keys(name, value, {"tensors", "numbers", "n_chunks"} | optional)
     check_count(f"{name}/n_chunks", value["n_chunks"])
 
 

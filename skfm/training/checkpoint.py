@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from ..data.samples import Samples
 from .digests import AnotherRunError, ChunkDigests, digest_of, digest_of_names, digest_of_samples
 from .events import Ending, Events
 from .history import History
+from .scale_checks import check_units, split_units
 from .state_checks import check_checkpoint, check_seed
 
 #: Minimum number of seconds between checkpoints, and the minimum as a multiple of the time that writing one takes.
@@ -135,6 +136,16 @@ class Checkpoint:
         self.path.unlink(missing_ok=True)
 
 
+class RunningUnits(Protocol):
+    """Units that can change during a run."""
+
+    def state_dict(self) -> StateDict:
+        """Return the units, with names that a run does not use."""
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Continue with the units of another run, before its state is loaded."""
+
+
 class CheckpointEvents(Events):
     """Loads the state of an interrupted run, and saves that of the current one from time to time.
 
@@ -146,10 +157,18 @@ class CheckpointEvents(Events):
         Maximum number of epochs.
     chunks : ChunkDigests or None
         The digests of the chunks of a stream.
+    units : RunningUnits or None
+        The units of a run on a stream.
     """
 
-    def __init__(self, checkpoint: Checkpoint, max_iter: int, chunks: ChunkDigests | None = None) -> None:
-        self._checkpoint, self._max_iter, self._chunks = checkpoint, max_iter, chunks
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        max_iter: int,
+        chunks: ChunkDigests | None = None,
+        units: RunningUnits | None = None,
+    ) -> None:
+        self._checkpoint, self._max_iter, self._chunks, self._units = checkpoint, max_iter, chunks, units
 
     def begin(self, run: Run, history: History) -> None:
         if not isinstance(run, OnlineRun):
@@ -159,6 +178,9 @@ class CheckpointEvents(Events):
         if found is None:
             return
         try:
+            found, units = split_units(found)
+            if self._units is not None:
+                check_units(units, self._units.state_dict())
             check_checkpoint(
                 found,
                 run,
@@ -168,6 +190,8 @@ class CheckpointEvents(Events):
             )
         except ValueError as error:
             raise self._checkpoint.damaged(error) from error
+        if self._units is not None:
+            self._units.load_state_dict(units)
         run.load_state_dict(found)
         iterate = run.iterate()
         history.load_state_dict(
@@ -194,7 +218,11 @@ class CheckpointEvents(Events):
         numbers = {**run.numbers, "record": history.numbers}
         if self._chunks is not None:
             numbers["chunks"] = self._chunks.state()
-        return StateDict({**run.tensors, **history.tensors}, numbers)
+        tensors = {**run.tensors, **history.tensors}
+        if self._units is not None:
+            units = self._units.state_dict()
+            tensors, numbers = {**tensors, **units.tensors}, {**numbers, **units.numbers}
+        return StateDict(tensors, numbers)
 
 
 #: Entries of the identity that are compared only if both runs have them: earlier versions of skfm did not store them,

@@ -7,7 +7,6 @@ and at last `attributes_of`, which returns all that is written on the estimator.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +28,7 @@ from .partial_fit import OnlineState, frozen_params
 from .problem import ModelOptions, TrainingProblem, describe, supported_solver
 from .result import fitted_attributes, warn_if_chains_disagree, warn_if_not_converged
 from .start import Start, continues, find_seed, find_start, solver_settings, starting_point
-from .stream import ChunkedBatches
+from .stream import ChunkedBatches, current
 
 
 class FitPlan(NamedTuple):
@@ -71,8 +70,11 @@ def plan_fit(estimator: Any) -> FitPlan:
 
 def describe_fit(estimator: Any, plan: FitPlan, data: TrainingData) -> tuple[TrainingProblem, Settings]:
     """Turn the data into a problem, and the parameters of the estimator into the settings of the solver."""
-    transform = plan.target.measure(data.samples, plan.solver)
+    is_stream = data.stream is not None
+    transform = plan.target.measure(data.samples, plan.solver, more_follow=is_stream)
     problem = describe(ModelOptions.of(estimator), data.samples, transform, plan.solver, plan.device)
+    if plan.solver.learns_online and not is_stream:
+        problem = problem.with_scales(plan.target, data.samples)
     weight = transform.weight(data.samples.y, data.samples.sample_weight)
     max_iter = data.max_iter(estimator.max_iter, plan.solver, weight)
     return problem, solver_settings(estimator, problem, max_iter=max_iter, seed=plan.seed, start=plan.start)
@@ -111,7 +113,9 @@ def observe(
         identity = identity_of(estimator, samples, data.held_out, n_chunks)
         plan.checkpoint.identity = {**identity, "X_val in chunks": data.validation_chunks is not None}
         digests = None if stream is None else stream.record_digests(plan.checkpoint.of_another_run)
-        observers.append(CheckpointEvents(plan.checkpoint, max_iter, digests))
+        source = problem.problem.source
+        units = source if isinstance(source, ChunkedBatches) else None
+        observers.append(CheckpointEvents(plan.checkpoint, max_iter, digests, units))
     if estimator.verbose:
         observers.append(progress_bar(max_iter, plan.solver, is_stream=data.stream is not None))
     callbacks = FitCallbacks.of(
@@ -120,13 +124,13 @@ def observe(
         X=samples.as_given,
         y=plan.target.decode(samples.y),
         sample_weight=samples.sample_weight if is_weighted else None,
-        fitted_attributes=functools.partial(fitted_attributes, problem),
+        fitted_attributes=lambda *state: fitted_attributes(current(problem), *state),
     )
     return Observers(EventList([*observers, callbacks]), callbacks)
 
 
 def attach_stream(
-    data: TrainingData, problem: TrainingProblem, settings: Settings
+    estimator: Any, plan: FitPlan, data: TrainingData, problem: TrainingProblem, settings: Settings
 ) -> tuple[TrainingData, TrainingProblem]:
     """Let a problem take its batches from the stream of the data, if they have one.
 
@@ -136,7 +140,13 @@ def attach_stream(
     if stream is None:
         return data, problem
     data, problem = data._replace(samples=data.samples.without_rows()), problem.without_rows()
-    source = ChunkedBatches(stream, problem, settings.batch_size, settings.seed, shuffle=settings.shuffle)
+
+    def settings_in(task: TrainingProblem) -> Settings:
+        return solver_settings(
+            estimator, task, max_iter=settings.max_iter, seed=settings.seed, start=plan.start
+        )
+
+    source = ChunkedBatches(stream, problem, plan.target, settings_in, settings)
     return data, problem._replace(problem=dataclasses.replace(problem.problem, source=source))
 
 
@@ -147,6 +157,9 @@ def start_run(estimator: Any, plan: FitPlan, problem: TrainingProblem, settings:
     if settings.select_factors and not _has_factors(plan, problem.problem, parameters):
         parameters = parameters._replace(factors=parameters.factors[:, :, :0])
     run = plan.solver.start(problem.problem, parameters, settings)
+    source = problem.problem.source
+    if isinstance(run, OnlineRun) and isinstance(source, ChunkedBatches):
+        source.follow(run, parameters, is_random=plan.start.kind == "random")
     if isinstance(run, OnlineRun) and continues(estimator) and estimator._model["solver"] == estimator.solver:
         # A warm start continues with the step sizes of the fit before.
         online = OnlineState.of(estimator)
@@ -179,13 +192,13 @@ def attributes_of(
     estimator: Any, plan: FitPlan, problem: TrainingProblem, run: Run, outcome: Outcome
 ) -> dict[str, Any]:
     """Return the fitted attributes of an estimator, except those set by the validation of the data."""
-    history = outcome.history
+    history, problem = outcome.history, current(problem)
     attributes = fitted_attributes(problem, history.kept, history)
     attributes |= {"_lasting": frozen_params(estimator), "_seed": plan.seed}
     if isinstance(run, OnlineRun):
         # The state that is kept need not be the one in which the run ended.
         run.move_to(history.kept.parameters)
-        attributes["_online"] = OnlineState(run.state_dict(), n_chunks=0).attribute()
+        attributes["_online"] = OnlineState(run.state_dict(), 0, problem.scales).attribute()
     if isinstance(outcome.failure, KeyboardInterrupt):
         # The interrupt is what the user has to see.
         return attributes

@@ -17,7 +17,7 @@ from ..streaming import Chunks
 from .holdout import HeldOutLoss
 from .problem import TrainingProblem, describe_validation
 from .start import continues
-from .stream import ChunkCheck, ChunkedValidation, Stream, ValidationChunkCheck, check_stream
+from .stream import ChunkCheck, ChunkedValidation, HeldOutRows, Stream, ValidationChunkCheck, check_stream
 
 
 class UserData(NamedTuple):
@@ -132,7 +132,9 @@ def held_out_loss(
 ) -> HeldOutLoss | None:
     """Return the loss on the validation data, or None if there are none."""
     if data.validation_chunks is None:
-        return None if data.held_out is None else describe_validation(data.held_out, problem)
+        if data.held_out is None or data.stream is None:
+            return None if data.held_out is None else describe_validation(data.held_out, problem)
+        return HeldOutRows(data.held_out, problem)
     if problem.solver.samples:
         raise ValueError(
             f"solver={problem.solver.name!r} averages what it predicts for X_val over its draws, and cannot do so for "

@@ -10,13 +10,15 @@ import torch
 from sklearn.utils import check_random_state
 from torch import Tensor
 
+from ..core.matrix.design import DesignMatrix
 from ..core.matrix.device import compute_dtype, resolve_device
 from ..core.matrix.parameters import FMParameters
 from ..core.solvers import DivergenceError, Iterate, OnlineRun, Problem, Settings, Solver, StateDict
 from ..core.solvers.minibatch.batch_source import cut
 from ..data.frames import frame_encoder
+from ..data.running_scales import RunningScales
 from ..data.samples import Samples
-from ..data.scaling import Scaling, as_tensor
+from ..data.scaling import Scaling
 from ..data.target_transform import TargetTransform
 from ..data.targets import Target
 from ..data.validation import NoWeightError, check_rows
@@ -25,6 +27,7 @@ from .history import History
 from .problem import ModelOptions, TrainingProblem, describe, supported_solver
 from .result import fitted_attributes
 from .rollback import NothingToLearn
+from .running_units import NewUnits, follow
 from .start import draw_seed, solver_settings, starting_point
 
 
@@ -64,16 +67,27 @@ def learn_more(estimator: Any, target: Target, X: Any, y: Any, sample_weight: An
         raise NothingToLearn from error
     samples = samples._replace(y=target.encode(samples.y))
     options = ModelOptions.of(estimator)
+    fitted, online, new_units = None, None, None
     if is_first:
-        seed, fitted, online = draw_seed(rng), None, None
-        problem = describe(options, samples, target.measure(samples, solver), solver, device)
+        seed = draw_seed(rng)
+        transform = target.measure(samples, solver, more_follow=True)
+        problem = describe(options, samples, transform, solver, device).with_scales(target, samples)
     else:
         seed, fitted, online = estimator._seed, located(estimator), OnlineState.of(estimator)
         problem = describe_again(estimator, samples, solver, device)
+        if online is not None:
+            problem = problem._replace(scales=online.scales)
+        raw_design = problem.raw_design(samples.X)
+        problem, new_units = follow(problem, target, samples, raw_design)
+        problem = problem.with_rows(samples, raw_design)
     settings = solver_settings(estimator, problem, max_iter=1, seed=seed)
     settings = dataclasses.replace(settings, learning_rate_schedule="constant")
+    if new_units is not None and new_units.restarts:
+        # As in the first call.
+        draw_seed(rng)
+        fitted = None
     start = starting_point(options, problem, rng, fitted)
-    iterate, online = learn_chunk(online, problem, settings, start)
+    iterate, online = learn_chunk(online, problem, settings, start, new_units)
     history = History(solver.objective_name, validated=False)
     if not is_first:
         history.objective.extend(estimator.history_.get(solver.objective_name, ()))
@@ -125,7 +139,7 @@ def frozen_params(estimator: Any) -> dict[str, Any]:
 
 
 def describe_again(estimator: Any, samples: Samples, solver: Solver, device: torch.device) -> TrainingProblem:
-    """Turn further samples into a problem in the units of a fitted estimator."""
+    """Return a problem in the units of a fitted estimator, without rows, or raise an error if samples do not fit it."""
     fitted = np.dtype(estimator._dtype)
     if samples.X.dtype != fitted:
         raise ValueError(
@@ -140,10 +154,13 @@ def describe_again(estimator: Any, samples: Samples, solver: Solver, device: tor
             )
     dtype = compute_dtype(samples.X.dtype, device)
     units, coding = Scaling.of(estimator), TargetTransform(**estimator._coding)
+    nothing = torch.empty(0, dtype=dtype, device=device)
     problem = Problem(
-        design=units.design(samples.X, dtype, device, estimator._dense_columns),
-        target=as_tensor(coding.target(samples.y), dtype, device),
-        sample_weight=as_tensor(coding.weight(samples.y, samples.sample_weight), dtype, device),
+        design=DesignMatrix.from_array(
+            samples.X[:0], dtype=dtype, device=device, dense_columns=estimator._dense_columns
+        ),
+        target=nothing[None],
+        sample_weight=nothing,
         loss=estimator.loss,
         fields=torch.from_numpy(np.asarray(estimator._field_numbers)).to(device),
         fit_intercept=estimator.fit_intercept,
@@ -162,10 +179,13 @@ class OnlineState(NamedTuple):
     run : StateDict
     n_chunks : int
         Number of calls so far, with which the order of the samples changes.
+    scales : RunningScales or None
+        Models of earlier versions do not have them, and keep their units.
     """
 
     run: StateDict
     n_chunks: int
+    scales: RunningScales | None = None
 
     @classmethod
     def of(cls, estimator: Any) -> OnlineState | None:
@@ -173,16 +193,22 @@ class OnlineState(NamedTuple):
         found = getattr(estimator, "_online", None)
         if found is None:
             return None
-        return cls(StateDict(as_tensors(found["tensors"]), found["numbers"]), found["n_chunks"])
+        scales = RunningScales.from_arrays(found["scales"]) if "scales" in found else None
+        return cls(StateDict(as_tensors(found["tensors"]), found["numbers"]), found["n_chunks"], scales)
 
     def attribute(self) -> dict[str, Any]:
         """Return what the estimator holds: numpy arrays and plain numbers."""
         arrays = {name: tensor.numpy(force=True) for name, tensor in self.run.tensors.items()}
-        return {"tensors": arrays, "numbers": self.run.numbers, "n_chunks": self.n_chunks}
+        found = {"tensors": arrays, "numbers": self.run.numbers, "n_chunks": self.n_chunks}
+        return found if self.scales is None else {**found, "scales": self.scales.arrays()}
 
 
 def learn_chunk(
-    state: OnlineState | None, problem: TrainingProblem, settings: Settings, start: FMParameters
+    state: OnlineState | None,
+    problem: TrainingProblem,
+    settings: Settings,
+    start: FMParameters,
+    new_units: NewUnits | None = None,
 ) -> tuple[Iterate, OnlineState]:
     """Learn from the samples of a problem.
 
@@ -193,6 +219,8 @@ def learn_chunk(
     problem : TrainingProblem
     settings : Settings
     start : FMParameters
+    new_units : NewUnits or None
+        The units of the problem if they differ from those of the state.
 
     Returns
     -------
@@ -212,13 +240,16 @@ def learn_chunk(
         run.load_state_dict(state.run)
     try:
         with torch.no_grad():
+            if new_units is not None:
+                begin = start if new_units.restarts else None
+                run.change_units(new_units.change(settings, begin, is_random=True))
             iterate = run.learn_chunk(batches)
     except DivergenceError as error:
         raise ValueError(
             f"partial_fit failed, and the model is as it was before: {error}. Look for extreme values in X, y "
             "and sample_weight."
         ) from error
-    return iterate, OnlineState(run.state_dict(), number + 1)
+    return iterate, OnlineState(run.state_dict(), number + 1, problem.scales)
 
 
 def as_tensors(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:

@@ -12,14 +12,16 @@ import torch
 
 from ..core.matrix.design import DesignMatrix
 from ..core.matrix.device import compute_dtype, fits
-from ..core.matrix.samples import SideColumns, TensorSamples
+from ..core.matrix.standardize import Standardization
 from ..core.observation.registry import MODELS, loss_parameters
 from ..core.solvers import SOLVERS, Problem, Solver
 from ..data.fields import fields_of
 from ..data.frames import FrameEncoder, frame_encoder
+from ..data.running_scales import RunningScales
 from ..data.samples import Samples
 from ..data.scaling import Scaling, as_tensor
 from ..data.target_transform import TargetTransform
+from ..data.targets import Target
 from .holdout import HeldOutLoss, SampledValidation, Validation
 
 
@@ -77,6 +79,8 @@ class TrainingProblem(NamedTuple):
     field_labels : ndarray of shape (n_features,)
         The fields as users see them.
     quantile : float
+    scales : RunningScales or None
+        What is known of the columns and the target, for solvers that learn online.
     """
 
     problem: Problem
@@ -86,16 +90,45 @@ class TrainingProblem(NamedTuple):
     solver: Solver
     field_labels: np.ndarray
     quantile: float = 0.5
+    scales: RunningScales | None = None
 
     @property
     def model(self) -> Any:
         """The loss or likelihood."""
         return self.solver.model(self.problem.loss, len(self.coding.start), self.quantile)
 
-    def design(self, X: Any) -> DesignMatrix:
-        """Return other rows in the units and the layout of the problem's design."""
+    def raw_design(self, X: Any) -> DesignMatrix:
+        """Return other rows in the user's units and the layout of the problem's design."""
         design = self.problem.design
-        return self.units.design(X, design.dtype, design.device, design.dense_columns.numpy(force=True))
+        return DesignMatrix.from_array(
+            X,
+            dtype=design.dtype,
+            device=design.device,
+            dense_columns=design.dense_columns.numpy(force=True),
+        )
+
+    def weight(self, samples: Samples) -> torch.Tensor:
+        """Return the weights of other samples, which include those of their classes."""
+        design = self.problem.design
+        return as_tensor(self.coding.weight(samples.y, samples.sample_weight), design.dtype, design.device)
+
+    def in_units(self, columns: Standardization, coding: TargetTransform) -> TrainingProblem:
+        """Return the problem without rows in other units, in which all columns that are centered are dense."""
+        design = self.problem.design
+        dense = (columns.center != 0).to(design.device).index_fill(0, design.dense_columns, True)
+        places = dense.nonzero()[:, 0]
+        none = design.take(torch.arange(0, device=design.device))
+        rows = none.dense.new_empty(len(places), 0)
+        layout = DesignMatrix(none.shape, none.indptr, none.indices, none.values, rows, places)
+        problem = dataclasses.replace(self.problem, design=layout)
+        units = self.units._replace(conditioning=columns).with_target(coding)
+        return self._replace(problem=problem, units=units, coding=coding)
+
+    def with_scales(self, target: Target, samples: Samples) -> TrainingProblem:
+        """Return the problem with the scales of its rows, which are these samples."""
+        core, units = self.problem, self.units.conditioning
+        empty = RunningScales.empty(core.design.shape[1], target)
+        return self._replace(scales=empty.joined(core.design, core.sample_weight, samples, units))
 
     def without_rows(self) -> TrainingProblem:
         """Return the problem without the rows that it was measured on."""
@@ -109,14 +142,21 @@ class TrainingProblem(NamedTuple):
         )
         return self._replace(problem=empty)
 
-    def tensors(self, samples: Samples) -> TensorSamples:
-        """Return other samples in the units of the problem, with their shared target."""
-        dtype, device = self.problem.design.dtype, self.problem.design.device
-        return TensorSamples(
-            self.design(samples.X),
-            as_tensor(self.coding.target(samples.y), dtype, device)[0],
-            SideColumns(as_tensor(self.coding.weight(samples.y, samples.sample_weight), dtype, device)),
+    def with_rows(self, samples: Samples, raw_design: DesignMatrix) -> TrainingProblem:
+        """Return the problem with other rows, which are also given as a design in the user's units.
+
+        The design has the layout of the problem's, or of the problem in other units.
+        """
+        design, dense_columns = self.problem.design, self.problem.design.dense_columns
+        if not torch.equal(raw_design.dense_columns, dense_columns):
+            raw_design = self.raw_design(samples.X)
+        problem = dataclasses.replace(
+            self.problem,
+            design=self.units.conditioning.apply(raw_design),
+            target=as_tensor(self.coding.target(samples.y), design.dtype, design.device),
+            sample_weight=self.weight(samples),
         )
+        return self._replace(problem=problem)
 
 
 def supported_solver(estimator: Any) -> Solver:

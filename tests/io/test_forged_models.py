@@ -34,6 +34,7 @@ MODELS = {
     "stars": lambda: small(y=STARS, loss="ordered_probit", solver="mcmc", max_iter=8),
     "one class pair": lambda: small(FMClassifier, LABELS == "no", solver="ftrl", loss="hinge"),
     "frame": in_frame,
+    "medians": lambda: small(solver="adagrad", loss="huber"),
 }
 
 #: Arrays that may have negative numbers; all others hold counts, variances, scales or sums of squares.
@@ -54,6 +55,9 @@ SIGNED = {
     "_standardized/factors",
     "_online/tensors/theta",
     "_online/tensors/intercept",
+    "_online/scales/mean",
+    "_online/scales/sample",
+    "_online/scales/target",
 }
 
 

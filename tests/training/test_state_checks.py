@@ -89,7 +89,10 @@ def forgeries_of(arrays, content, signed):
         found[f"{path}: {value!r}"] = forge
 
     for name, array in arrays.items():
-        if array.size:
+        if array.size and array.dtype.kind == "i":
+            in_array(name, -1, "negative")
+            in_array(name, 10**9, "too large")
+        elif array.size:
             in_array(name, np.nan, "NaN")
             in_array(name, -np.inf, "-inf")
             if "slot" not in name or name in signed:
@@ -99,7 +102,7 @@ def forgeries_of(arrays, content, signed):
             if name in ("held", "visits"):
                 in_array(name, 0.5, "half")
                 in_array(name, 1e6, "too many")
-        as_array(name, lambda a: a.astype(np.int64), "integers")
+        as_array(name, lambda a: a.astype(np.int32), "integers")
         as_array(name, lambda a: a.astype(np.float16), "half precision")
         as_array(name, lambda a: a.astype(">f8"), "swapped bytes")
         as_array(name, lambda a: a.astype(str), "text")
@@ -158,6 +161,7 @@ def check_forgeries(tmp_path, solver, is_stream, is_validated, choose, rng):
     model, arguments = interrupted_run(path, solver, is_stream, is_validated)
     arrays, content = read(path)
     signed = {"theta", "intercept", "kept_0", "kept_1", "kept_2"}
+    signed |= {"units_center", "units_mean", "units_target", "units_sample"}
     signed |= {
         f"{kind}_{i}"
         for kind in ("slot", "intercept_slot")

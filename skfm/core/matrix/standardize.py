@@ -123,18 +123,33 @@ class Standardization:
         return cls(*(torch.from_numpy(np.array(arrays[k], np.float64)) for k in ("center", "scale")))
 
 
-def _center_and_scale(x: Tensor, weight: Tensor) -> tuple[float, float]:
-    """Return the center and the scale of a dense column, both (n_samples,) in float64."""
+def mean_and_spread(x: Tensor, weight: Tensor) -> tuple[float, float]:
+    """Return the weighted mean and standard deviation of numbers of any size.
+
+    Parameters
+    ----------
+    x, weight : Tensor of shape (n,)
+        In float64, not empty.
+
+    Returns
+    -------
+    mean, spread : float
+        The spread is zero if the numbers differ by their rounding alone.
+    """
     # Dividing by the largest value first keeps squares of very small or large numbers finite.
     largest = float(x.abs().max())
-    relative = x / largest
-    total = weight.sum()
-    mean = (weight @ relative) / total
-    spread = float(((weight @ (relative - mean).square()) / total).sqrt()) * largest
-    center = float(mean) * largest
-    if spread < NARROW * largest:
-        center, spread = narrow_moments(x, weight)
+    if largest == 0:
+        return 0.0, 0.0
+    share, relative = weight / weight.sum(), x / largest
+    mean = share @ relative
+    spread = float((share @ (relative - mean).square()).sqrt())
+    return narrow_moments(x, weight) if spread < NARROW else (float(mean) * largest, spread * largest)
+
+
+def _center_and_scale(x: Tensor, weight: Tensor) -> tuple[float, float]:
+    """Return the center and the scale of a dense column that is not zero, both (n_samples,) in float64."""
+    center, spread = mean_and_spread(x, weight)
     if spread > 0:
         return center, max(spread, SMALLEST)
     # A constant column is left unchanged: centered, it would carry no information.
-    return 0.0, largest * min(1.0, float((weight @ relative.square() / total).sqrt()))
+    return 0.0, abs(center)

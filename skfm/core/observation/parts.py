@@ -41,6 +41,8 @@ class MinibatchLoss(_Part, ABC):
     #: With y = s z and a raw prediction to match, loss(y) = s^degree loss(z), up to a constant. Constants of the loss
     #: that have the unit of the target, such as thresholds, are multiplied by s as well.
     degree: ClassVar[int] = 0
+    #: Whether the location and the scale of the target are more than its mean and its standard deviation.
+    uses_medians: ClassVar[bool] = False
 
     @abstractmethod
     def loss(self, y: Tensor, raw: Tensor) -> Tensor:

@@ -30,6 +30,8 @@ OUTLIER = 3.0
 class RobustLoss(MinibatchLoss):
     """A loss whose target is centered and scaled by medians, which outliers hardly move."""
 
+    uses_medians = True
+
     def location_and_scale(self, y: Tensor, weight: Tensor, *, center: bool) -> tuple[float, float]:
         middle = float(weighted_quantile(y, weight, 0.5)) if center else 0.0
         errors = (y - middle).abs()

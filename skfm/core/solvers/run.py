@@ -133,3 +133,27 @@ class OnlineRun(Run):
     @abstractmethod
     def move_to(self, parameters: FMParameters) -> None:
         """Continue from other parameters, with the current step sizes."""
+
+    @property
+    @abstractmethod
+    def units(self) -> object:
+        """The units of the parameters, in the form in which `set_units` or `change_units` has received them."""
+
+    @abstractmethod
+    def change_units(self, change: Any) -> None:
+        """Continue in other units, see `skfm.core.solvers.minibatch.new_units.UnitChange`."""
+
+    @abstractmethod
+    def set_units(self, start: FMParameters, settings: Any, dense_columns: Tensor, units: object) -> None:
+        """Take over the units of another run before its state is loaded.
+
+        Parameters
+        ----------
+        start : FMParameters
+            Where the run starts, in these units.
+        settings : Settings
+            Those of the run in these units.
+        dense_columns : Tensor of int
+        units : object
+            Kept for the caller.
+        """

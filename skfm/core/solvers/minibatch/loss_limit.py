@@ -55,8 +55,11 @@ class LossLimit:
         """Return whether the last step has led to a fit: the losses so far are from before each step."""
         if not batches:
             return True
-        limit = _limit(max(self.base, self._constant_loss(batches[-1])))
-        return float(self._trainer.mean_loss(batches[-1])) < limit
+        loss = float(self._trainer.mean_loss(batches[-1]))
+        if loss < _limit(max(self.base, self._constant_loss(batches[-1]))):
+            return True
+        # Rows far from those before can be predicted so badly at the start that a single step does not suffice.
+        return loss < self._start_loss(batches[-1])
 
     def _start_loss(self, batch: Batch) -> float:
         trainer, device = self._trainer, self._trainer.theta.device

@@ -85,6 +85,36 @@ class Optimizer(ABC):
     def update(self, theta: Tensor, slots: list[Tensor], step: Step) -> None:
         """Change the rows of parameters and slots in place."""
 
+    def slots_in_units(
+        self, slots: list[Tensor], theta: Tensor, factor: Tensor, n_outputs: int
+    ) -> list[Tensor]:
+        """Return the slots for other units, in which gradients are multiplied by a factor.
+
+        Parameters
+        ----------
+        slots : list of Tensor
+        theta : Tensor of shape (n_columns, width)
+            In the new units.
+        factor : Tensor of shape (n_columns, width)
+            Positive.
+        n_outputs : int
+        """
+        return [slot.clone() for slot in slots]
+
+    def settle(  # noqa: B027
+        self, theta: Tensor, slots: list[Tensor], passes: Tensor, l2: Tensor, l1_linear: float
+    ) -> None:
+        """Adapt slots that determine parameters to the given parameters, in place. Most rules have no such slots.
+
+        Parameters
+        ----------
+        theta : Tensor of shape (n_columns, width)
+        slots : list of Tensor
+        passes : Tensor of shape (n_columns, 1)
+        l2 : Tensor of shape (n_columns or 1, n_outputs)
+        l1_linear : float
+        """
+
 
 class SGD(Optimizer):
     """Stochastic gradient descent: r = 1 / rate, and the curvature of the batch on top."""
@@ -123,6 +153,14 @@ class AdaGrad(Optimizer):
 
     def update(self, theta: Tensor, slots: list[Tensor], step: Step) -> None:
         self._move(theta, slots[0], step)
+
+    def slots_in_units(
+        self, slots: list[Tensor], theta: Tensor, factor: Tensor, n_outputs: int
+    ) -> list[Tensor]:
+        squares, *others = slots
+        # Sums that have overflowed stay infinite.
+        grown = 1 + torch.where(squares.isinf(), squares, (squares - 1) * pool(factor.square(), n_outputs))
+        return [grown.clamp_(min=1), *(slot.clone() for slot in others)]
 
     def _move(self, theta: Tensor, squares: Tensor, step: Step) -> Tensor:
         """Make the step, and return its r, pooled."""
@@ -164,6 +202,12 @@ class Adam(Optimizer):
         first.lerp_(gradient, 1 - self.beta1)
         descend(theta, first / (1 - self.beta1**step.batches_seen), r, step.penalty)
 
+    def slots_in_units(
+        self, slots: list[Tensor], theta: Tensor, factor: Tensor, n_outputs: int
+    ) -> list[Tensor]:
+        first, second = slots
+        return [first * factor, torch.where(second.isinf(), second, second * factor.square())]
+
 
 class FTRL(AdaGrad):
     """Follow the regularized leader on the linear weights, AdaGrad on the factors.
@@ -202,6 +246,22 @@ class FTRL(AdaGrad):
         l2 = 0 if step.l2 is None else step.l2
         beyond = (z.abs() - step.l1_linear * step.passes).clamp_(min=0)
         theta[:, linear] = -torch.sign(z) * beyond / (r + l2 * step.passes)
+
+    def slots_in_units(
+        self, slots: list[Tensor], theta: Tensor, factor: Tensor, n_outputs: int
+    ) -> list[Tensor]:
+        squares, z, r = super().slots_in_units(slots, theta, factor, n_outputs)
+        by = factor[:, :: theta.shape[1] // n_outputs]
+        return [squares, z * by, torch.where(r.isinf(), r, r * by).clamp_(min=1)]
+
+    def settle(
+        self, theta: Tensor, slots: list[Tensor], passes: Tensor, l2: Tensor, l1_linear: float
+    ) -> None:
+        _, z, r = slots
+        linear = theta[:, :: theta.shape[1] // z.shape[1]]
+        threshold = l1_linear * passes
+        needed = -(linear * (r + l2 * passes) + torch.sign(linear) * threshold)
+        z.copy_(torch.where(linear == 0, z.clamp(min=-threshold, max=threshold), needed))
 
 
 def pool(rows: Tensor, n_outputs: int) -> Tensor:

@@ -15,12 +15,15 @@ occasional evaluation of some columns of each field.
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from ...matrix.reduce import LOCAL, Reduction
 from ...matrix.row_ops import take_rows
+from ..problem import Settings
 
 #: Precision to begin with of linear weights; that of factors gives all interactions of a row a variance of one.
 START_LINEAR = 1.0
@@ -60,11 +63,7 @@ class Penalties:
         reduction: Reduction = LOCAL,
     ) -> None:
         size = 1 + n_factors
-        given = like.new_ones(size)
-        if not isinstance(l2_linear, str):
-            given[0] = l2_linear
-        if not isinstance(l2_factors, str):
-            given[1:] = l2_factors
+        given = _given(l2_linear, l2_factors, like.new_ones(size))
         learned = torch.ones(size, dtype=torch.bool, device=like.device)
         learned[0] = isinstance(l2_linear, str)
         learned[1:] = isinstance(l2_factors, str)
@@ -99,8 +98,14 @@ class Penalties:
         n_factors = len(self._start) - 1
         pairs = entries_per_row * max(0.0, entries_per_row - 1) / 2
         self._start[1:] = max(1.0, (n_factors * pairs) ** 0.5)
+        self.restart()
+
+    def restart(self) -> None:
+        """Return to the initial precisions."""
         self.precision[:] = self._start
         self.l2.copy_(torch.where(self._learned, self.precision, self._given).flatten(1))
+        self.neighbor_variance.zero_()
+        self.sums.zero_()
 
     def share(self, columns: Tensor, share: Tensor, curvature: Tensor) -> Tensor:
         """Return the penalties for a batch: their share, and the neighbor variance times the curvature.
@@ -181,6 +186,44 @@ class Penalties:
         l2 = self.l2.view(len(self.l2), *self._shape)
         self.l2.copy_(torch.where(self._learned, l2, self._given).flatten(1))
 
+    def give(self, settings: Settings) -> None:
+        """Take the given penalties from other settings."""
+        self._given = _given(settings.l2_linear, settings.l2_factors, self._given)
+        self.restore_given()
+
+    def in_units(
+        self, ratio: Tensor, slope: float, curvature: float, columns: Tensor, settings: Settings
+    ) -> Penalties:
+        """Return the penalties in other units, see `skfm.core.solvers.minibatch.new_units.UnitChange`.
+
+        Parameters
+        ----------
+        ratio : Tensor of shape (n_outputs,)
+        slope, curvature : float
+        columns : Tensor of bool of shape (n_features,)
+            The columns whose units change. The precisions of their fields begin anew.
+        settings : Settings
+            Holds the given penalties.
+        """
+        new, (_, size) = copy.copy(self), self._shape
+        weights = ratio[:, None].repeat(1, size)
+        # Squares of the parameters: those of factors are proportional to the target.
+        weights[:, 0] = weights[:, 0].square()
+        alpha = self.precision / self.l2.view_as(self.precision).clamp(min=torch.finfo(ratio.dtype).tiny)
+        precision = self.precision / weights
+        if self.learns and bool(columns.any()):
+            fields = torch.unique(self._fields[columns])
+            precision[fields] = self._start.expand_as(precision[fields])
+        alpha = alpha * (curvature / slope**2)
+        new.precision = precision
+        new.l2 = torch.where(self._learned, precision / alpha, self._given).flatten(1)
+        new.neighbor_variance = self.neighbor_variance * weights.flatten()
+        new.sums = self.sums * curvature
+        new.sums[:, 1:-1] *= weights[:, 1:]
+        new.sums[:, -1] *= slope**2 / curvature
+        new.give(settings)
+        return new
+
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors that change while learning, under the names that saved models have."""
         return {
@@ -190,6 +233,16 @@ class Penalties:
             "doubt": self.neighbor_variance,
             "penalty_sums": self.sums,
         }
+
+
+def _given(l2_linear: float | str, l2_factors: float | str, like: Tensor) -> Tensor:
+    """Return the given penalties of the linear weight and the factors; those that are learned are one."""
+    given = torch.ones_like(like)
+    if not isinstance(l2_linear, str):
+        given[0] = l2_linear
+    if not isinstance(l2_factors, str):
+        given[1:] = l2_factors
+    return given
 
 
 class Groups:

@@ -20,6 +20,7 @@ from ..problem import Problem, Settings
 from ..run import AfterSegment, DivergenceError, Iterate, OnlineRun, StateDict
 from .batch_source import PlannedBatches, auto_batch_size, auto_epochs, effective_rows, rows_per_batch
 from .loss_limit import LossLimit
+from .new_units import UnitChange, changed_trainer
 from .optimizers import Optimizer
 from .penalties import Penalties
 from .trainer import Trainer
@@ -81,6 +82,7 @@ class MinibatchRun(OnlineRun):
         slots = (f"{kind}_{i}" for kind in ("slot", "intercept_slot") for i in optimizer.signed_slots)
         self.signed_tensors = frozenset({"theta", "intercept", *slots})
         self._optimizer, self._start = optimizer, start
+        self._dense_columns = problem.design.dense_columns
         self.trainer = self._new_trainer()
         rate = settings.learning_rate
         self.rate = optimizer.auto_rate(self._n_steps()) if isinstance(rate, str) else float(rate)
@@ -111,7 +113,7 @@ class MinibatchRun(OnlineRun):
             make_loss(problem.loss, n_outputs, quantile=settings.quantile),
             self._optimizer,
             penalties,
-            problem.design.dense_columns.to(start.factors.device),
+            self._dense_columns.to(start.factors.device),
             fit_intercept=problem.fit_intercept,
             fit_linear=problem.fit_linear,
             l1_linear=settings.l1_linear,
@@ -187,6 +189,35 @@ class MinibatchRun(OnlineRun):
 
     def move_to(self, parameters: FMParameters) -> None:
         self.trainer.move_to(parameters)
+
+    @property
+    def units(self) -> object:
+        return self.trainer.units
+
+    def change_units(self, change: UnitChange) -> None:
+        trainer = changed_trainer(self.trainer, change)
+        start = change.start
+        if start is None:
+            start = FMParameters(*(part.clone() for part in trainer.parameters()))
+        self._totals = [self._totals[0] * change.loss, self._totals[1]]
+        # An interrupt finds either the old parameters with the old units, or the new ones with the new units.
+        self.trainer = trainer
+        self.set_units(start, change.settings, change.dense_columns, change.units)
+        # The losses so far say nothing about rows of another kind.
+        self._limit = LossLimit(trainer, self._start)
+        self._good, self._rows_since_good = self._snapshot(), 0
+
+    def set_units(
+        self, start: FMParameters, settings: Settings, dense_columns: Tensor, units: object
+    ) -> None:
+        trainer, like = self.trainer, self.trainer.theta
+        self.settings = settings
+        self._start = FMParameters(*(part.to(like.device, like.dtype) for part in start))
+        self._dense_columns = dense_columns
+        trainer.dense_columns, trainer.units = dense_columns.to(like.device), units
+        trainer.l1_linear = settings.l1_linear
+        trainer.penalties.give(settings)
+        self._limit = LossLimit(trainer, self._start)
 
     def _learn(self, batches: list[Batch]) -> None:
         """Take the steps of a segment, with smaller ones if they blow up."""

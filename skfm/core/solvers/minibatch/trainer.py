@@ -56,19 +56,17 @@ class Trainer:
     ) -> None:
         n_outputs, n_features, n_factors = start.factors.shape
         self.shape = n_outputs, n_features, 1 + n_factors
+        #: The units of the parameters, in the form in which the caller has set them; None at first.
+        self.units: object = None
         self.loss, self.optimizer, self.penalties = loss, optimizer, penalties
         self.interaction = interaction
         self.dense_columns = dense_columns
         self.fit_intercept, self.fit_linear, self.l1_linear = fit_intercept, fit_linear, l1_linear
-        table = torch.cat([start.linear[:, :, None], start.factors], 2).permute(1, 0, 2)
-        #: Parameters, one row per column: [w, v] of every output.
-        self.theta = table.reshape(n_features, -1).contiguous()
-        self.intercept = start.intercept.clone()[None]
+        self.set_parameters(start)
         self.slots = optimizer.slots(self.theta, n_outputs)
         self.intercept_slots = optimizer.slots(self.intercept, n_outputs)
         # For each column the batches of the first pass that contained it, and its curvature over that pass.
-        self._known = start.factors.new_zeros(n_features, 1 + n_outputs)
-        self.batches_per_pass, self.curvature = self._known[:, 0], self._known[:, 1:]
+        self.set_known(start.factors.new_zeros(n_features), start.factors.new_zeros(n_features, n_outputs))
         #: Sum of the curvatures of the rows of the first pass.
         self.total_curvature = start.factors.new_zeros(n_outputs)
         #: All batches so far that contained it, where the rule reads them.
@@ -81,6 +79,19 @@ class Trainer:
         self._mask = interaction.factor_mask(n_factors, self.theta)
         self._moves = max(1.0, MOVES * n_factors**0.5)
         self._constants = torch.zeros_like(self.intercept), torch.ones_like(self.intercept)
+
+    def set_parameters(self, parameters: FMParameters) -> None:
+        """Store parameters in new tables."""
+        intercept, linear, factors = parameters
+        table = torch.cat([linear[:, :, None], factors], 2).permute(1, 0, 2)
+        #: Parameters, one row per column: [w, v] of every output.
+        self.theta = table.reshape(self.shape[1], -1).contiguous()
+        self.intercept = intercept.clone()[None]
+
+    def set_known(self, batches_per_pass: Tensor, curvature: Tensor) -> None:
+        """Store the batches and the curvature of each column in a new table."""
+        self._known = torch.cat([batches_per_pass[:, None], curvature], 1)
+        self.batches_per_pass, self.curvature = self._known[:, 0], self._known[:, 1:]
 
     def learn(self, batches: Iterable[tuple[Batch, float]]) -> None:
         """Take a step for each batch at its learning rate, and add its losses to ``totals``."""
