@@ -215,7 +215,8 @@ def test_calls_are_a_pass_over_chunks(solver):
     for chunk in chunks:
         online.partial_fit(*chunk)
     stream = model_of(solver, max_iter=1, learning_rate_schedule="constant").fit(Chunks(chunks))
-    assert_same_parameters(online, stream)
+    # The same sums, of rows that lie differently in memory.
+    assert_same_parameters(online, stream, rtol=1e-11, atol=1e-13)
     for name, array in stream._online["scales"].items():
         assert_array_equal(array, online._online["scales"][name])
 
