@@ -84,10 +84,14 @@ class Case:
         return np.array(self.offsets) != 0 if self.as_sparse else np.ones(len(self.offsets), bool)
 
     @property
-    def loses_digits(self):
-        """Whether the centers of numbers that far from zero are rounded to a part of a standard deviation."""
+    def rounding(self):
+        """The part of a standard deviation to which the numbers farthest from zero, and their centers, are rounded."""
         farthest = max(map(abs, self.offsets)) * np.finfo(self.dtype).eps
-        return max(farthest, abs(self.y_offset) * np.finfo(float).eps) > 1e-3
+        return max(farthest, abs(self.y_offset) * np.finfo(float).eps)
+
+    @property
+    def loses_digits(self):
+        return self.rounding > 1e-3
 
     @property
     def weight_is_moderate(self):
@@ -297,7 +301,9 @@ def compare(case, y, units, found, expected, tolerance=0.01):
         return
     # A center of fewer digits is another path of the chain.
     another_chain = case.solver == "mcmc" and case.loses_digits
-    tolerance = 0.03 if another_chain else tolerance
+    if another_chain or case.rounding > 0.1:
+        # The numbers are not quite centered, so the priors act on other interactions.
+        tolerance = 0.05
     reached = r2(y, found["prediction"])
     assert abs(reached - goal) < tolerance, (reached, goal)
     if "std" not in found or another_chain or (case.solver == "mcmc" and not case.weight_is_moderate):
