@@ -177,7 +177,8 @@ class OrdinalTarget(Target):
 
     def measure(self, rows: Samples, solver: Solver, *, more_follow: bool = False) -> TargetTransform:
         levels, limits = self.estimator.levels_, np.finfo(rows.X.dtype)
-        if not float(limits.tiny) <= np.abs(levels).max() <= float(limits.max):
+        # A level between zero and the smallest number would be either of them.
+        if not 10 * float(limits.smallest_subnormal) <= np.abs(levels).max() <= float(limits.max):
             advice = ", or pass X in float64" if limits.dtype == np.float32 else ""
             raise ValueError(
                 f"Predictions have the type of X, {limits.dtype}, which cannot hold the levels of the target: they "

@@ -27,6 +27,9 @@ OPTIONAL = ("covariances_",)
 #: The largest predictions that are expected, in standard deviations of the target.
 LARGEST_PREDICTION = 8.0
 
+#: Distances between neighboring numbers next to zero that a standard deviation of the target must have.
+FEWEST_STEPS = 10
+
 #: Value of R-hat from which chains count as different.
 LARGEST_R_HAT = 1.1
 #: Number of sweeps after the burn-in below which the halves of a single chain are not compared.
@@ -99,7 +102,7 @@ def check_predictions(coding: TargetTransform, dtype: Any) -> None:
             f"{start}and the target is too large for it: its mean is {coding.shift:.3g}, and it spreads over "
             f"{scale:.3g}. Divide y by a constant{advice}."
         )
-    if scale < float(limits.tiny):
+    if scale < FEWEST_STEPS * float(limits.smallest_subnormal):
         raise ValueError(
             f"{start}and the target is too small for it: it spreads over {scale:.3g}. Multiply y by a constant{advice}."
         )

@@ -37,7 +37,12 @@ OFFSETS = {
 #: Losses whose gradient jumps. A step near the jump depends on the last digits of the data.
 KINKED = {"absolute_error", "quantile"}
 #: What an error says: the argument at fault, its size and the remedy.
-CLEAR = re.compile(r"(weight|target|X and y).*\d.*(Divide|Multiply|divide|scale)", re.DOTALL)
+CLEAR = re.compile(
+    r"(weight|target|X and y).*\d.*(Divide|Multiply|divide|scale)"
+    # Sums of the block solvers that overflow, for example with weights of 1e34 in float32.
+    r"|The fit failed in its first sweep: .* Look for extreme values in X, y and sample_weight",
+    re.DOTALL,
+)
 EXPECTED_WARNINGS = [
     "The sample weights sum to",
     ".*reached the maximum number of sweeps",
@@ -79,10 +84,14 @@ class Case:
         return np.array(self.offsets) != 0 if self.as_sparse else np.ones(len(self.offsets), bool)
 
     @property
-    def loses_digits(self):
-        """Whether the centers of numbers that far from zero are rounded to a part of a standard deviation."""
+    def rounding(self):
+        """The part of a standard deviation to which the numbers farthest from zero, and their centers, are rounded."""
         farthest = max(map(abs, self.offsets)) * np.finfo(self.dtype).eps
-        return max(farthest, abs(self.y_offset) * np.finfo(float).eps) > 1e-3
+        return max(farthest, abs(self.y_offset) * np.finfo(float).eps)
+
+    @property
+    def loses_digits(self):
+        return self.rounding > 1e-3
 
     @property
     def weight_is_moderate(self):
@@ -233,7 +242,7 @@ def check(case):
                 )
         reference.fit(S[TRAINING], target[TRAINING], sample_weight=weight)
         expected = outcomes(reference, S, case)
-        comparable = case.fit_intercept or not case.centered.any()
+        comparable = case.fit_intercept or not (case.centered.any() or case.task == "regression")
         if comparable:
             compare(case, y, units, found, expected)
         if comparable and weight is not None and case.weight_exponent > 0 and not case.loss:
@@ -290,12 +299,16 @@ def compare(case, y, units, found, expected, tolerance=0.01):
     if case.solver == "mcmc" and (case.weight_exponent or 0) <= -2:
         # Draws from the prior predict anything.
         return
+    # A center of fewer digits is another path of the chain.
+    another_chain = case.solver == "mcmc" and case.loses_digits
+    if another_chain or case.rounding > 0.1:
+        # The numbers are not quite centered, so the priors act on other interactions.
+        tolerance = 0.05
     reached = r2(y, found["prediction"])
     assert abs(reached - goal) < tolerance, (reached, goal)
-    if "std" not in found or (case.solver == "mcmc" and not case.weight_is_moderate):
+    if "std" not in found or another_chain or (case.solver == "mcmc" and not case.weight_is_moderate):
         return
-    # A center of fewer digits is another path of the chain.
-    within = 0.5 if case.solver == "mcmc" and case.loses_digits else 5 * tolerance
+    within = 5 * tolerance
     ratio = (found["std"] / wide["std"]).astype(float)
     assert abs(np.log(ratio)).max() < within, (ratio.min(), ratio.max())
     widths, goals = (np.diff(values.astype(Wide)) for values in (found["quantiles"], wide["quantiles"]))
