@@ -83,6 +83,8 @@ def plan_draws(problem: Problem, n_factors: int, settings: Settings) -> Draws:
 class MCMCRun(BlockRun):
     """The state of a run."""
 
+    optimizes = False
+
     def __init__(
         self,
         problem: Problem,
