@@ -40,13 +40,31 @@ def describe_fields(design: DesignMatrix) -> Tensor:
     return discover_fields(design.indptr.cpu(), design.indices.cpu(), design.shape[1], design.kinds())
 
 
-def find_colors(design: DesignMatrix, fields: Tensor) -> Tensor:
-    """Return the color of every column, -1 for dense columns, which are updated one by one."""
+def find_colors(design: DesignMatrix, fields: Tensor, without: Tensor | None = None) -> Tensor:
+    """Return the color of every column, -1 for dense columns, which are updated one by one.
+
+    Parameters
+    ----------
+    design : DesignMatrix of shape (n_samples, n_features)
+    fields : LongTensor of shape (n_features,)
+    without : BoolTensor of shape (n_samples,), optional
+        Rows that columns of a color may share, on the CPU.
+    """
     indptr, indices = design.indptr.cpu(), design.indices.cpu()
-    columns = design.columns()
-    colors = color_fields(indptr, indices, columns.colptr, columns.rows, fields.cpu())
+    colptr, rows, _ = design.columns()
+    if without is not None:
+        kept = torch.repeat_interleave(~without, indptr.long().diff())
+        indptr, indices = _selected(indptr, kept), indices[kept]
+        kept = ~without[rows.long()]
+        colptr, rows = _selected(colptr, kept), rows[kept]
+    colors = color_fields(indptr, indices, colptr, rows, fields.cpu())
     colors[design.dense_columns.cpu()] = -1
     return colors
+
+
+def _selected(pointer: Tensor, kept: Tensor) -> Tensor:
+    """Return the pointer to the entries that are kept, given that to all entries."""
+    return torch.cat([pointer.new_zeros(1), kept.cumsum(0).to(pointer)])[pointer.long()]
 
 
 def make_tiles(design: DesignMatrix, colors: Tensor, width: int) -> list[Tile]:

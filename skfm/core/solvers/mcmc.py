@@ -101,6 +101,8 @@ def _first_precision(problem: Problem, n_factors: int) -> float:
 class MCMCRun(BlockRun):
     """The state of a run."""
 
+    optimizes = False
+
     def __init__(
         self,
         problem: Problem,

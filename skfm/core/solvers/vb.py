@@ -158,6 +158,9 @@ class VBRun(BlockRun):
         self.log_det[:, block.columns] = log_det.view(self.n_outputs, -1)
         return theta, covariances
 
+    def stored(self, block: Any, covariances: Tensor) -> None:
+        self.log_det[:, block.columns] = self._log_det(covariances.unflatten(0, (self.n_outputs, -1)))
+
     def _posterior(self, precision: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return means, covariances and their log determinants, given ``precision @ mean``."""
         L = cholesky(precision)
@@ -297,11 +300,14 @@ class VBRun(BlockRun):
     def _update_log_det(self) -> None:
         """Compute the log determinants of covariances that no update has set."""
         assert self.state.covariances is not None  # for the type checker
-        covariances = self.state.covariances[:, :, self.first :]
+        self.log_det.copy_(self._log_det(self.state.covariances))
+
+    def _log_det(self, covariances: Tensor) -> Tensor:
+        """Return the log determinants, (n_outputs, n_columns), of covariances of the shape of those of the state."""
+        covariances = covariances[:, :, self.first :]
         if self.diagonal:
-            self.log_det.copy_(covariances.log().sum(2))
-        else:
-            self.log_det.copy_(torch.logdet(covariances[..., self.first :]))
+            return covariances.log().sum(2)
+        return torch.logdet(covariances[..., self.first :])
 
     def _stretch(self, bound: Tensor) -> Tensor:
         """Try all predictions times a factor, and keep it where the bound rises.

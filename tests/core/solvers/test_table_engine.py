@@ -59,7 +59,7 @@ def make_start(rng, problem, n_factors):
 def make_run(problem, kind, start, engine, dtype=None):
     """A run with the engine of the given class."""
 
-    def make(problem, state):
+    def make(problem, state, **options):
         colors = find_colors(problem.design, problem.fields)
         if engine is TileEngine:
             return TileEngine(problem, state, colors)

@@ -12,6 +12,7 @@ from torch.nn.functional import pad
 
 from ...matrix.device import accum_dtype
 from ...matrix.parameters import FMParameters
+from ...matrix.reduce import LOCAL
 from ...matrix.relations import find_relations
 from ...matrix.tiles import find_colors, find_pairs
 from ...observation.parts import QuadraticBound
@@ -21,15 +22,30 @@ from ..problem import Problem
 from ..run import AfterSegment, Iterate, Run, StateDict
 from .dense import MOST_COLUMNS
 from .engine import BlockState, Engine
+from .long_rows import LongRowEngine, Moved, SharedTile, find_long_rows
 from .pairs import PairEngine
 from .relational import RelationalEngine, fits_in_memory
 from .table import TableEngine
 from .table_groups import find_tables
 from .tiles import TileEngine
 
+#: How often the joint update of columns that share rows is halved before it is left out.
+HALVINGS = 20
 
-def make_engine(problem: Problem, state: BlockState) -> Engine:
-    """Return the fastest engine for a problem."""
+
+def make_engine(problem: Problem, state: BlockState, *, optimizes: bool = False) -> Engine:
+    """Return the fastest engine for a problem.
+
+    Parameters
+    ----------
+    problem : Problem
+    state : BlockState
+    optimizes : bool
+        Whether columns that share rows may be updated together, which leads to the same optimum, but is not a draw.
+    """
+    long_rows = find_long_rows(problem.design) if optimizes and problem.reduction is LOCAL else None
+    if long_rows is not None:
+        return LongRowEngine(problem, state, long_rows)
     colors = find_colors(problem.design, problem.fields)
     pairs = find_pairs(problem.design, colors)
     if pairs is not None:
@@ -60,6 +76,8 @@ class BlockRun(Run):
     A subclass defines how a block is updated from its sums and what is learned at the end of a sweep.
     """
 
+    #: Whether updates are optima, and not draws.
+    optimizes = True
     #: Prior precision of the intercept, whose prior mean is zero.
     intercept_precision = 0.0
     #: Sums of omega x^2 of the columns that are updated, (n_outputs * n_columns,).
@@ -79,7 +97,7 @@ class BlockRun(Run):
             torch.zeros_like(start.intercept),
             torch.ones_like(start.intercept),
         )
-        self.engine = make_engine(problem, self.state)
+        self.engine = make_engine(problem, self.state, optimizes=self.optimizes)
         self.n_outputs, n_features, _ = self.state.theta.shape
         #: Without a linear term, w is not part of the updates.
         self.first = 0 if problem.fit_linear else 1
@@ -129,6 +147,9 @@ class BlockRun(Run):
         self.engine.load(self.omega, target, self.mean)
         for block in self.engine.blocks:
             A, b = self.engine.normal_equations(block)
+            if isinstance(block, SharedTile):
+                self._update_together(block, A, b)
+                continue
             self.column_weight = A[:, 0, 0]
             theta, covariances = self.update(block, A[:, self.first :, self.first :], b[:, self.first :])
             self.engine.write_back(block, *self._with_linear(theta, covariances))
@@ -144,6 +165,58 @@ class BlockRun(Run):
             state.intercept += step
             self.mean += step[:, None]
         self.objective = self.finish()
+
+    def _update_together(self, block: SharedTile, A: Tensor, b: Tensor) -> None:
+        """Update columns that share rows, with steps that do not raise the objective given all other columns."""
+        engine, state, first = self.engine, self.state, self.first
+        assert isinstance(engine, LongRowEngine)  # for the type checker
+        old = state.theta[:, block.columns].flatten(0, 1)
+        old_S = None if state.covariances is None else state.covariances[:, block.columns].flatten(0, 1)
+        damped, shift = engine.damped(block, A, b)
+        self.column_weight = damped[:, 0, 0]
+        theta, covariances = self.update(block, damped[:, first:, first:], shift[:, first:])
+        if covariances is not None:
+            covariances = self.update(block, A[:, first:, first:], b[:, first:])[1]
+        theta, covariances = self._with_linear(theta, covariances)
+
+        def cost(moved: Moved, theta: Tensor, S: Tensor | None) -> Tensor:
+            terms = self._prior_cost(block, theta, S).view(self.n_outputs, -1).sum(1, dtype=self.accum_dtype)
+            return state.noise_precision * moved.cost + terms
+
+        before = cost(engine.current(block), old, old_S)
+        rounding = torch.finfo(old.dtype).eps * before.abs() * len(block.columns) ** 0.5
+        share = torch.ones_like(state.intercept)
+        for trial in range(HALVINGS + 1):
+            each = share.repeat_interleave(len(block.columns))
+            new, S = torch.lerp(old, theta, each[:, None]), covariances
+            if S is not None and old_S is not None:
+                S = torch.lerp(old_S, S, each.view(-1, *[1] * (S.ndim - 1)))
+            moved = engine.move(block, new, S)
+            rises = ~(cost(moved, new, S) <= before + rounding)
+            if not bool(rises.any()):
+                break
+            share = torch.where(rises, 0.0 if trial == HALVINGS - 1 else share / 2, share)
+        engine.store(block, moved, new, S)
+        if S is not None and bool((share < 1).any()):
+            self.stored(block, S)
+
+    def _prior_cost(self, block: SharedTile, theta: Tensor, covariances: Tensor | None) -> Tensor:
+        """Return the divergence of each column from its prior up to a constant, or half its penalty, (n,)."""
+        first = self.first
+        precision, shift = self.prior(block.columns)
+        theta = theta[:, first:]
+        cost = ((precision @ theta[:, :, None])[:, :, 0] / 2 - shift).mul(theta).sum(1)
+        if covariances is None:
+            return cost
+        if covariances.ndim == 2:
+            variances = covariances[:, first:]
+            return cost + (precision.diagonal(dim1=1, dim2=2) * variances - variances.log()).sum(1) / 2
+        S = covariances[:, first:, first:]
+        log_det = 2 * torch.linalg.cholesky_ex(S)[0].diagonal(dim1=1, dim2=2).log().sum(1)
+        return cost + ((precision * S).sum((1, 2)) - log_det) / 2
+
+    def stored(self, block: SharedTile, covariances: Tensor) -> None:
+        """Take note of covariances that are not those of the last `update` of the block."""
 
     def iterate(self) -> Iterate:
         fit, state = float(self.fit.sum()), self.state

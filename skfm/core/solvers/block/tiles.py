@@ -8,7 +8,7 @@ product R'R holds A, b and the squared error at once. Padding points to a last r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -64,7 +64,7 @@ class TileEngine(Engine):
         ]
 
     @property
-    def blocks(self) -> Sequence[Tile | DenseColumn]:
+    def blocks(self) -> Sequence[Any]:
         return self.tiles if self.dense is None else [*self.dense.blocks, *self.tiles]
 
     def load(self, omega: Tensor, target: Tensor, mean: Tensor) -> None:
