@@ -108,7 +108,7 @@ def test_two_rows_at_a_time(solver):
 @MINIBATCH
 @pytest.mark.parametrize("seed", range(20))
 def test_two_rows_at_a_time_for_many_seeds(solver, seed):
-    found, expected = two_at_a_time(solver, seed, 12)
+    found, expected = two_at_a_time(solver, seed, 9)
     assert found > expected - TOLERANCE
 
 
