@@ -204,7 +204,9 @@ def calibrate(loss, kind, size, *, covariance_type="full", weight=None, seed=1, 
                 run.state.noise_precision,
                 iterate.draws.latest.cut_points,
                 run.priors.precision[:, 0],
-                run.state.noise_precision[:, None] * run.row_noise.of_rows() if noise_field is not None else None,
+                run.state.noise_precision[:, None] * run.row_noise.of_rows()
+                if noise_field is not None
+                else None,
             )
             ranks = {name: ranks[name] + (drawn[name] < target[name]).long() for name in target}
     return ranks
