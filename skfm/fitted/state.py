@@ -204,7 +204,8 @@ class FittedModel:
         if self.draws is not None:
             if self.draws.noise_ratio is None:
                 return None
-            variance = np.square(np.asarray(self.draws.noise_std, np.float64) / np.max(self.draws.noise_std))
+            std = np.asarray(self.draws.noise_std, np.float64)
+            variance = np.square(std / std.max())
             return np.log(variance / variance.sum() @ (1 / np.asarray(self.draws.noise_ratio, np.float64)))
         ratio = self.fitted._posterior.get("noise_ratio")
         return None if ratio is None else -np.log(np.asarray(ratio[0], np.float64))

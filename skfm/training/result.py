@@ -33,7 +33,7 @@ FEWEST_STEPS = 10
 #: Value of R-hat from which chains count as different.
 LARGEST_R_HAT = 1.1
 #: Number of sweeps after the burn-in below which the halves of a single chain are not compared.
-FEWEST_SWEEPS = 50
+FEWEST_SWEEPS = 100
 
 
 def fitted_attributes(task: TrainingProblem, iterate: Iterate, record: History) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def test_chains_that_disagree_are_told_of():
         max(v[-1] for k, v in model.history_.items() if k.startswith("r_hat"))
         > skfm.training.result.LARGEST_R_HAT
     )
-    # No warning where they agree, which one chain always does.
+    # No warning where they agree, or for a single chain of few sweeps.
     sampler(n_factors=8, max_iter=8, burn_in=0).fit(X, y)
     easy = sampler(n_factors=1, n_chains=4, max_iter=400).fit(X[:, :6], plant(X[:, :6], noise=3.0))
     for name in ("log_likelihood", "noise_precision"):
@@ -59,6 +59,22 @@ def test_any_limit_of_r_hat_can_be_missed(monkeypatch):
     monkeypatch.setattr(skfm.training.result, "LARGEST_R_HAT", 0.5)
     with pytest.warns(ConvergenceWarning, match="which should be below 0.5"):
         sampler(n_chains=2, max_iter=30).fit(X, plant(X))
+
+
+def test_a_single_chain_is_compared_with_itself(monkeypatch):
+    """Once, with the number and the remedy, and only if it has enough sweeps."""
+    X = one_hot()
+    model = sampler(max_iter=100, burn_in=0)
+    monkeypatch.setattr(skfm.training.result, "LARGEST_R_HAT", 0.5)
+    with pytest.warns(
+        ConvergenceWarning, match=r"halves of the chain disagree: R-hat .* Raise max_iter"
+    ) as found:
+        model.fit(X, plant(X))
+    assert len(found) == 1
+    largest = max(v[-1] for k, v in model.history_.items() if k.startswith("r_hat"))
+    assert f"is {largest:.2f} after 100 sweeps" in str(found[0].message)
+    # The burn-in does not count.
+    model.set_params(burn_in=1).fit(X, plant(X))
 
 
 # ----------------------------------------------------------------------------- which draws are kept

@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Training stopped"),
     # Of the diagnostics of chains whose log likelihoods are that large.
     pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered"),
-    pytest.mark.filterwarnings("ignore:The chains disagree"),
+    pytest.mark.filterwarnings("ignore:The (chains|halves of the chain) disagree"),
 ]
 
 

@@ -8,7 +8,7 @@ from scipy import sparse
 from skfm import FMRegressor
 
 #: Short runs of several chains, of which nobody expects that they have mixed.
-SHORT = pytest.mark.filterwarnings("ignore:The chains disagree")
+SHORT = pytest.mark.filterwarnings("ignore:The (chains|halves of the chain) disagree")
 
 
 def one_hot(n_samples=150, sizes=(6, 5), seed=0):

@@ -7,7 +7,8 @@ N(mu, Lam^-1) of the column's field::
     alpha ~ Gamma((1 + sum s) / 2, (1 + sum s (y - yhat)^2) / 2)
 
 for weights s. If the noise differs between the categories of a field, each of them has its own precision, see
-`skfm.core.bayes.sampled_noise`. The chains are more outputs over the same design. Columns without data are drawn from their prior.
+`skfm.core.bayes.sampled_noise`. The chains are more outputs over the same design. Columns without data are drawn from
+their prior.
 """
 
 from __future__ import annotations
@@ -37,10 +38,11 @@ from .run import AfterSegment, Iterate, StateDict
 #: sweeps from large ones to see whether it has missed something. From small ones it finds a better place where the
 #: signal is weak (MovieLens), but where it is strong some factors can stay near zero for hundreds of sweeps.
 SMALL_START, LARGE_START = 60.0, 1.0
-#: Where there is a noise precision to learn, large factors can explain the noise of the training data: they are accepted
-#: only if they explain more than this share of all that is explained. The first precision of small factors is the least
-#: one, which finds factors soon, where columns have as many rows as parameters, and otherwise larger by the cube of what
-#: they lack, up to a largest one: such a chain drifts to interpolation the sooner the larger its factors are.
+#: Where there is a noise precision to learn, large factors can explain the noise of the training data. They are
+#: accepted only if they explain more than this share of all that is explained. Small factors begin with the least
+#: precision, with which they grow soonest, if columns have as many rows as parameters. With fewer rows, the precision
+#: increases by the cube of the ratio, up to a largest one: a chain drifts to interpolation the sooner the larger its
+#: first factors are.
 NOISY_BETTER, LEAST_PRECISION, MOST_PRECISION = 0.5, 8.0, 100.0
 #: When it does so, for how many sweeps, over how many of the last the log likelihoods are averaged, and by what
 #: share of its gain the other has to be better.
@@ -83,7 +85,10 @@ def plan_draws(problem: Problem, n_factors: int, settings: Settings) -> Draws:
             "lower burn_in."
         )
     if isinstance(n_draws, str):
-        numbers = settings.n_chains * len(problem.target) * (problem.design.shape[1] * (1 + n_factors) + 1)
+        per_column = 1 + n_factors
+        if MODELS[problem.loss].has_noise and settings.noise != "common":
+            per_column += 1
+        numbers = settings.n_chains * len(problem.target) * (problem.design.shape[1] * per_column + 1)
         n_draws = max(LEAST_DRAWS, BYTES // (numbers * problem.design.dtype.itemsize))
     return Draws(settings.n_chains, burn_in, n_sweeps, n_draws, settings.n_before)
 
