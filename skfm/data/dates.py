@@ -8,7 +8,7 @@ from typing import Any
 import narwhals.stable.v2 as nw
 import numpy as np
 
-from .columns import CATEGORY, DATE, DURATION, NUMERIC, SourceColumn
+from .columns import CATEGORY, DATE, DURATION, NUMERIC, TIMES, SourceColumn
 
 #: The calendar parts of a date, which are categories, as functions of datetime64[us] in local time.
 CALENDAR: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -163,6 +163,8 @@ def _durations(column: SourceColumn) -> np.ndarray:
 def _from_objects(column: SourceColumn, dtype: str, what: str) -> np.ndarray:
     """Return Python objects, some of them None, as times of the given dtype."""
     objects = column.objects()
+    # Arrays of objects can hold NaT, which differs from itself.
+    objects[[isinstance(value, TIMES) and value != value for value in objects]] = None
     try:
         if any(isinstance(value, str | int | float) or getattr(value, "tzinfo", None) for value in objects):
             raise ValueError("other types, which numpy would convert")

@@ -64,7 +64,9 @@ class FittedMixin:
         Returns
         -------
         names : ndarray of str of shape (n_columns,)
-            The columns of X, each category followed by one of its values. Without names "x0", "x1" and so on.
+            The columns of X: for categories, one name per value, such as "city_Oslo"; for numbers of which some were
+            missing, followed by the indicator, such as "age (missing)"; for dates, one name per part, such as
+            "when (days)". Without names "x0", "x1" and so on.
         """
         check_is_fitted(self)
         return encoded_names(self)
@@ -80,7 +82,8 @@ class FittedMixin:
         Returns
         -------
         X_encoded : ndarray or csr_matrix of shape (n_samples, n_columns)
-            Categories one-hot encoded, numbers in the units of X. It is X itself if there is nothing to encode.
+            Categories one-hot encoded, numbers in the units of X, with the mean in the place of missing ones. It is X
+            itself if there is nothing to encode.
         """
         check_is_fitted(self)
         return check_features(self, X)

@@ -72,7 +72,10 @@ def test_a_frame_with_dates_is_the_frame_of_the_derived_columns(solver, gaps):
     new = frame.assign(when=frame["when"] + pd.Timedelta(days=900)).head(20)
     new.loc[3, ["when", "took"]] = pd.NaT
     assert_array_equal(model.predict(new), other.predict(by_hand(new, frame["when"].min())))
-    # So may all of them.
+    # An array of objects is the same to the model.
+    with pytest.warns(match="feature names"):
+        assert_array_equal(model.predict(frame.to_numpy(object)), model.predict(frame))
+    # All of them may be missing.
     only = new.assign(when=pd.NaT, took=None)
     assert_allclose(model.predict(only)[3], model.predict(new)[3])
 

@@ -77,6 +77,8 @@ def test_gaps_only_in_new_rows_of_a_frame_of_numbers():
         model.predict(frame.assign(flag=[None, *frame["flag"][1:]]))
     with pytest.raises(ValueError, match="infinity: column 'size'"):
         model.predict(frame.assign(age=np.nan, size=np.inf))
+    with pytest.raises(ValueError, match="fitted to numbers alone"):
+        model.fit(frame.assign(age=frame["age"].where(frame["size"] > 0)), y).embedding("age")
 
 
 def containers():
