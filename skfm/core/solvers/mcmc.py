@@ -30,7 +30,7 @@ from ..matrix.parameters import FMParameters, all_finite
 from ..observation.registry import MODELS, losses_with
 from .block.row_noise import LearnedNoise
 from .block.run import BlockRun, BlockSolver, cholesky
-from .mcmc_noise import SampledRowNoise
+from .mcmc_noise import SampledRowNoise, has_candidates
 from .problem import Problem, Settings
 from .run import AfterSegment, Iterate, StateDict
 
@@ -72,8 +72,8 @@ class MCMC(BlockSolver):
         return MCMCRun(problem, parameters, settings)
 
 
-def plan_draws(problem: Problem, n_factors: int, settings: Settings) -> Draws:
-    """Return room for the draws that the settings ask for."""
+def plan_draws(problem: Problem, n_factors: int, settings: Settings, *, may_vary: bool) -> Draws:
+    """Return room for the draws that the settings ask for, and for noise that may vary between categories."""
     burn_in, n_draws = settings.burn_in, settings.n_draws
     if isinstance(burn_in, str):
         auto = min(int(BURN_IN * settings.max_iter), MOST_BURN_IN)
@@ -85,9 +85,8 @@ def plan_draws(problem: Problem, n_factors: int, settings: Settings) -> Draws:
             "lower burn_in."
         )
     if isinstance(n_draws, str):
-        per_column = 1 + n_factors
-        if MODELS[problem.loss].has_noise and settings.noise != "common":
-            per_column += 1
+        # The noise of the categories is kept, too.
+        per_column = 1 + n_factors + may_vary
         numbers = settings.n_chains * len(problem.target) * (problem.design.shape[1] * per_column + 1)
         n_draws = max(LEAST_DRAWS, BYTES // (numbers * problem.design.dtype.itemsize))
     return Draws(settings.n_chains, burn_in, n_sweeps, n_draws, settings.n_before)
@@ -119,7 +118,11 @@ class MCMCRun(BlockRun):
         assert latent is not None  # for the type checker
         self.hyper = hyper = hyper or Hyperpriors(latent.linear_variance)
         n_factors, full = start.factors.shape[2], settings.covariance_type != "diag"
-        self.draws = plan_draws(problem, n_factors, settings)
+        #: None if the noise is common.
+        self.row_noise: SampledRowNoise | None = None
+        may_vary = latent.has_noise and settings.noise != "common"
+        may_vary = may_vary and has_candidates(problem, settings.noise)
+        self.draws = plan_draws(problem, n_factors, settings, may_vary=may_vary)
         device = problem.design.device
         # A continued chain must not repeat the same random numbers.
         self.rng = np.random.default_rng([settings.seed, settings.n_before])
@@ -152,9 +155,7 @@ class MCMCRun(BlockRun):
         total_weight = problem.sample_weight.sum(dtype=self.accum_dtype)
         self.total_weight = float(self.reduction.sum(total_weight))
         self.noise: Tensor | None = None
-        #: None if the noise is common.
-        self.row_noise: SampledRowNoise | None = None
-        if self.rows.has_noise and settings.noise != "common":
+        if may_vary:
             self.row_noise = SampledRowNoise(problem, None if settings.noise == "auto" else [settings.noise])
         self.traces = Traces(n_chains, self.draws.burn_in)
         #: Log likelihoods of the last sweeps.

@@ -9,9 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..bayes.category_noise import category_fields
 from ..bayes.sampled_noise import draw_category_noise
-from .block.row_noise import CHOICES, LearnedNoise, RowNoise
+from .block.row_noise import CHOICES, MANY_CATEGORIES, LearnedNoise, RowNoise
 from .problem import Problem
+
+
+def has_candidates(problem: Problem, noise: int | str) -> bool:
+    """Return whether the noise can differ between categories: of the given field, or of one with many categories."""
+    found = category_fields(problem.design, problem.fields)
+    if noise == "auto":
+        return any(len(columns) >= MANY_CATEGORIES for columns in found.values())
+    return noise in found
 
 
 class SampledRowNoise(RowNoise):
