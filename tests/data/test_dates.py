@@ -54,7 +54,7 @@ CATEGORIES = ["city", "when (year)", "when (month)", "when (weekday)", "when (ho
 
 
 @pytest.mark.parametrize("gaps", [False, True])
-@pytest.mark.parametrize("solver", ["vb", "als", "mcmc", "adagrad", "ftrl"])
+@pytest.mark.parametrize("solver", ["vb", "mcmc", "adagrad"])
 def test_a_frame_with_dates_is_the_frame_of_the_derived_columns(solver, gaps):
     frame, y = dated(gaps=gaps)
     options = {"solver": solver, "max_iter": 4, "random_state": 0}
@@ -111,7 +111,7 @@ def frames_of(frame):
     yield pa.table(plain | arrow)
 
 
-@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Oslo", "America/New_York"])
+@pytest.mark.parametrize("zone", [None, "Europe/Oslo", "America/New_York"])
 def test_all_libraries_give_the_same_model(zone):
     frame, y = dated(gaps=True)
     if zone:
