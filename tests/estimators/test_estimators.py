@@ -73,7 +73,7 @@ def test_classifier_attributes_define_its_predictions(solver, loss, n_classes):
     assert np.shape(model.intercept_) == leading
     assert model.coef_.shape == (*leading, X.shape[1])
     assert model.factors_.shape == (*leading, X.shape[1], 2)
-    scores = model.decision_function(X)
+    scores = raw_scores(model, X)
     parts = [np.reshape(a, (-1, *a.shape[len(leading) :])) for a in (model.coef_, model.factors_)]
     if n_classes == 2:
         expected = brute_force(X, model.intercept_, model.coef_, model.factors_)
