@@ -47,7 +47,7 @@ def supports_factors(problem: Problem, parameters: FMParameters) -> bool:
     objective = linear.step().objective
     for _ in range(LINEAR_SWEEPS - 1):
         iterate = linear.step()
-        settled = abs(iterate.objective - objective) < LINEAR_TOL * abs(iterate.fit or 0.0)
+        settled = abs(iterate.objective - objective) < LINEAR_TOL * abs(float(linear.fit.sum()))
         objective = iterate.objective
         if settled:
             break

@@ -33,7 +33,7 @@ class Iterate(NamedTuple):
         The quantity that the sweeps minimize or maximize.
     posterior : Posterior or None
     fit : float or None
-        The part of the objective that measures the fit to the data, to which its changes are compared.
+        What changes of the objective are compared to: the part of it that measures the fit to the data, for example.
         None means all of it.
     draws : Draws or None
         What a sampler has drawn so far.
