@@ -235,7 +235,7 @@ class Start(NamedTuple):
         """Return the start in the units of a problem, in which random numbers are the same as in the first units."""
         intercept = self.parameters.intercept
         if self.is_random:
-            constant = torch.as_tensor(task.coding.start, dtype=torch.float64).to(intercept)
+            constant = torch.as_tensor(task.coding.start, dtype=torch.float64, device="cpu").to(intercept)
             return self.parameters._replace(intercept=constant * task.problem.fit_intercept)
         found = first.units.rebase(self.parameters, task.units)
         return FMParameters(*(part.to(intercept) for part in found))

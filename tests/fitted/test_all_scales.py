@@ -357,7 +357,7 @@ def test_a_fit_is_that_to_standardized_data(case):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("solver", SOLVERS)
-@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_a_fit_of_any_solver_is_that_to_standardized_data(solver, data):
     check(data.draw(cases([solver])))

@@ -179,7 +179,8 @@ def test_no_prediction_is_worse_than_in_the_units_of_the_user(dtype, kind, offse
     expected = raw_reference(model, X)[0]
     new = relative_error(model.predict(X), expected)
     old = relative_error(as_before(model, X).astype(dtype), expected)
-    assert new <= 1.02 * old + ROUNDING[dtype] / 1e2
+    # Where there is nothing to lose, the errors are those of rounding the result.
+    assert new <= 1.02 * old + np.finfo(dtype).eps / 2
 
 
 # --------------------------------------------------------------------- as after StandardScaler
