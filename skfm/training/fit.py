@@ -20,6 +20,7 @@ from ..core.solvers import SOLVERS, OnlineRun, Problem, Run, Settings, Solver, s
 from ..data.targets import Target
 from .callbacks import FitCallbacks, NoCallbacks
 from .checkpoint import Checkpoint, CheckpointEvents, identity_of
+from .chunked_batches import ChunkedBatches, current
 from .events import EventList, Events, progress_bar
 from .inputs import TrainingData
 from .interactions import warn_if_no_interactions
@@ -28,7 +29,6 @@ from .partial_fit import OnlineState, frozen_params
 from .problem import ModelOptions, TrainingProblem, describe, supported_solver
 from .result import fitted_attributes, warn_if_chains_disagree, warn_if_not_converged
 from .start import Start, continues, find_seed, find_start, solver_settings, starting_point
-from .stream import ChunkedBatches, current
 
 
 class FitPlan(NamedTuple):

@@ -14,10 +14,12 @@ from ..data.samples import Samples
 from ..data.targets import Target
 from ..data.validation import check_rows, check_validation_rows, split_rows, warn_of_small_weights
 from ..streaming import Chunks
+from .chunk_checks import ChunkCheck, ValidationChunkCheck, check_stream
+from .chunked_validation import ChunkedValidation, HeldOutRows
 from .holdout import HeldOutLoss
 from .problem import TrainingProblem, describe_validation
 from .start import continues
-from .stream import ChunkCheck, ChunkedValidation, HeldOutRows, Stream, ValidationChunkCheck, check_stream
+from .stream import Stream
 
 
 class UserData(NamedTuple):

@@ -3,6 +3,7 @@
 import pickle
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
@@ -14,6 +15,7 @@ from skfm.core.matrix.design import DesignMatrix
 from skfm.core.matrix.parameters import FMParameters
 from skfm.core.solvers import SOLVERS, Problem, Settings
 from skfm.io import load_model, save_model
+from skfm.onnx import to_onnx
 from tests.core.solvers.test_row_noise import N_USERS, ratings
 
 
@@ -98,10 +100,6 @@ def test_models_of_earlier_versions_have_a_common_noise(tmp_path):
 
 
 def test_exports_have_the_noise_of_each_user(fitted):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("skl2onnx")
-    from skfm.onnx import to_onnx
-
     X, _, _, _ = ratings()
     dense = X[:50].toarray()
     graph = to_onnx(fitted, dense, options={"return_std": True})
