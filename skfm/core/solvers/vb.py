@@ -248,7 +248,7 @@ class VBRun(BlockRun):
         state = self.state
         assert state.covariances is not None  # for the type checker
         precision, shift = self.prior(columns)
-        theta, covariances = self._with_linear(*self._posterior(precision, shift)[:2])
+        theta, covariances = self.with_linear(*self._posterior(precision, shift)[:2])
         assert covariances is not None  # for the type checker
         state.theta[:, columns] = theta.unflatten(0, (self.n_outputs, -1))
         state.covariances[:, columns] = covariances.unflatten(0, (self.n_outputs, -1))

@@ -22,15 +22,13 @@ from ..problem import Problem
 from ..run import AfterSegment, Iterate, Run, StateDict
 from .dense import MOST_COLUMNS
 from .engine import BlockState, Engine
-from .long_rows import LongRowEngine, Moved, SharedTile, find_long_rows
+from .joint_step import update_together
+from .long_rows import LongRowEngine, SharedTile, find_long_rows
 from .pairs import PairEngine
 from .relational import RelationalEngine, fits_in_memory
 from .table import TableEngine
 from .table_groups import find_tables
 from .tiles import TileEngine
-
-#: How often the joint update of columns that share rows is halved before it is left out.
-HALVINGS = 20
 
 
 def make_engine(problem: Problem, state: BlockState, *, optimizes: bool = False) -> Engine:
@@ -148,11 +146,11 @@ class BlockRun(Run):
         for block in self.engine.blocks:
             A, b = self.engine.normal_equations(block)
             if isinstance(block, SharedTile):
-                self._update_together(block, A, b)
+                update_together(self, block, A, b)
                 continue
             self.column_weight = A[:, 0, 0]
             theta, covariances = self.update(block, A[:, self.first :, self.first :], b[:, self.first :])
-            self.engine.write_back(block, *self._with_linear(theta, covariances))
+            self.engine.write_back(block, *self.with_linear(theta, covariances))
         if problem.fit_linear:
             self._joint_linear_step()
         self.mean = self.engine.mean()
@@ -165,55 +163,6 @@ class BlockRun(Run):
             state.intercept += step
             self.mean += step[:, None]
         self.objective = self.finish()
-
-    def _update_together(self, block: SharedTile, A: Tensor, b: Tensor) -> None:
-        """Update columns that share rows, with steps that do not raise the objective given all other columns."""
-        engine, state, first = self.engine, self.state, self.first
-        assert isinstance(engine, LongRowEngine)  # for the type checker
-        old = state.theta[:, block.columns].flatten(0, 1)
-        old_S = None if state.covariances is None else state.covariances[:, block.columns].flatten(0, 1)
-        damped, shift = engine.damped(block, A, b)
-        self.column_weight = damped[:, 0, 0]
-        theta, covariances = self.update(block, damped[:, first:, first:], shift[:, first:])
-        if covariances is not None:
-            covariances = self.update(block, A[:, first:, first:], b[:, first:])[1]
-        theta, covariances = self._with_linear(theta, covariances)
-
-        def cost(moved: Moved, theta: Tensor, S: Tensor | None) -> Tensor:
-            terms = self._prior_cost(block, theta, S).view(self.n_outputs, -1).sum(1, dtype=self.accum_dtype)
-            return state.noise_precision * moved.cost + terms
-
-        before = cost(engine.current(block), old, old_S)
-        rounding = torch.finfo(old.dtype).eps * before.abs() * len(block.columns) ** 0.5
-        share = torch.ones_like(state.intercept)
-        for trial in range(HALVINGS + 1):
-            each = share.repeat_interleave(len(block.columns))
-            new, S = torch.lerp(old, theta, each[:, None]), covariances
-            if S is not None and old_S is not None:
-                S = torch.lerp(old_S, S, each.view(-1, *[1] * (S.ndim - 1)))
-            moved = engine.move(block, new, S)
-            rises = ~(cost(moved, new, S) <= before + rounding)
-            if not bool(rises.any()):
-                break
-            share = torch.where(rises, 0.0 if trial == HALVINGS - 1 else share / 2, share)
-        engine.store(block, moved, new, S)
-        if S is not None and bool((share < 1).any()):
-            self.stored(block, S)
-
-    def _prior_cost(self, block: SharedTile, theta: Tensor, covariances: Tensor | None) -> Tensor:
-        """Return the divergence of each column from its prior up to a constant, or half its penalty, (n,)."""
-        first = self.first
-        precision, shift = self.prior(block.columns)
-        theta = theta[:, first:]
-        cost = ((precision @ theta[:, :, None])[:, :, 0] / 2 - shift).mul(theta).sum(1)
-        if covariances is None:
-            return cost
-        if covariances.ndim == 2:
-            variances = covariances[:, first:]
-            return cost + (precision.diagonal(dim1=1, dim2=2) * variances - variances.log()).sum(1) / 2
-        S = covariances[:, first:, first:]
-        log_det = 2 * torch.linalg.cholesky_ex(S)[0].diagonal(dim1=1, dim2=2).log().sum(1)
-        return cost + ((precision * S).sum((1, 2)) - log_det) / 2
 
     def stored(self, block: SharedTile, covariances: Tensor) -> None:
         """Take note of covariances that are not those of the last `update` of the block."""
@@ -305,7 +254,7 @@ class BlockRun(Run):
             state.intercept += step[:, 0]
         state.theta[:, sums.columns, 0] += step[:, 1 - first :]
 
-    def _with_linear(self, theta: Tensor, covariances: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def with_linear(self, theta: Tensor, covariances: Tensor | None) -> tuple[Tensor, Tensor | None]:
         if not self.first:
             return theta, covariances
         if covariances is not None:
