@@ -18,6 +18,12 @@ LIST_TYPES = (list, tuple, set, frozenset, np.ndarray)
 DATES, DURATIONS = datetime.date, datetime.timedelta
 TIMES = (DATES, DURATIONS, datetime.time)
 
+#: How the names of types of Arrow begin.
+ARROW_NUMBERS, ARROW_TIMES = (
+    ("int", "uint", "float", "double", "halffloat"),
+    ("date", "timestamp", "duration"),
+)
+
 #: The kinds of columns.
 NUMERIC, CATEGORY, LIST = "numeric", "category", "list"
 #: The kinds of columns from which columns of these kinds are derived.
@@ -260,7 +266,7 @@ def source_columns(X: Any) -> Iterator[SourceColumn]:
     frame = as_frame(X)
     if frame is not None:
         for series in frame.iter_columns():
-            yield SourceColumn(str(series.name), series)
+            yield SourceColumn(str(series.name), _without_pandas(series))
         return
     if sparse.issparse(X):
         raise TypeError(
@@ -272,6 +278,18 @@ def source_columns(X: Any) -> Iterator[SourceColumn]:
         raise ValueError(f"Expected 2D array, got {array.ndim}D array instead. Reshape your data.")
     for number, values in enumerate(array.T):
         yield SourceColumn(f"x{number}", values)
+
+
+def _without_pandas(series: Any) -> Any:
+    """Return the numbers and times that pandas keeps in Arrow as a series of Arrow, all else as it is.
+
+    Older versions of pandas hand out Python objects for missing numbers, and convert time zones incorrectly.
+    """
+    native = series.to_native()
+    arrow = getattr(getattr(native, "dtype", None), "pyarrow_dtype", None)
+    if not str(arrow).startswith(ARROW_NUMBERS + ARROW_TIMES):
+        return series
+    return nw.from_native(native.array.__arrow_array__(), series_only=True)
 
 
 def column_mask(chosen: Any, names: list[str], parameter: str) -> np.ndarray:

@@ -43,7 +43,7 @@ def test_missing_numbers(solver, columns):
         for rows in (X, new):
             inputs = {
                 name: (
-                    rows[[name]].to_numpy(dtypes[kind], na_value=np.nan)
+                    rows[[name]].astype("Float64").to_numpy(float, na_value=np.nan).astype(dtypes[kind])
                     if kind in dtypes
                     else rows[[name]].to_numpy()
                 )
