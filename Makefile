@@ -3,7 +3,7 @@
 #   make demo          train and compare factorization machines on real data
 #   make test          run the test suite         make test ARGS="-k probit -x"
 #   make test-slow     run the long tests that make test leaves out
-#   make test-oldest   run the tests with the oldest supported scikit-learn, but not those of the core and the layers
+#   make test-oldest   run the tests with the oldest supported scikit-learn, but those of core, nn and training
 #   make doctest       run the examples in the docstrings, the README and the documentation
 #   make lint types imports                       check style, types and import rules
 #   make docs          build the documentation in docs/_build/html     make docs GALLERY=0 does not run the examples
@@ -68,10 +68,11 @@ test: $(VENV)/.installed-test
 test-slow:
 	@$(MAKE) --no-print-directory test ARGS="-m slow $(ARGS)"
 
-# The tests of the core and of the layers are left out, because both use torch and know nothing of scikit-learn.
+# The tests of the core, the layers and the training loop are left out, because these use torch and hardly anything of
+# scikit-learn, numpy and pandas. The tests of the estimators run through all of them.
 test-oldest:
 	@$(MAKE) --no-print-directory test VENV=$(VENV_OLDEST) CONSTRAINTS=constraints-oldest.txt \
-	    ARGS="--ignore=tests/core --ignore=tests/nn $(ARGS)"
+	    ARGS="--ignore=tests/core --ignore=tests/nn --ignore=tests/training $(ARGS)"
 
 doctest: $(VENV)/.installed-test
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --doctest-modules --doctest-glob='*.rst' --doctest-glob='*.md' \
