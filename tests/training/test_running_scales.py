@@ -106,9 +106,9 @@ def test_two_rows_at_a_time(solver):
 
 @pytest.mark.slow
 @MINIBATCH
-@pytest.mark.parametrize("seed", range(2))
-def test_two_rows_at_a_time_for_many_seeds(solver, seed):
-    found, expected = two_at_a_time(solver, seed, 9)
+def test_two_rows_at_a_time_with_little_progress(solver):
+    """Of twenty seeds, this is the one that needs the most passes."""
+    found, expected = two_at_a_time(solver, 13, 9)
     assert found > expected - TOLERANCE
 
 
