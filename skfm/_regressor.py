@@ -119,9 +119,9 @@ class FMRegressor(RegressorMixin, BaseFM):
     tol : float, default=4e-4
         Tolerance of the stopping criterion of "vb" and "als". They stop after two consecutive sweeps in which the
         objective ("als") or the evidence lower bound ("vb") changes by less than `tol` times the loss ("als") or the
-        expected log likelihood ("vb"), or with "vb" by less than `tol` times the sum of the sample weights. With 0,
-        they do not stop early. Not used by the other solvers: "mcmc" makes all its sweeps, and the minibatch solvers
-        schedule their learning rate for `max_iter` epochs.
+        expected log likelihood ("vb"), or with "vb" and `squared_error` by less than `tol` times the sum of the sample
+        weights. With 0, they do not stop early. Not used by the other solvers: "mcmc" makes all its sweeps, and the
+        minibatch solvers schedule their learning rate for `max_iter` epochs.
 
     init_scale : float or "auto", default="auto"
         Standard deviation of the initial factors, for a standardized target. "auto" is 0.1.

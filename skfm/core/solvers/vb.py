@@ -142,9 +142,10 @@ class VBRun(BlockRun):
 
     def iterate(self) -> Iterate:
         iterate, noise = super().iterate(), self._noise
-        # The log density of a target is zero by coincidence for some noise, so that it alone is no measure of changes.
-        rows = float(self.total_weight) * len(self.state.intercept)
-        iterate = iterate._replace(fit=max(abs(float(self.fit.sum())), rows))
+        if self.likelihood.has_noise:
+            # The log density is zero by coincidence for some noise, so that it alone is no measure of changes.
+            rows = float(self.total_weight) * len(self.state.intercept)
+            iterate = iterate._replace(fit=max(abs(float(self.fit.sum())), rows))
         if noise is None or noise.field is None:
             return iterate
         assert iterate.posterior is not None  # for the type checker
