@@ -64,8 +64,8 @@ class FittedMixin:
         Returns
         -------
         names : ndarray of str of shape (n_columns,)
-            The columns of X: for categories, one name per value, such as "city_Oslo"; for numbers of which some were
-            missing, followed by the indicator, such as "age (missing)"; for dates, one name per part, such as
+            The columns of X: for categories, one name per value, such as "city_Oslo"; for numbers with missing
+            values, also the name of the indicator, such as "age (missing)"; for dates, one name per part, such as
             "when (days)". Without names "x0", "x1" and so on.
         """
         check_is_fitted(self)

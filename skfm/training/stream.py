@@ -1,4 +1,4 @@
-"""A stream of chunks, each of which is checked, used and forgotten."""
+"""A stream of chunks. Only the chunk that is in use is kept in memory."""
 
 from __future__ import annotations
 

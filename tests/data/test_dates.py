@@ -1,20 +1,18 @@
 """Dates and durations in DataFrames: the columns that are derived from them."""
 
 import datetime
-import pickle
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-import skops.io
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skfm import FMRegressor
 from skfm.inspection import explain
-from skfm.io import load_model, save_model
 from skfm.streaming import Chunks
+from tests.helpers.saved import reloaded
 
 N = 150
 #: Two years, every few hours, with changes to and from summer time in Oslo.
@@ -212,13 +210,7 @@ def test_saved_and_loaded_models_predict_the_same(tmp_path, solver, zone):
     frame, y = dated(gaps=True)
     frame["when"] = frame["when"].dt.tz_localize("UTC").dt.tz_convert(zone)
     model = FMRegressor(2, solver=solver, max_iter=3, random_state=0).fit(frame, y)
-    save_model(model, tmp_path / "model.safetensors")
-    dumped = skops.io.dumps(model)
-    for loaded in (
-        load_model(tmp_path / "model.safetensors"),
-        pickle.loads(pickle.dumps(model)),
-        skops.io.loads(dumped, trusted=["skfm._regressor.FMRegressor"]),
-    ):
+    for loaded in reloaded(model, tmp_path):
         assert_array_equal(loaded.predict(frame), model.predict(frame))
         assert_array_equal(loaded.encoded_feature_names_, model.encoded_feature_names_)
 

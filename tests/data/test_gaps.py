@@ -1,19 +1,16 @@
 """Missing numbers in DataFrames: the mean in their place, and a column that indicates them."""
 
-import pickle
-
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-import skops.io
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skfm import FMClassifier, FMRegressor
 from skfm.inspection import explain
-from skfm.io import load_model, save_model
 from skfm.streaming import Chunks
+from tests.helpers.saved import reloaded
 
 SOLVERS = ("vb", "als", "mcmc", "adagrad", "adam", "sgd", "ftrl")
 
@@ -155,13 +152,7 @@ def test_saved_and_loaded_models_predict_the_same(tmp_path, solver, with_categor
     frame, y, _ = gappy(with_category=with_category)
     for X in (frame, frame.assign(age=frame["age"].fillna(0))):
         model = FMRegressor(2, solver=solver, max_iter=3, random_state=0).fit(X, y)
-        save_model(model, tmp_path / "model.safetensors")
-        dumped = skops.io.dumps(model)
-        for loaded in (
-            load_model(tmp_path / "model.safetensors"),
-            pickle.loads(pickle.dumps(model)),
-            skops.io.loads(dumped, trusted=skops.io.get_untrusted_types(data=dumped)),
-        ):
+        for loaded in reloaded(model, tmp_path):
             assert_array_equal(loaded.predict(frame), model.predict(frame))
             assert_array_equal(loaded.encoded_feature_names_, model.encoded_feature_names_)
 

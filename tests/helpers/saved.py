@@ -1,9 +1,13 @@
 """Small fitted models, and what it means that two are the same."""
 
+import pickle
+
 import numpy as np
+import skops.io
 from sklearn.preprocessing import OneHotEncoder
 
 from skfm import FMRegressor
+from skfm.io import load_model, save_model
 
 
 def data(seed=0, n=50):
@@ -17,6 +21,17 @@ def small(kind=FMRegressor, y=None, **options):
     X, target = data()
     options = {"solver": "als", "max_iter": 3, "random_state": 0, **options}
     return kind(2, **options).fit(X, target if y is None else y)
+
+
+def reloaded(model, folder):
+    """Return a model from each format in which it can be saved."""
+    save_model(model, folder / "model.safetensors")
+    dumped = skops.io.dumps(model)
+    return (
+        load_model(folder / "model.safetensors"),
+        pickle.loads(pickle.dumps(model)),
+        skops.io.loads(dumped, trusted=skops.io.get_untrusted_types(data=dumped)),
+    )
 
 
 def assert_same(found, expected):

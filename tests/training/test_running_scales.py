@@ -21,7 +21,7 @@ TOLERANCE = 0.05
 
 
 def data(seed=0, n_samples=300):
-    """Five dense columns, of which two interact."""
+    """Five dense columns. Two of them interact."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n_samples, 5))
     return X, X[:, 0] + 2 * X[:, 1] * X[:, 2] + 0.1 * rng.normal(size=n_samples)
@@ -43,7 +43,7 @@ def passes(model, X, y, n_passes=40):
 
 
 def untypical(kind, X, y):
-    """The first hundred rows, none of which tells the scales of all."""
+    """The first hundred rows, changed so that their scales are not those of all rows."""
     X, y = X[:100].copy(), y[:100].copy()
     if kind.startswith("y is constant"):
         y[:] = 1
@@ -202,7 +202,7 @@ def test_a_model_of_many_rows_predicts_the_same_in_other_units(solver):
     assert (after._conditioning["scale"] > 1.5 * before._conditioning["scale"]).all()
     assert after._coding["scale"] > 1.5 * before._coding["scale"]
     error = mean_squared_error(before.predict(X), after.predict(X)) / np.var(y)
-    # The factors of so many rows shrink by less than one percent.
+    # After this many rows, the parameters shrink by less than one percent.
     assert error < 1e-3
     assert np.isfinite(passes(after.set_params(learning_rate="auto"), X, y, 3).predict(X)).all()
 

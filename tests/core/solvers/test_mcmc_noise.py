@@ -133,7 +133,7 @@ def test_a_run_continues_from_its_state(stop):
 
 
 def test_slice_samples_have_the_distribution_of_their_density():
-    """Of alpha given the rows, here with a single category of which the density can be summed."""
+    """The distribution of alpha given the rows of a single category, whose density can be summed."""
     rng = np.random.default_rng(0)
     shape, count, squares = np.full(4000, 4.0), np.array([3.0]), np.full((4000, 1), 5.0)
 
